@@ -1,0 +1,39 @@
+# demo: the demo study, installed from nothing   test: the whole test suite   help: all targets
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DVC_NO_ANALYTICS := 1
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,slurm]'
+	touch $@
+
+.PHONY: demo test check bench report help
+
+demo: .venv/installed ## run the demo study and print the selected terms
+	snakemake --cores $(CORES) --quiet rules host reason --config study=demo
+	beft summary
+
+test: .venv/installed ## run all tests
+	python -m pytest -n $(CORES)
+
+check: .venv/installed ## formats, lints, generated files
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+report: .venv/installed ## write reports/ from whatever has been run so far
+	beft report
+
+bench: .venv/installed ## measure speed, into benchmarks/results/
+	@test -d benchmarks && python -m benchmarks || echo "no benchmarks yet"
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

@@ -1,0 +1,47 @@
+# The whole pipeline: params.yaml and one study in, tables and figures out.
+#
+#   snakemake --cores 2                          the study that params.yaml names
+#   snakemake --cores 2 --config study=table1    another one, by name or path
+#   snakemake -n                                 what would run
+#   snakemake --profile slurm                    the same on a cluster
+
+
+configfile: "params.yaml"
+
+
+container: "beft.sif"  # with --sdm apptainer; built from workflow/envs/beft.def
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/select.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    data,
+    runs,
+    reports,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.page.output,
+
+
+rule reports:
+    input:
+        rules.page.output,
+
+
+rule runs:
+    input:
+        MANIFESTS,
+
+
+rule data:
+    input:
+        SUBSETS,

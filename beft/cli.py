@@ -1,0 +1,185 @@
+"""The command line: `beft COMMAND`. Every rule of the workflow is one of these commands."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from beft.errors import UserError
+
+app = typer.Typer(
+    name="beft",
+    help="Choose and fine-tune one bias term per attention layer of a language model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ParamsOption = Annotated[Path, typer.Option("--params", help="The definitions.")]
+StudyOption = Annotated[
+    str | None, typer.Option("--study", help="A study's name or path; default: params.yaml's.")
+]
+ReportsOption = Annotated[Path, typer.Option("--reports", help="The folder of reports.")]
+PARAMS = Path("params.yaml")
+REPORTS = Path("reports")
+
+
+@app.command()
+def fetch(
+    task: Annotated[list[str] | None, typer.Option(help="Fetch the dataset of this task.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Fetch this model.")] = None,
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Bring datasets and models to data/ (from mirror, hub, local files or the demo's grammar).
+
+    Without --task and --model: everything that the study needs.
+    """
+    from beft import commands
+
+    commands.fetch(params, study, task or [], model or [])
+
+
+@app.command()
+def subsample(
+    subset: Annotated[Path, typer.Argument(help="The index file to write, below data/subsets.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Draw the training rows of a (task, regime, seed)."""
+    from beft import commands
+
+    commands.subsample(params, study, subset)
+
+
+@app.command()
+def train(
+    manifest: Annotated[Path, typer.Argument(help="The pack's manifest, below data/packs.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    checkpoint_seconds: Annotated[
+        float | None, typer.Option(min=0, help="A killed job repeats at most this much.")
+    ] = None,
+) -> None:
+    """Train the runs of a pack: skip sound ones, resume half-done ones, write the manifest."""
+    from beft import commands
+
+    commands.train(params, study, manifest, device, threads, checkpoint_seconds)
+
+
+@app.command()
+def score(
+    scores: Annotated[Path, typer.Argument(help="The file to write, below data/scores.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Score every bias term of a (model, task, regime) with the study's selectors."""
+    from beft import commands
+
+    commands.score(params, study, scores)
+
+
+@app.command()
+def collect(
+    study: StudyOption = None, params: ParamsOption = PARAMS, reports: ReportsOption = REPORTS
+) -> None:
+    """Gather all runs and scores of the study into the csv files of the reports."""
+    from beft import commands
+
+    commands.collect(params, study, reports)
+
+
+@app.command()
+def tabulate(reports: ReportsOption = REPORTS) -> None:
+    """Write the tables and metrics.json from the csv files."""
+    from beft import commands
+
+    commands.tabulate(reports)
+
+
+@app.command()
+def plot(reports: ReportsOption = REPORTS) -> None:
+    """Draw the figures from the csv files."""
+    from beft import commands
+
+    commands.plot(reports)
+
+
+@app.command()
+def page(reports: ReportsOption = REPORTS) -> None:
+    """Write index.html from the csv files, tables and figures."""
+    from beft import commands
+
+    commands.page(reports)
+
+
+@app.command()
+def report(
+    study: StudyOption = None, params: ParamsOption = PARAMS, reports: ReportsOption = REPORTS
+) -> None:
+    """Write all reports from whatever has been run so far; what is missing is shown as missing."""
+    from beft import commands
+
+    commands.report(params, study, reports)
+
+
+@app.command()
+def plan(study: StudyOption = None, params: ParamsOption = PARAMS) -> None:
+    """Say what the study would run and what is already there, before anything starts."""
+    from beft import commands
+
+    commands.plan(params, study)
+
+
+@app.command()
+def verify(
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make the next snakemake redo what is not sound.")
+    ] = False,
+    accept_code: Annotated[
+        bool, typer.Option("--accept-code", help="Declare that edited code gives equal numbers.")
+    ] = False,
+) -> None:
+    """Check that every number belongs to its recipe: digests, checksums, inputs, code, reports."""
+    from beft import commands
+
+    commands.verify(params, study, repair, accept_code)
+
+
+@app.command()
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("workflow/schemas"),
+) -> None:
+    """Write the JSON schemas of params.yaml and of studies."""
+    from beft import commands
+
+    commands.schema(folder)
+
+
+@app.command()
+def summary(reports: ReportsOption = REPORTS) -> None:
+    """Print the selected term of every task, and where the page lies."""
+    from beft import commands
+
+    commands.summary(reports)
+
+
+def main() -> None:
+    """Entry point: 0 on success, 2 and one clear line on a user's mistake."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    for noisy in ("httpx", "httpcore", "huggingface_hub", "datasets", "filelock", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        app()
+    except UserError as error:
+        print(f"beft: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,242 @@
+"""What the commands of `beft.cli` do; imported only when one is called."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from beft import params as P
+from beft.errors import UserError
+from beft.project import load
+from beft.recipe import Recipe
+from beft.store import explain_os_errors, run_flaw, to_json, write_file
+
+log = logging.getLogger(__name__)
+
+
+def fetch(params: Path, study: str | None, tasks: list[str], models: list[str]) -> None:
+    from beft.data import fetch_task
+    from beft.mirror import fetch_model
+
+    project = load(params, study)
+    if not tasks and not models:
+        tasks, models = list(project.study.tasks), list(project.study.models)
+    for kind, names, known in (
+        ("task", tasks, {r.task["name"] for r in project.recipes}),
+        ("model", models, {r.model["alias"] for r in project.recipes}),
+    ):
+        for name in names:
+            if name not in known:
+                hint = P.nearest(name, list(known))
+                raise UserError(f"{kind} '{name}' is not part of study '{project.name}'; {hint}")
+    for name in tasks:
+        folder = fetch_task(project.root, name, project.params.tasks[name])
+        log.info("%s: %s", name, folder)
+    markers = {alias: marker for marker, alias in project.models().items()}
+    for alias in models:
+        marker = project.layout.data / "models" / markers[alias]
+        log.info(
+            "%s: %s", alias, fetch_model(project.root, alias, project.params.models[alias], marker)
+        )
+
+
+def subsample(params: Path, study: str | None, subset: Path) -> None:
+    from beft.data import write_subset
+
+    project = load(params, study)
+    recipe = project.subsets[project.find("subsets", subset)]
+    write_subset(project.layout.source(recipe), recipe, subset)
+
+
+def train(
+    params: Path,
+    study: str | None,
+    manifest: Path,
+    device: str,
+    threads: int | None,
+    checkpoint_seconds: float | None,
+) -> None:
+    project = load(params, study)
+    pack = project.packs[project.find("packs", manifest)]
+    execution = project.params.execution
+    os.environ["HF_HUB_OFFLINE"] = "1"  # jobs read the mirror only
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+
+    from beft.runner import run_pack
+    from beft.train import Interrupted
+
+    torch.set_num_threads(threads or execution.threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    seconds = execution.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
+    with _Progress(len(pack.recipes), pack.recipes[0].cell()) as progress:
+        try:
+            run_pack(project.layout, pack, manifest, device, seconds, progress.update)
+        except Interrupted:
+            log.warning("stopped; the checkpoint is written, and the next start resumes there")
+            sys.exit(128 + signal.SIGTERM)
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere (logs) a line every few seconds."""
+
+    def __init__(self, runs: int, cell: str, every: float = 10):
+        self.runs, self.cell, self.every = runs, cell, every
+        self.seen: dict[str, int] = {}
+        self.started = self.last = time.monotonic()
+        console = Console(stderr=True)
+        self.bar = (
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> "_Progress":
+        if self.bar:
+            self.bar.start()
+            self.task = self.bar.add_task(self.cell, total=self.runs)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def update(self, recipe: Recipe, done: int, total: int, text: str) -> None:
+        number = self.seen.setdefault(recipe.digest, len(self.seen) + 1)
+        what = (
+            f"{self.cell} run {number}/{self.runs}: {recipe.technique} seed {recipe.seed}, {text}"
+        )
+        share = (number - 1 + done / max(total, 1)) / self.runs
+        if self.bar:
+            self.bar.update(self.task, completed=share * self.runs, description=what)
+        elif time.monotonic() - self.last >= self.every:
+            self.last = time.monotonic()
+            left = (self.last - self.started) * (1 - share) / max(share, 1e-9)
+            log.info("%s (%.0f %%, about %.0f s left)", what, 100 * share, left)
+
+
+def score(params: Path, study: str | None, scores: Path) -> None:
+    from beft.scores import render_scores
+
+    project = load(params, study)
+    cell = project.cells[project.find("cells", scores)]
+    write_file(scores, render_scores(project.layout, cell))
+
+
+def collect(params: Path, study: str | None, reports: Path) -> None:
+    from beft.report import frames
+
+    frames.write(frames.collect(load(params, study)), reports)
+
+
+def tabulate(reports: Path) -> None:
+    from beft.report import frames
+    from beft.report.build import write_tables
+
+    with explain_os_errors(reports):
+        write_tables(frames.read(reports), reports)
+
+
+def plot(reports: Path) -> None:
+    from beft.report import frames
+    from beft.report.build import write_figures
+
+    with explain_os_errors(reports):
+        write_figures(frames.read(reports), reports)
+
+
+def page(reports: Path) -> None:
+    from beft.report import frames
+    from beft.report.build import write_page
+
+    with explain_os_errors(reports):
+        write_page(frames.read(reports), reports)
+
+
+def report(params: Path, study: str | None, reports: Path) -> None:
+    from beft.scores import render_scores
+
+    project = load(params, study)
+    for key, cell in project.cells.items():
+        target = project.layout.data / "scores" / key
+        if not target.is_file() and all(run_flaw(project.layout, r) is None for r in cell.recipes):
+            write_file(target, render_scores(project.layout, cell))
+    collect(params, study, reports)
+    tabulate(reports)
+    plot(reports)
+    page(reports)
+    log.info("wrote %s", reports / "index.html")
+
+
+def plan(params: Path, study: str | None) -> None:
+    project = load(params, study)
+    there = Counter()
+    runs = Counter()
+    for recipe in project.recipes:
+        key = (recipe.model["alias"], recipe.task["name"], recipe.regime)
+        runs[key] += 1
+        there[key] += run_flaw(project.layout, recipe) is None
+    table = Table(
+        title=f"study {project.name}: {len(project.recipes)} runs, {len(project.packs)} jobs"
+    )
+    for column in ("model", "task", "regime", "train examples", "epochs", "runs", "already there"):
+        table.add_column(
+            column, justify="left" if column in ("model", "task", "regime") else "right"
+        )
+    first = {(r.model["alias"], r.task["name"], r.regime): r for r in reversed(project.recipes)}
+    for key, count in runs.items():
+        recipe = first[key]
+        epochs = str(recipe.training["epochs"])
+        table.add_row(*key, str(recipe.subset["size"]), epochs, str(count), str(there[key]))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(f"to run: {len(project.recipes) - sum(there.values())} of {len(project.recipes)}")
+
+
+def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> None:
+    from beft import numerics
+    from beft.verify import problems, repair_packs
+
+    if accept_code:
+        print(f"code {numerics.accept()} is declared equivalent for recipe version", end=" ")
+        print(numerics.RECIPE_VERSION)
+        return
+    project = load(params, study)
+    found = problems(project)
+    for problem in found:
+        print(f"beft: {problem}", file=sys.stderr)
+    if repair:
+        count = repair_packs(project)
+        print(f"{count} packs will be redone by the next snakemake; sound runs in them are kept")
+        return
+    if found:
+        print(f"beft: {len(found)} problems in study '{project.name}'", file=sys.stderr)
+        sys.exit(1)
+    print(f"{len(project.recipes)} runs of study '{project.name}' are what their recipes say")
+
+
+def schema(folder: Path) -> None:
+    for name, model in (("params", P.Params), ("study", P.Study)):
+        write_file(folder / f"{name}.schema.json", to_json(model.model_json_schema()))
+
+
+def summary(reports: Path) -> None:
+    from beft.report import frames
+    from beft.report.selection import selections
+
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(selections(frames.read(reports)))
+    console.print(f"\n{(reports / 'index.html').resolve()}", soft_wrap=True)

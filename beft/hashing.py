@@ -1,0 +1,85 @@
+"""SHA-256 of files, and the identity of local datasets and models by their content."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from beft.errors import UserError
+
+FORMATS = ("parquet", "jsonl", "csv")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def split_file(folder: Path, split: str) -> Path:
+    """The file of a split in a local dataset: named after it, parquet, jsonl or csv.
+
+    Raises:
+        UserError: when there is none, or more than one.
+    """
+    found = [p for ext in FORMATS if (p := folder / f"{split}.{ext}").is_file()]
+    if len(found) != 1:
+        have = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
+        what = "has no file for" if not found else "has more than one file for"
+        raise UserError(
+            f"{folder} {what} split '{split}' (expected one of {split}.parquet, {split}.jsonl, "
+            f"{split}.csv; found {have})"
+        )
+    return found[0]
+
+
+def split_identity(folder: Path, split: str) -> str:
+    """Identity of a local split: what its file contains."""
+    return cached_sha256(split_file(folder, split))
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model folder that decide what it computes: config, tokenizer, weights."""
+    return sorted(
+        p
+        for p in folder.iterdir()
+        if p.is_file() and p.suffix in (".json", ".safetensors", ".txt", ".model")
+    )
+
+
+def model_identity(folder: Path) -> str:
+    """Identity of a local model: names and contents of its files."""
+    parts = [f"{p.name} {cached_sha256(p)}" for p in model_files(folder)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "beft" / "sha256"
+
+
+def cached_sha256(path: Path) -> str:
+    """`sha256`, remembered for as long as the file's inode, size and times stay the same.
+
+    Weights of many gigabytes are hashed once, not at every start of every job. The memory is one
+    small file per hashed file in the user's cache; when it cannot be written, nothing is lost.
+    """
+    path = path.resolve()
+    stat = path.stat()
+    state = [str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    entry = _cache_folder() / hashlib.sha256(str(path).encode()).hexdigest()
+    try:
+        known = json.loads(entry.read_text())
+        if known["state"] == state:
+            return known["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    value = sha256(path)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=entry.parent, delete=False) as file:
+            json.dump({"state": state, "sha256": value}, file)
+        Path(file.name).replace(entry)
+    except OSError:
+        pass
+    return value

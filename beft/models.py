@@ -1,0 +1,233 @@
+"""Load a pretrained encoder from a local directory: its weights, tokenizer, bias sites and head."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from beft.checkpoints import check_checkpoint
+from beft.errors import UserError
+from beft.quiet import quiet_transformers
+from beft.sites import BiasSites, find_sites
+
+log = logging.getLogger(__name__)
+
+# What the libraries raise for files that they cannot use.
+_UNUSABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    StrictDataclassError,
+    SafetensorError,
+)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A pretrained encoder with a sequence classification head.
+
+    Attributes:
+        model: In evaluation mode, float32.
+        tokenizer: The checkpoint's own.
+        sites: Where its biases live.
+        head: Names of the parameters that every technique trains along: the classifier, and the
+            pooler's bias where the checkpoint holds the pooler, else the whole pooler.
+        fresh: Names of those in `head` that the checkpoint does not hold: `init_head` sets them.
+    """
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    sites: BiasSites
+    head: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+def load_encoder(
+    path: Path,
+    num_labels: int,
+    *,
+    sites: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    dropout: float | None = None,
+    name: str = "",
+) -> Encoder:
+    """Load the checkpoint in the directory `path`; nothing is fetched and no code of it is run.
+
+    The head that the checkpoint lacks is set by `init_head` with seed 0; the global random state
+    is neither used nor changed.
+
+    Args:
+        path: Directory with config.json, safetensors weights and the tokenizer's files.
+        num_labels: Number of classes; 1 is a regression.
+        sites: `layers`, `q`, `k`, `v` for an architecture that is not recognised; see `find_sites`.
+        device: Where the model goes.
+        dropout: Probability of every dropout in the model; None keeps the checkpoint's own.
+        name: The model's alias, for messages.
+
+    Raises:
+        UserError: The directory is not a usable checkpoint of an encoder; the message says why.
+    """
+    path = Path(path)
+    label = f"model '{name}' ({path})" if name else f"model {path}"
+    if num_labels < 1:
+        raise UserError(f"{label}: num_labels must be 1 (regression) or more, not {num_labels}")
+    check_checkpoint(path, label)
+    with quiet_transformers():
+        config = _load_config(path, label, num_labels, dropout)
+        tokenizer = _load_tokenizer(path, label)
+        model, missing = _load_model(path, label, config)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise UserError(
+            f"{label}: its tokenizer has {len(tokenizer)} tokens, its weights embed only "
+            f"{model.get_input_embeddings().num_embeddings}; use the tokenizer that belongs to it"
+        )
+    try:
+        found = find_sites(model, sites)
+    except UserError as error:
+        raise UserError(f"{label}: {error}") from error
+    head, fresh = _head(model, missing, label)
+    encoder = Encoder(model.to(device).eval(), tokenizer, found, head, fresh)
+    init_head(encoder, seed=0)
+    return encoder
+
+
+def init_head(encoder: Encoder, seed: int) -> None:
+    """Set the head's parameters that the checkpoint lacks: a function of the seed alone.
+
+    Matrices are normal with the model's initial deviation, biases 0, norms 1. The draw is made on
+    the CPU in float64, which torch computes alike on every processor.
+    """
+    config = encoder.model.config
+    std = getattr(config, "initializer_range", None) or getattr(config, "init_std", None) or 0.02
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name in encoder.fresh:
+            parameter = encoder.model.get_parameter(name)
+            if parameter.ndim > 1:
+                draw = torch.empty(parameter.shape, dtype=torch.float64)
+                parameter.copy_(draw.normal_(0.0, std, generator=generator))
+            else:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+
+
+def _load_config(
+    path: Path, label: str, num_labels: int, dropout: float | None
+) -> PreTrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(
+            path, num_labels=num_labels, local_files_only=True, trust_remote_code=False
+        )
+    except _UNUSABLE as error:
+        raise UserError(f"{label}: config.json is not usable: {_one_line(error)}") from error
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise UserError(
+            f"{label}: the architecture '{config.model_type}' has no sequence classification head; "
+            "use an encoder such as BERT, RoBERTa or DeBERTa"
+        )
+    # A checkpoint may state the problem of the task it was tuned on before.
+    config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
+    if dropout is not None:
+        for key, value in config.to_dict().items():
+            if "dropout" in key and isinstance(value, int | float):
+                setattr(config, key, float(dropout))
+    return config
+
+
+def _load_tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the compiled tokenizers raise nothing more precise
+        raise UserError(f"{label}: its tokenizer is not usable: {_one_line(error)}") from error
+    if tokenizer.pad_token_id is None:
+        raise UserError(
+            f"{label}: its tokenizer has no padding token; name one as 'pad_token' in "
+            f"{path / 'tokenizer_config.json'}"
+        )
+    return tokenizer
+
+
+def _load_model(
+    path: Path, label: str, config: PreTrainedConfig
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The model and the names of its parameters that the checkpoint does not hold."""
+    architecture = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    supports_sdpa = getattr(architecture, "_supports_sdpa", False)
+    try:
+        # What the checkpoint lacks is drawn here: leave the caller's random state alone.
+        with torch.random.fork_rng(devices=[]):
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                path,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                attn_implementation="sdpa" if supports_sdpa else "eager",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except _UNUSABLE as error:
+        raise UserError(f"{label}: its weights do not load: {_one_line(error)}") from error
+    log.debug("%s: not in the checkpoint: %s", label, sorted(info["missing_keys"]))
+    log.debug("%s: not used of the checkpoint: %s", label, sorted(info["unexpected_keys"]))
+    for key, there, here in sorted(info["mismatched_keys"]):
+        if not _is_head(model, key):
+            raise UserError(
+                f"{label}: the weights do not fit config.json: {key} has shape {tuple(there)}, the "
+                f"config asks for {tuple(here)}; fetch both from the same checkpoint"
+            )
+    # A head for another number of labels does not fit: it starts anew.
+    mismatched = {key for key, *_ in info["mismatched_keys"]}
+    return model, frozenset(info["missing_keys"]) | mismatched
+
+
+def _head(
+    model: PreTrainedModel, missing: frozenset[str], label: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the head's parameters, and of those among them that the checkpoint lacks."""
+    names = [name for name, _ in model.named_parameters()]
+    lost = [name for name in names if name in missing and not _is_head(model, name)]
+    if lost:
+        raise UserError(
+            f"{label}: the checkpoint lacks {len(lost)} weights of the encoder, such as {lost[0]}; "
+            "fetch it again or use another checkpoint"
+        )
+    head = [
+        name
+        for name in names
+        if name in missing
+        or (_is_head(model, name) and (not _is_pooler(name) or name.endswith("bias")))
+    ]
+    return tuple(head), tuple(name for name in head if name in missing)
+
+
+def _is_head(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter stands after the layers: outside the base model, or in its pooler."""
+    return not name.startswith(f"{model.base_model_prefix}.") or _is_pooler(name)
+
+
+def _is_pooler(name: str) -> bool:
+    return "pooler" in name.split(".")
+
+
+def _one_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

@@ -1,0 +1,165 @@
+"""A project on disk: params.yaml, one of its studies, and everything they name."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from beft import params as P
+from beft import recipe as R
+from beft.errors import UserError
+from beft.hashing import sha256
+from beft.recipe import Pack, Recipe, digest, grid, packs
+from beft.store import Layout
+
+SCORE_VERSION = 1  # bumped when the same snapshots would be scored differently
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where one (model, task, regime) is scored.
+
+    Attributes:
+        recipes: the runs whose snapshots and gradients are scored.
+    """
+
+    recipes: tuple[Recipe, ...]
+    selectors: tuple[str, ...]
+
+    def scores(self) -> str:
+        """The file of scores below `data/scores`, named by the runs and selectors it covers."""
+        key = digest([SCORE_VERSION, self.selectors, [r.digest for r in self.recipes]])
+        return f"{self.recipes[0].cell()}/{key}.csv"
+
+
+@dataclass(frozen=True)
+class Project:
+    """One study of one project.
+
+    Attributes:
+        root: the folder of params.yaml; `data/`, `reports/` and `studies/` lie in it.
+    """
+
+    root: Path
+    params: P.Params
+    study: P.Study
+    name: str
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.root)
+
+    @cached_property
+    def recipes(self) -> list[Recipe]:
+        return grid(self.params, self.study, self.root, self.name)
+
+    @cached_property
+    def packs(self) -> dict[str, Pack]:
+        """Manifest path (below data/packs) -> pack."""
+        return {pack.manifest(): pack for pack in packs(self.recipes, self.study)}
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """Path of scores (below data/scores) -> what is scored there."""
+        groups: dict[str, list[Recipe]] = {}
+        if self.study.selectors:
+            for recipe in self.recipes:
+                if recipe.technique in ("all_biases", "untuned"):
+                    groups.setdefault(recipe.cell(), []).append(recipe)
+        cells = [Cell(tuple(g), tuple(self.study.selectors)) for g in groups.values()]
+        return {cell.scores(): cell for cell in cells}
+
+    @cached_property
+    def subsets(self) -> dict[str, Recipe]:
+        """Path of an index file (below data/subsets) -> a recipe that uses it."""
+        return {r.subset_path(): r for r in self.recipes}
+
+    def sources(self) -> dict[str, str]:
+        """Folder of a source (below data/sources) -> its task."""
+        return {r.source_path(): r.task["name"] for r in self.recipes}
+
+    def models(self) -> dict[str, str]:
+        """Marker of a model (below data/models) -> its alias."""
+        return {r.model_path(): r.model["alias"] for r in self.recipes}
+
+    def pack_of(self, recipe: Recipe) -> str:
+        """The manifest that covers a run."""
+        return self._owner[recipe.digest]
+
+    @cached_property
+    def _owner(self) -> dict[str, str]:
+        return {r.digest: path for path, pack in self.packs.items() for r in pack.recipes}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when the study's reports could: its runs, their order, its tables and figures."""
+        study = self.study.model_dump(mode="json")
+        return digest([self.name, study, [r.digest for r in self.recipes]])
+
+    @cached_property
+    def report_code(self) -> str:
+        """Changes when the code that draws reports does: snakemake does not see into packages."""
+        folder = Path(__file__).parent / "report"
+        files = sorted(p for p in folder.iterdir() if p.is_file())
+        return digest([[p.name, sha256(p)] for p in files])
+
+    def find(self, kind: str, path: Path) -> str:
+        """The key of a file that this study makes, in `packs`, `cells` or `subsets`.
+
+        Raises:
+            UserError: when the study makes no such file: params.yaml has changed meanwhile.
+        """
+        folder = {"packs": "packs", "cells": "scores", "subsets": "subsets"}[kind]
+        base = (self.root / "data" / folder).resolve()
+        try:
+            key = path.resolve().relative_to(base).as_posix()
+        except ValueError:
+            key = ""
+        if key not in getattr(self, kind):
+            raise UserError(
+                f"{path}: study '{self.name}' does not make this file; if params.yaml or the "
+                "study was changed while a workflow ran, start the workflow again"
+            )
+        return key
+
+
+def load(params: Path, study: str | None = None) -> Project:
+    """The project of a params.yaml, with the study it names or another one.
+
+    Raises:
+        UserError: one clear line, see `params` and `recipe.grid`.
+    """
+    checked = P.load_params(params)
+    root = params.resolve().parent
+    name = study or checked.study
+    project = Project(root, checked, P.load_study(name, root), Path(name).stem)
+    _check_definitions(project)
+    return project
+
+
+def load_for_workflow(params: Path, config: dict[str, Any]) -> Project:
+    """The project that a Snakemake configuration means.
+
+    Raises:
+        UserError: when the configuration holds anything but params.yaml with another `study`:
+            a setting from the command line would leave no trace in any file.
+    """
+    written = P.read_yaml(params)
+    for key in {**written, **config}:
+        if key != "study" and config.get(key) != written.get(key):
+            raise UserError(
+                f"--config {key}: only 'study' can be set on the command line; "
+                f"change {params} or write a study file"
+            )
+    return load(params, str(config["study"]))
+
+
+def _check_definitions(project: Project) -> None:
+    """Names inside definitions that refer to other definitions."""
+    for task, definition in project.params.tasks.items():
+        for kind, known in (("models", project.params.models), ("techniques", R.TECHNIQUES)):
+            for name in getattr(definition, kind):
+                if name not in known:
+                    hint = P.nearest(name, list(known))
+                    raise UserError(f"params.yaml: tasks.{task}.{kind}: '{name}' unknown; {hint}")
+    assert project.recipes is not None  # resolves the grid, so that its mistakes show at once

@@ -1,0 +1,87 @@
+"""What a run records about where it came from: code, versions, hardware, time, memory, command."""
+
+import os
+import platform
+import resource
+import shlex
+import socket
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import beft
+from beft.numerics import code_digest
+
+LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy", "safetensors")
+
+
+@cache
+def commit(root: Path) -> tuple[str, bool]:
+    """(commit, whether tracked files differ from it); empty outside a git repository."""
+
+    def git(*arguments: str) -> str:
+        out = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        )
+        return out.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
+        return git("rev-parse", "HEAD"), bool(changed)
+    except (OSError, subprocess.CalledProcessError):
+        return "", False
+
+
+@cache
+def processor() -> str:
+    """The CPU's name and the number of cores this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+def hardware(device: str) -> str:
+    """The GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+
+
+def peak_memory_mb(device: str) -> float:
+    """Peak memory so far: of the GPU since it was last reset, else of this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def collect(root: Path, device: str, **facts: Any) -> dict[str, Any]:
+    """The provenance of a run, with further facts of the caller's."""
+    revision, dirty = commit(root)
+    return {
+        "commit": revision,
+        "dirty": dirty,
+        "code": code_digest(),
+        "command": shlex.join(sys.argv),
+        "host": socket.gethostname(),
+        "device": device,
+        "hardware": hardware(device),
+        "threads": torch.get_num_threads(),
+        "peak_memory_mb": round(peak_memory_mb(device), 1),
+        "versions": {
+            "python": platform.python_version(),
+            "beft": beft.__version__,
+            **{name: version(name) for name in LIBRARIES},
+        },
+        **facts,
+    }

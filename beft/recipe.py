@@ -1,0 +1,255 @@
+"""Recipes: one fully resolved run each, its digest, and the grid that a study spans."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from beft import params as P
+from beft import tasks
+from beft.errors import UserError
+from beft.hashing import model_identity, split_identity
+from beft.techniques import TECHNIQUES
+
+RECIPE_VERSION = 1  # bumped when the same recipe would give other numbers (see beft/numerics.py)
+SOURCE_VERSION = 1  # bumped when the same dataset would be normalised differently
+SUBSET_VERSION = 1  # bumped when the same rows would be drawn differently
+
+
+def digest(data: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of the canonical JSON of plain data."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One fully resolved run. Equal content means equal digest means the same folder.
+
+    Attributes:
+        model: alias, and where its weights come from (`hub` and `revision`, or content of a path).
+        task: name, and how its rows become examples (`tasks.Task.to_dict`).
+        source: digest of the dataset's source.
+        subset: regime, its size, and whether it is stratified.
+        technique: a name of `beft.techniques`.
+        seed: of the subset, the head, the order of examples, dropout and random masks.
+        training: every setting of the fine-tune (`params.Training`).
+    """
+
+    model: dict[str, Any]
+    task: dict[str, Any]
+    source: str
+    subset: dict[str, Any]
+    technique: str
+    seed: int
+    training: dict[str, Any]
+    version: int = RECIPE_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as it stands in recipe.json."""
+        return {
+            "version": self.version,
+            "model": self.model,
+            "task": self.task,
+            "source": self.source,
+            "subset": self.subset,
+            "technique": self.technique,
+            "seed": self.seed,
+            "training": self.training,
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """The recipe's identity."""
+        return digest(self.to_dict())
+
+    @property
+    def regime(self) -> str:
+        return self.subset["regime"]
+
+    def cell(self) -> str:
+        """`model/task/regime`, the part of every path that packs and scores share."""
+        return f"{self.model['alias']}/{self.task['name']}/{self.regime}"
+
+    def folder(self) -> str:
+        """The run's folder below `data/runs`."""
+        return f"{self.cell()}/{self.technique}/seed-{self.seed}/{self.digest}"
+
+    def subset_path(self) -> str:
+        """The subset's index file below `data/subsets`."""
+        name = self.task["name"]
+        key = digest([SUBSET_VERSION, name, self.source, self.subset, self.seed])
+        return f"{name}/{self.regime}/seed-{self.seed}/{key}.parquet"
+
+    def source_path(self) -> str:
+        """The dataset's folder below `data/sources`."""
+        return f"{self.task['name']}/{self.source}"
+
+    def model_path(self) -> str:
+        """The model's marker below `data/models`: the declaration that was fetched."""
+        return f"{self.model['alias']}/{digest(self.model)}.json"
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs that one job trains on one frozen model.
+
+    Attributes:
+        recipes: all of one (model, task, regime).
+        skip_inert: leave out runs of terms that turn out inert.
+    """
+
+    recipes: tuple[Recipe, ...]
+    skip_inert: bool
+
+    def manifest(self) -> str:
+        """The pack's manifest below `data/packs`, named by the digests of the runs it covers."""
+        key = digest([self.skip_inert, sorted(r.digest for r in self.recipes)])
+        return f"{self.recipes[0].cell()}/{key}.json"
+
+
+def from_dict(data: dict[str, Any]) -> Recipe:
+    """The recipe that `to_dict` wrote."""
+    return Recipe(**data)
+
+
+def grid(params: P.Params, study: P.Study, root: Path, study_name: str = "") -> list[Recipe]:
+    """Every run of a study, in the study's order.
+
+    Args:
+        params: definitions.
+        study: selection.
+        root: folder that relative `path:` settings are relative to.
+        study_name: for messages.
+
+    Raises:
+        UserError: for a model, task or technique that params.yaml does not define, a setting
+            that is missing, or a local source that is not there.
+    """
+    where = f"study '{study_name}'"
+    for kind, names, known in (
+        ("models", study.models, params.models),
+        ("tasks", study.tasks, params.tasks),
+        ("techniques", study.techniques, TECHNIQUES),
+    ):
+        for name in names:
+            if name not in known:
+                raise UserError(
+                    f"{where}: {kind}: '{name}' unknown; {P.nearest(name, list(known))}"
+                )
+    for name in params.techniques:
+        if name not in TECHNIQUES:
+            hint = P.nearest(name, list(TECHNIQUES))
+            raise UserError(f"params.yaml: techniques: '{name}' unknown; {hint}")
+    models = {alias: _model(alias, params.models[alias], root) for alias in study.models}
+    return [
+        _recipe(params, study, models[model], task, source, regime, technique, seed)
+        for model in study.models
+        for task, source in ((t, task_source(t, params.tasks[t], root)) for t in study.tasks)
+        for regime in study.regimes
+        for technique in techniques_of(study)
+        for seed in study.seeds
+    ]
+
+
+def techniques_of(study: P.Study) -> list[str]:
+    """The study's techniques, and those whose runs its selectors need."""
+    needed = []
+    if any(s in ("projection", "projection_printed", "magnitude") for s in study.selectors):
+        needed.append("all_biases")
+    if study.selectors:
+        needed.append("untuned")  # Fisher, and the measurement of inert terms
+    return list(dict.fromkeys([*study.techniques, *needed]))
+
+
+def packs(recipes: Iterable[Recipe], study: P.Study) -> list[Pack]:
+    """Groups runs into jobs: all seeds of a (model, task, regime, technique), or techniques too."""
+    groups: dict[tuple, list[Recipe]] = {}
+    for recipe in recipes:
+        own = "" if study.fuse_techniques else recipe.technique
+        groups.setdefault((recipe.cell(), own), []).append(recipe)
+    return [Pack(tuple(group), study.skip_inert) for group in groups.values()]
+
+
+def _model(alias: str, model: P.Model, root: Path) -> dict[str, Any]:
+    sites = model.sites.model_dump() if model.sites else None
+    if model.path is not None:
+        path = (root / model.path).resolve()
+        if not path.is_dir():
+            raise UserError(f"models.{alias}.path: {path} is not a directory")
+        return {"alias": alias, "content": model_identity(path), "sites": sites}
+    return {
+        "alias": alias,
+        "hub": model.hub,
+        "revision": model.revision,
+        "sha256": model.sha256,
+        "sites": sites,
+    }
+
+
+def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
+    """What identifies a task's dataset; its digest names the folder in data/sources."""
+    spec = tasks.resolve(name, task)
+    splits = [spec.train, *spec.validation]
+    source: dict[str, Any] = {"version": SOURCE_VERSION, "label": spec.label, "splits": splits}
+    source["labels"] = list(spec.labels)
+    if task.demo:
+        from beft.tasks.demo import DEMO_VERSION
+
+        return {**source, "demo": name, "revision": DEMO_VERSION}
+    if task.path is not None:
+        path = (root / task.path).resolve()
+        if not path.is_dir():
+            raise UserError(f"tasks.{name}.path: {path} is not a directory")
+        return {**source, "content": {s: split_identity(path, s) for s in splits}}
+    return {**source, "hub": task.hub, "config": task.config, "revision": task.revision}
+
+
+def _recipe(params, study, model, name, source, regime, technique, seed) -> Recipe:
+    task = params.tasks[name]
+    training = resolve_training(params, study, model["alias"], name, technique)
+    size = task.regimes.get(regime, "all") if regime != "all" else "all"
+    if regime != "all" and regime not in task.regimes:
+        raise UserError(f"params.yaml: tasks.{name}.regimes: no size for '{regime}', which is used")
+    return Recipe(
+        model=model,
+        task={"name": name, **tasks.resolve(name, task).to_dict()},
+        source=digest(source),
+        subset={"regime": regime, "size": size, "stratify": task.stratify},
+        technique=technique,
+        seed=seed,
+        training=training.model_dump(),
+    )
+
+
+def resolve_training(
+    params: P.Params, study: P.Study, model: str, task: str, technique: str
+) -> P.Training:
+    """The settings of one fine-tune.
+
+    The later wins: params.training, the task, the technique, the task's own setting for this
+    model, the task's own setting for this technique, the study.
+    """
+    definition = params.tasks[task]
+    layers = [
+        params.training,
+        definition,
+        params.techniques.get(technique),
+        definition.models.get(model),
+        definition.techniques.get(technique),
+        study.training,
+    ]
+    settings: dict[str, Any] = {}
+    for layer in filter(None, layers):
+        for key in P.Overrides.model_fields:
+            if (value := getattr(layer, key)) is not None:
+                settings[key] = value
+    if not TECHNIQUES[technique].trains:
+        settings |= {"learning_rate": 0.0, "epochs": 0}
+    for key in ("learning_rate", "epochs"):
+        if key not in settings:
+            raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
+    return P.Training(**settings)

@@ -1,0 +1,1 @@
+"""The report room: run folders in, tables, figures and one page out."""

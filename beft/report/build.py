@@ -1,0 +1,67 @@
+"""Everything in reports/ that people read, made from the frames beside it."""
+
+import logging
+from pathlib import Path
+
+from beft.errors import UserError
+from beft.report import html, summary
+from beft.report.figures import FIGURES, write_figure
+from beft.report.frames import Frames
+from beft.report.tables import TABLES
+from beft.report.write import atomic, write_table
+
+log = logging.getLogger(__name__)
+
+
+def build(reports: Path) -> None:
+    """Read the frames in a reports folder and write its tables, figures, metrics and page."""
+    from beft.report import frames
+
+    read = frames.read(reports)
+    write_tables(read, reports)
+    write_figures(read, reports)
+    write_page(read, reports)
+
+
+def write_tables(frames: Frames, reports: Path) -> list[Path]:
+    """Write the study's tables to reports/tables and reports/metrics.json; return their paths."""
+    paths = []
+    for name in wanted(frames, "tables", TABLES):
+        paths += write_table(TABLES[name](frames), reports / "tables")
+    atomic(reports / "metrics.json", summary.dump(summary.metrics_json(frames)))
+    log.info("wrote %d tables to %s", len(paths), reports / "tables")
+    return [*paths, reports / "metrics.json"]
+
+
+def write_figures(frames: Frames, reports: Path) -> list[Path]:
+    """Draw the study's figures into reports/figures; return their paths."""
+    paths = []
+    for name in wanted(frames, "figures", FIGURES):
+        paths += write_figure(name, frames, reports / "figures")
+        log.info("drew %s", name)
+    return paths
+
+
+def write_page(frames: Frames, reports: Path) -> Path:
+    """Write reports/index.html from the frames and the figures that are already drawn."""
+    names = wanted(frames, "tables", TABLES)
+    if "table1" in names and "table1_last" not in names:
+        names.append("table1_last")
+    tables = {name: TABLES[name](frames) for name in names}
+    path = reports / "index.html"
+    atomic(path, html.render(frames, tables, reports / "figures"))
+    log.info("wrote %s", path)
+    return path
+
+
+def wanted(frames: Frames, key: str, known: dict) -> list[str]:
+    """The names that the study lists under `tables` or `figures`; all known ones if it lists none.
+
+    Raises:
+        UserError: a name that does not exist.
+    """
+    names = list(frames.settings.get(key, known))
+    for name in names:
+        if name not in known:
+            raise UserError(f"study: {key}: unknown name {name!r}; known: {', '.join(known)}")
+    return names

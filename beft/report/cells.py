@@ -1,0 +1,118 @@
+"""From runs to cells: mean, deviation, n and the reason where a number is not there."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from beft.report.frames import Frames
+
+KEYS = ["model", "task", "regime", "technique"]
+STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
+COLUMNS = [*KEYS, "split", "mean", "std", "n", "planned", "status", "short", "reason"]
+EXPLAINED = {"best": "best epoch of each run", "last": "last epoch of each run"}
+
+
+def order(frames: Frames, name: str) -> list[str]:
+    """Names in order of display: as the study lists them, then any others that were run, sorted.
+
+    Args:
+        name: `model`, `task`, `regime` or `technique`.
+    """
+    listed = [str(item) for item in frames.settings.get(f"{name}s", [])]
+    return listed + sorted(set(frames.runs[name].dropna().astype(str)) - set(listed))
+
+
+def splits(frames: Frames) -> dict[str, list[str]]:
+    """The validation splits of each task, in the order in which they were evaluated."""
+    tasks = frames.runs[["digest", "task"]].drop_duplicates("digest")
+    seen = frames.evaluations.merge(tasks, on="digest")
+    found = {task: list(dict.fromkeys(part["split"])) for task, part in seen.groupby("task")}
+    return {task: found.get(task, ["validation"]) for task in order(frames, "task")}
+
+
+def column_label(task: str, split: str) -> str:
+    """`mnli_matched` for the split `validation_matched`; the task's name for `validation`."""
+    return task + split.removeprefix("validation")
+
+
+def first_split(frames: Frames, task: str) -> str:
+    """The split that stands for a task where only one number is shown."""
+    return splits(frames).get(task, ["validation"])[0]
+
+
+def measured(frames: Frames, column: str = "best") -> pd.DataFrame:
+    """One row per run and split: the keys, seed, digest, status, split, value and reason.
+
+    Args:
+        column: `best` (best epoch of the run) or `last` (last epoch).
+
+    Runs that are not ok keep one row per split of their task with an undefined value. A value
+    that is not finite is undefined too.
+    """
+    if frames.runs.empty:
+        return pd.DataFrame(columns=[*KEYS, "seed", "digest", "status", "split", "value", "reason"])
+    known = splits(frames)
+    runs = frames.runs[[*KEYS, "seed", "digest", "status", column]].rename(
+        columns={column: "fallback"}
+    )
+    runs = runs.assign(split=[known[str(task)] for task in runs["task"]]).explode("split")
+    values = frames.evaluations[["digest", "split", column]].rename(columns={column: "value"})
+    rows = runs.merge(values.drop_duplicates(["digest", "split"]), "left", ["digest", "split"])
+    lead = rows["split"] == rows["task"].map(lambda task: known[str(task)][0])
+    value = pd.to_numeric(rows["value"].where(rows["value"].notna() | ~lead, rows["fallback"]))
+    usable = (rows["status"] == "ok") & np.isfinite(value.fillna(math.nan).to_numpy(float))
+    reasons = frames.problems.drop_duplicates("digest").set_index("digest")["reason"]
+    return rows.assign(
+        value=value.where(usable), reason=rows["digest"].map(reasons).fillna("").astype(str)
+    ).drop(columns="fallback")
+
+
+def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
+    """One row per (model, task, regime, technique, split) that the study plans.
+
+    Returns:
+        `COLUMNS`: mean and std are fractions (std: sample deviation, undefined below two runs),
+        n the runs that count, planned all of them; status is `ok` when every run counts, `partial`
+        when some do, else what became of them; short and reason say why runs do not count.
+    """
+    rows, keys = measured(frames, column), [*KEYS, "split"]
+    if rows.empty:
+        return pd.DataFrame(columns=COLUMNS).set_index(keys, drop=False)
+    values = rows.groupby(keys, sort=False)["value"]
+    table = values.agg(mean="mean", std="std", n="count", planned="size").reset_index()
+    table = table.assign(status="ok", short="", reason="")[COLUMNS].set_index(keys, drop=False)
+    for key, part in rows[rows["value"].isna()].groupby(keys, sort=False):
+        states = Counter(part["status"].where(part["status"] != "ok", "undefined"))
+        status = "partial" if table.at[key, "n"] else "+".join(sorted(states))
+        why = _why(states, int(table.at[key, "planned"]), part)
+        table.loc[[key], ["status", "short", "reason"]] = [status, *why]
+    return table
+
+
+def _why(counts: Counter, planned: int, rows: pd.DataFrame) -> tuple[str, str]:
+    """A few words for the cell, and the whole reason with every distinct message."""
+    short, full = [], []
+    for state in sorted(counts):
+        inert = state == "skipped" and rows["reason"].str.contains("inert").any()
+        alone = state in ("missing", "skipped") and counts[state] == planned
+        words = state if alone else f"{counts[state]}/{planned} {state}"
+        short.append(f"{words}: inert" if inert else words)
+        messages = sorted({one_line(text) for text in rows["reason"][rows["status"] == state]})
+        said = "; ".join(text for text in messages if text)
+        full.append(f"{words}: {said}" if said else words)
+    return ", ".join(short), ", ".join(full)
+
+
+def one_line(text: object) -> str:
+    """Free text on a single line."""
+    return " ".join(str(text).split())
+
+
+def ties(values: Iterable[tuple[str, float]]) -> list[str]:
+    """The names with the highest value; several when they are equal, none when none is finite."""
+    finite = [(name, value) for name, value in values if math.isfinite(value)]
+    top = max((value for _, value in finite), default=math.nan)
+    return [name for name, value in finite if math.isclose(value, top, rel_tol=0, abs_tol=1e-12)]

@@ -1,0 +1,205 @@
+"""The frames that everything in reports/ is made from: gathered from runs, kept as csv."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from beft.errors import UserError
+from beft.project import Project
+from beft.recipe import Recipe
+from beft.store import read_json, run_flaw, to_json, write_file
+
+COLUMNS = {
+    "runs": (
+        "study,model,task,regime,technique,seed,learning_rate,epochs,train_examples,metric,best,"
+        "last,trainable_params,trainable_percent,train_seconds,peak_memory_mb,status,digest"
+    ),
+    "evaluations": "digest,split,metric,best,last",
+    "history": "digest,epoch,train_loss,split,metric,value",
+    "problems": "digest,status,reason",
+    "provenance": (
+        "digest,commit,dirty,code,device,hardware,threads,python,torch,transformers,beft,started,"
+        "command"
+    ),
+    "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
+}
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a study measured, one table per kind of fact, with the study's resolved settings."""
+
+    runs: pd.DataFrame
+    evaluations: pd.DataFrame
+    history: pd.DataFrame
+    problems: pd.DataFrame
+    provenance: pd.DataFrame
+    scores: pd.DataFrame
+    settings: dict
+
+
+def collect(project: Project) -> Frames:
+    """Gathers every run of a study, whatever became of it.
+
+    A run that is not there is `missing`, with the reason of its last attempt where one was noted
+    (`failed`); one that its pack left out is `skipped`.
+    """
+    facts = [_facts(project, recipe) for recipe in project.recipes]
+    tables = {
+        name: frame(name, (row for fact in facts for row in fact.get(name, [])))
+        for name in COLUMNS
+        if name != "scores"
+    }
+    return Frames(**tables, scores=_scores(project), settings=settings(project))
+
+
+def frame(name: str, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """A frame of one kind with exactly its columns."""
+    return pd.DataFrame(list(rows), columns=COLUMNS[name].split(","))
+
+
+def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
+    layout, folder = project.layout, project.layout.run(recipe)
+    training = recipe.training
+    run = {
+        "study": project.name,
+        "model": recipe.model["alias"],
+        "task": recipe.task["name"],
+        "regime": recipe.regime,
+        "technique": recipe.technique,
+        "seed": recipe.seed,
+        "learning_rate": training["learning_rate"],
+        "epochs": training["epochs"],
+        "metric": recipe.task["metric"],
+        "digest": recipe.digest,
+    }
+    flaw = run_flaw(layout, recipe)
+    if flaw is not None:
+        status, reason = _absent(project, recipe, flaw)
+        problem = {"digest": recipe.digest, "status": status, "reason": reason}
+        return {"runs": [{**run, "status": status}], "problems": [problem]}
+    metrics = read_json(folder / "metrics.json")
+    origin = read_json(folder / "provenance.json")
+    first = metrics["splits"][recipe.task["validation"][0]]
+    run |= {key: metrics[key] for key in ("train_examples", "trainable_params", "status")}
+    run |= {"trainable_percent": metrics["trainable_percent"], **first}
+    run |= {"train_seconds": origin["seconds"], "peak_memory_mb": origin["peak_memory_mb"]}
+    facts = {
+        "runs": [run],
+        "evaluations": [
+            {"digest": recipe.digest, "split": s, "metric": metrics["metric"], **values}
+            for s, values in metrics["splits"].items()
+        ],
+        "history": _history(folder, recipe),
+        "provenance": [{"digest": recipe.digest, **origin, **origin["versions"]}],
+    }
+    if metrics["status"] != "ok":
+        reason = {"status": metrics["status"], "reason": metrics["reason"]}
+        facts["problems"] = [{"digest": recipe.digest, **reason}]
+    return facts
+
+
+def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
+    if flaw != "missing":
+        return "failed", flaw
+    manifest = project.root / "data" / "packs" / project.pack_of(recipe)
+    if manifest.is_file():
+        for entry in read_json(manifest)["runs"]:
+            if entry["digest"] == recipe.digest and entry["status"] == "skipped":
+                return "skipped", entry["reason"]
+        return "failed", "lost: its manifest is there, its folder is not"
+    error = project.layout.work(recipe) / "error.json"
+    if error.is_file():
+        return "failed", read_json(error)["reason"]
+    return "missing", "not run yet"
+
+
+def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
+    table = pd.read_csv(folder / "history.csv")
+    metric = recipe.task["metric"]
+    return [
+        {
+            "digest": recipe.digest,
+            "epoch": row["epoch"],
+            "train_loss": row["train_loss"],
+            "split": split,
+            "metric": metric,
+            "value": row[f"{split}/{metric}"],
+        }
+        for row in table.to_dict("records")
+        for split in recipe.task["validation"]
+    ]
+
+
+def _scores(project: Project) -> pd.DataFrame:
+    parts = [
+        pd.read_csv(path, dtype={"layer": str})
+        for key in project.cells
+        if (path := project.root / "data" / "scores" / key).is_file()
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else frame("scores", [])
+
+
+def settings(project: Project) -> dict[str, Any]:
+    """The study as it was resolved; its orders are the orders of display."""
+    study, params = project.study, project.params
+    return {
+        "study": project.name,
+        "description": study.description,
+        "models": {m: params.models[m].model_dump(exclude_none=True) for m in study.models},
+        "tasks": {
+            t: {
+                **params.tasks[t].model_dump(exclude_none=True, exclude_defaults=True),
+                "metric": next(r.task["metric"] for r in project.recipes if r.task["name"] == t),
+                "validation": next(
+                    r.task["validation"] for r in project.recipes if r.task["name"] == t
+                ),
+            }
+            for t in study.tasks
+        },
+        "regimes": list(study.regimes),
+        "techniques": list(dict.fromkeys(r.technique for r in project.recipes)),
+        "seeds": list(study.seeds),
+        "training": params.training.model_dump(exclude_none=True),
+        "overrides": study.training.model_dump(exclude_none=True),
+        "selectors": list(study.selectors),
+        "skip_inert": study.skip_inert,
+        "tables": list(study.tables),
+        "figures": list(study.figures),
+    }
+
+
+def render(frames: Frames) -> dict[str, bytes]:
+    """File name -> content: each frame as csv and the settings as JSON."""
+    files = {
+        f"{name}.csv": getattr(frames, name).to_csv(index=False, lineterminator="\n").encode()
+        for name in COLUMNS
+    }
+    return files | {"settings.json": to_json(frames.settings)}
+
+
+def write(frames: Frames, reports: Path) -> None:
+    """Writes the frames' files."""
+    for name, content in render(frames).items():
+        write_file(reports / name, content)
+
+
+def read(reports: Path) -> Frames:
+    """The frames that `write` left.
+
+    Raises:
+        UserError: when one is missing; `beft report` writes them.
+    """
+    tables = {}
+    for name in COLUMNS:
+        path = reports / f"{name}.csv"
+        if not path.is_file():
+            raise UserError(f"{path}: missing; run 'beft report' to write it")
+        types = {"digest": str, "layer": str, "commit": str, "code": str}
+        tables[name] = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    assert {f.name for f in fields(Frames)} == {*tables, "settings"}
+    return Frames(**tables, settings=json.loads((reports / "settings.json").read_text()))

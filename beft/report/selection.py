@@ -1,0 +1,150 @@
+"""What each selector chose, what came out best, and whether the two agree."""
+
+import math
+
+import pandas as pd
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from beft.report import cells as grid
+from beft.report.frames import Frames
+
+TERMS = ("q", "k", "v")
+SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
+PLACE = ["model", "task", "regime"]
+COLUMNS = [*PLACE, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
+COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason"]
+UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False}
+
+
+def places(frames: Frames) -> list[tuple[str, str, str]]:
+    """Every (model, task, regime) with a run or a score, in order of display."""
+    found = set(frames.runs[PLACE].itertuples(index=False, name=None))
+    found |= set(frames.scores[PLACE].itertuples(index=False, name=None))
+    ranks = [{name: i for i, name in enumerate(grid.order(frames, key))} for key in PLACE]
+    return sorted(
+        found, key=lambda place: [r.get(x, 9999) for r, x in zip(ranks, place, strict=True)]
+    )
+
+
+def selectors(frames: Frames) -> list[str]:
+    """The selectors that have scores, in the order of `SELECTORS`, others after them."""
+    found = set(frames.scores["selector"])
+    return [s for s in SELECTORS if s in found] + sorted(found - set(SELECTORS))
+
+
+def inert(frames: Frames) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """The terms of each place whose gradient is zero up to rounding in every seed."""
+    if frames.scores.empty:
+        return {}
+    flags = frames.scores.assign(inert=frames.scores["inert"].astype(str).str.lower() == "true")
+    every = flags.groupby([*PLACE, "term"], sort=True)["inert"].all()
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    for (model, task, regime, term), is_inert in every.items():
+        if is_inert:
+            place = (model, task, regime)
+            found[place] = (*found.get(place, ()), term)
+    return found
+
+
+def chosen(frames: Frames) -> dict[tuple[str, str, str, str], list[str]]:
+    """The target of each selector: argmax over q, k, v of the seeds' mean of the mean score.
+
+    Returns:
+        (model, task, regime, selector) -> terms; more than one term is a tie, none means that no
+        score is defined.
+    """
+    scores = frames.scores
+    scores = scores[(scores["layer"].astype(str) == "mean") & scores["term"].isin(TERMS)]
+    means = scores.groupby([*PLACE, "selector", "term"])["score"].mean()
+    found: dict[tuple[str, str, str, str], list[tuple[str, float]]] = {}
+    for (*place, term), value in means.items():
+        found.setdefault(tuple(place), []).append((term, float(value)))
+    return {key: sorted(grid.ties(pairs), key=TERMS.index) for key, pairs in found.items()}
+
+
+def outcomes(frames: Frames, column: str = "best") -> dict[tuple[str, str, str], dict]:
+    """The term that came out best in each place, on the first split of its task.
+
+    Returns:
+        Per place: best (terms, several when equal), lead (mean over the runner-up, a fraction),
+        seeds_won of seeds (seeds in which every compared term has a value), decided and a reason.
+        A skipped inert term is not needed for a decision; any other term without a result is.
+    """
+    rows = grid.measured(frames, column)
+    rows = rows[rows["technique"].isin([f"b_{term}" for term in TERMS])]
+    lead = {task: names[0] for task, names in grid.splits(frames).items()}
+    rows = rows[rows["split"] == rows["task"].map(lead)]
+    result = {place: {**UNDECIDED, "reason": "no term was run"} for place in places(frames)}
+    for place, part in rows.groupby(PLACE, sort=False):
+        result[place] = _outcome(part)
+    return result
+
+
+def _outcome(part: pd.DataFrame) -> dict:
+    part = part.assign(term=part["technique"].str.removeprefix("b_"))
+    wide = part.pivot_table(values="value", index="seed", columns="term", dropna=False)
+    means = [(term, float(wide[term].mean())) for term in TERMS if term in wide]
+    best = grid.ties(means)
+    ordered = sorted((value for _, value in means if math.isfinite(value)), reverse=True)
+    states = part[part["value"].isna()].groupby("term")["status"].agg(set)
+    lacking = [t for t, v in means if not math.isfinite(v) and states.get(t) != {"skipped"}]
+    reason = f"{', '.join(lacking)} without a result" if lacking else ""
+    if len(ordered) < 2:
+        reason = reason or "fewer than two terms with results"
+    if reason:
+        return {**UNDECIDED, "reason": reason}
+    full = wide[[term for term, value in means if math.isfinite(value)]].dropna()
+    won = int((full[best].max(axis=1) >= full.max(axis=1)).sum())
+    return {
+        "best": best, "lead": ordered[0] - ordered[1], "seeds_won": won, "seeds": len(full),
+        "decided": True, "reason": "",
+    }  # fmt: skip
+
+
+def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
+    """One row per place and selector, with `COLUMNS`; `agree` is empty where nothing is decided."""
+    targets, results, dead = chosen(frames), outcomes(frames, column), inert(frames)
+    rows = []
+    for place in places(frames):
+        result, flat = results[place], dead.get(place, ())
+        for selector in selectors(frames) or ["projection"]:
+            terms = targets.get((*place, selector), [])
+            term = terms[0] if terms else ""
+            decided = bool(result["decided"] and terms)
+            agree = bool(set(result["best"]) & set(terms[:1])) if decided else None
+            reason = result["reason"] or ("" if terms else "no defined score")
+            rows.append(
+                [*place, selector, term, "/".join(terms) if len(terms) > 1 else "", term in flat,
+                 "/".join(result["best"]), agree, decided, result["lead"], result["seeds_won"],
+                 result["seeds"], " ".join(flat), reason]
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def agreement(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Per selector: in how many decided cells its choice came out best, and of how many cells."""
+    result = {}
+    for selector, part in table.groupby("selector", sort=False):
+        decided = part[part["decided"].astype(bool)]
+        agree = int(sum(value is True for value in decided["agree"]))
+        result[str(selector)] = {"agree": agree, "decided": len(decided), "cells": len(part)}
+    return result
+
+
+def selections(frames: Frames) -> RichTable:
+    """The selected term of each selector and the best term, per place, for a terminal."""
+    table, view = (
+        selection(frames),
+        RichTable(title="Selected term, and the term that came out best"),
+    )
+    names = list(dict.fromkeys(table["selector"]))
+    for column in (*PLACE, *names, "best", "lead"):
+        view.add_column(column)
+    for place, part in table.groupby(PLACE, sort=False):
+        first = part.iloc[0]
+        picks = [term or "-" for term in part["selected"]]
+        lead = f"{100 * first['lead']:.1f} points" if math.isfinite(first["lead"]) else ""
+        best = first["best"] or f"undecided: {first['reason']}"
+        view.add_row(*map(Text, (*place, *picks, best, lead)))
+    return view

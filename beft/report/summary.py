@@ -1,0 +1,43 @@
+"""The study in one small JSON, so that `dvc metrics diff` can say what moved."""
+
+import json
+import math
+
+from beft.report import cells as grid
+from beft.report import selection as chosen
+from beft.report.frames import Frames
+
+
+def metrics_json(frames: Frames) -> dict:
+    """Mean metrics, agreement of the selectors, and counts of runs.
+
+    Returns:
+        `best`: {model: {task: {regime: {technique: mean over seeds of the best epoch}}}}, fractions
+        with six digits, None where no run counts; a task with several validation splits has a key
+        of its own for each further one. `selection`: {selector: {agree, decided, cells, share}}.
+        `runs`: {status: count}.
+    """
+    best: dict = {}
+    lead = {task: names[0] for task, names in grid.splits(frames).items()}
+    for row in grid.cells(frames).itertuples(index=False):
+        first = lead[row.task] == row.split
+        task = row.task if first else grid.column_label(row.task, row.split)
+        value = round(row.mean, 6) if math.isfinite(row.mean) else None
+        place = best.setdefault(row.model, {}).setdefault(task, {}).setdefault(row.regime, {})
+        place[row.technique] = value
+    counts = chosen.agreement(chosen.selection(frames))
+    for count in counts.values():
+        share = count["agree"] / count["decided"] if count["decided"] else None
+        count["share"] = None if share is None else round(share, 6)
+    return {"best": best, "selection": counts, "runs": run_counts(frames)}
+
+
+def run_counts(frames: Frames) -> dict[str, int]:
+    """How many runs have each status; every known status is listed."""
+    counted = frames.runs["status"].value_counts()
+    return {status: int(counted.get(status, 0)) for status in grid.STATUSES}
+
+
+def dump(content: dict) -> str:
+    """JSON text with sorted keys; not-a-number is an error rather than invalid JSON."""
+    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"

@@ -1,0 +1,110 @@
+"""Which role each bias of a transformer layer plays, judged by its module's place and shape."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+PROJECTIONS = ("q", "k", "v")
+CANONICAL = (
+    *PROJECTIONS,
+    "attention_output",
+    "attention_norm",
+    "intermediate",
+    "output",
+    "output_norm",
+)
+
+
+def name_biases(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, str]:
+    """Name each bias of a layer: term -> path of the bias relative to the layer.
+
+    A bias that plays none of the canonical roles is named by the path of its module, dots replaced.
+    """
+    roles = {path: term for term, path in projections.items()}
+    roles |= _roles_of_linears(layer, projections) | _roles_of_norms(layer, projections)
+    terms = {}
+    for name, parameter in layer.named_parameters():
+        module, _, leaf = name.rpartition(".")
+        if parameter.ndim != 1 or "bias" not in leaf:
+            continue
+        term = roles.get(module) if leaf == "bias" else None
+        if term is None:
+            term = (module if leaf == "bias" else name).replace(".", "_")
+            term = f"{term}_bias" if term in CANONICAL else term
+        terms[term] = name
+    return terms
+
+
+def _roles_of_linears(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, str]:
+    """Path -> role of the linears besides q, k, v: attention_output, intermediate, output."""
+    shapes = {
+        name: features(module)
+        for name, module in layer.named_modules()
+        if is_linear(module) and name not in projections.values()
+    }
+    hidden = features(layer.get_submodule(projections["q"]))[0]
+    holder, part = _attention_part(layer, projections)
+    # A layer that holds q, k, v directly has no attention part: its first square linear is the end.
+    inside = [n for n in shapes if part and under(n, part)]
+    inside = (
+        inside or [n for n, shape in shapes.items() if not part and shape == (hidden, hidden)][:1]
+    )
+    # Beside q, k and v may lie projections of positions; what projects the result comes after them.
+    beyond = [n for n in inside if not under(n, holder)] or inside
+    roles = {n: "attention_output" for n in beyond[-1:]}
+    others = [n for n in shapes if n not in inside]
+    widening = [n for n in others if shapes[n][0] == hidden]
+    narrowing = [n for n in others if shapes[n][1] == hidden]
+    if len(others) == 2 and widening == narrowing:  # as wide as the layer: only the order tells
+        widening, narrowing = others[:1], others[1:]
+    roles |= {n: "intermediate" for n in widening if len(widening) == 1}
+    return roles | {n: "output" for n in narrowing if len(narrowing) == 1}
+
+
+def _roles_of_norms(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, str]:
+    """Path -> role of the norms, where a layer has two: one of attention, one of feed-forward."""
+    norms = [
+        name
+        for name, module in layer.named_modules()
+        if getattr(getattr(module, "weight", None), "ndim", None) == 1 and _has_bias(module)
+    ]
+    if len(norms) != 2:
+        return {}
+    _, part = _attention_part(layer, projections)
+    first, second = sorted(norms, key=lambda n: not (part and under(n, part)))
+    return {first: "attention_norm", second: "output_norm"}
+
+
+def _attention_part(layer: nn.Module, projections: Mapping[str, str]) -> tuple[str, str]:
+    """The smallest module that holds q, k and v, and the outermost one around it in the layer."""
+    split = [path.split(".") for path in projections.values()]
+    common = []
+    for names in zip(*split, strict=False):
+        if len(set(names)) > 1:
+            break
+        common.append(names[0])
+    holder = ".".join(common)
+    for depth in range(1, len(common) + 1):
+        part = ".".join(common[:depth])
+        if not isinstance(layer.get_submodule(part), nn.ModuleList | nn.Sequential):
+            return holder, part
+    return holder, ""
+
+
+def is_linear(module: nn.Module | None) -> bool:
+    weight = getattr(module, "weight", None)
+    return getattr(weight, "ndim", None) == 2 and not isinstance(module, nn.Embedding)
+
+
+def _has_bias(module: nn.Module) -> bool:
+    return getattr(module, "bias", None) is not None
+
+
+def features(linear: nn.Module) -> tuple[int, int]:
+    """(in, out) of a linear; some keep the weight transposed, so the bias has the last word."""
+    out = linear.bias.numel() if _has_bias(linear) else linear.weight.shape[0]
+    return linear.weight.numel() // out, out
+
+
+def under(path: str, parent: str) -> bool:
+    return not parent or path == parent or path.startswith(f"{parent}.")

@@ -1,0 +1,191 @@
+"""Run folders: written whole, checksummed, never overwritten; manifests of packs; locks."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beft.errors import UserError
+from beft.hashing import sha256
+from beft.recipe import Recipe
+
+CHECKSUMS = "checksums.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies below the project's root."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    def run(self, recipe: Recipe) -> Path:
+        """The run's folder."""
+        return self.data / "runs" / recipe.folder()
+
+    def work(self, recipe: Recipe) -> Path:
+        """Where an unfinished run keeps its lock and checkpoint."""
+        return self.data / "work" / recipe.digest
+
+    def source(self, recipe: Recipe) -> Path:
+        return self.data / "sources" / recipe.source_path()
+
+    def subset(self, recipe: Recipe) -> Path:
+        return self.data / "subsets" / recipe.subset_path()
+
+    def model(self, recipe: Recipe) -> Path:
+        return self.data / "models" / recipe.model_path()
+
+
+def to_json(data: Any) -> bytes:
+    """Canonical, readable JSON."""
+    return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path) -> Any:
+    """JSON from a file of ours.
+
+    Raises:
+        UserError: when it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk or a read-only folder into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file so that it is there whole or not at all, even through a power loss."""
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(name).chmod(0o666 & ~umask)
+            Path(name).replace(path)
+            _sync(path.parent)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes a folder with a checksum of each file, whole or not at all.
+
+    Raises:
+        UserError: when it cannot be written, or is there already.
+    """
+    with explain_os_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=".tmp"))
+        try:
+            temporary.chmod(0o755)
+            for name, content in files.items():
+                write_file(temporary / name, content)
+            sums = {name: sha256(temporary / name) for name in sorted(files)}
+            write_file(temporary / CHECKSUMS, to_json(sums))
+            temporary.rename(folder)
+            _sync(folder.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def flaw(folder: Path) -> str | None:
+    """What is wrong with a folder written by `write_folder`; None when it is sound."""
+    if not folder.is_dir():
+        return "missing"
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_bytes())
+        for name, expected in sums.items():
+            if sha256(folder / name) != expected:
+                return f"{name} is damaged"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{CHECKSUMS} is damaged ({error})"
+    return None
+
+
+def run_flaw(layout: Layout, recipe: Recipe) -> str | None:
+    """What is wrong with a run; None when it is there, sound, and really of this recipe."""
+    folder = layout.run(recipe)
+    problem = flaw(folder)
+    if problem:
+        return problem
+    written = read_json(folder / "recipe.json")
+    if written != json.loads(json.dumps(recipe.to_dict())):
+        return "recipe.json is not the recipe of this folder's name"
+    return None
+
+
+@contextmanager
+def lock(work: Path) -> Iterator[None]:
+    """Holds an unfinished run for this process; two writers on one run are impossible.
+
+    Raises:
+        UserError: when another process holds it; the line names its host and process.
+    """
+    with explain_os_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        file = (work / "lock").open("a+")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise UserError(
+                f"{work}: this run is being trained by {owner}; wait for it or stop it first"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def set_aside(folder: Path, work: Path) -> Path:
+    """Moves a damaged folder out of the way, keeping it for inspection."""
+    target = work.with_name(f"{work.name}.damaged")
+    number = 1
+    while target.exists():
+        number += 1
+        target = work.with_name(f"{work.name}.damaged-{number}")
+    with explain_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+    return target

@@ -1,0 +1,86 @@
+"""The demo tasks: English written by small grammars, in the columns of real tasks.
+
+Each grammar is a function `(rng, *kind) -> Draft`. A kind says what an example shows and so fixes
+its label (or its score); the weights of the kinds set the difficulty. One driver draws the kinds,
+fills in words until the draft is new and uses only combinations of words that belong to the split,
+and lays the drafts out as columns. The data is the same on every machine and Python version.
+"""
+
+import zlib
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+from beft.errors import UserError
+from beft.tasks import grammar_pairs as pairs
+from beft.tasks import grammar_single as single
+from beft.tasks.grammar import Draft
+
+# To be raised whenever the data of any task changes: the version is part of a task's revision, so
+# results of old data cannot pass for results of new data. A test holds each split's digest.
+DEMO_VERSION: int = 1
+ROWS = {"train": 4000, "validation": 500}
+# One combination of words in so many is kept for validation.
+_HELD_OUT = 8
+
+
+class Grammar(NamedTuple):
+    """How a task is written: its text columns, its weighted kinds, and what drafts an example."""
+
+    columns: tuple[str, ...]
+    kinds: dict[tuple, int]
+    draft: Callable[..., Draft]
+
+
+_PAIR = ("sentence1", "sentence2")
+GRAMMARS = {
+    "demo_sentiment": Grammar(("sentence",), single.SENTIMENT_KINDS, single.sentiment),
+    "demo_entailment": Grammar(_PAIR, pairs.ENTAILMENT_KINDS, pairs.entailment),
+    "demo_acceptability": Grammar(("sentence",), single.ACCEPTABILITY_KINDS, single.acceptability),
+    "demo_similarity": Grammar(_PAIR, pairs.SIMILARITY_KINDS, pairs.similarity),
+}
+NAMES: tuple[str, ...] = tuple(GRAMMARS)
+
+
+def _fits(draft: Draft, split: str) -> bool:
+    """Whether every combination of the draft's words belongs to the split."""
+    # crc32 and not hash(), which differs from process to process.
+    held = [zlib.crc32(" ".join(sorted(pair)).encode()) % _HELD_OUT == 0 for pair in draft.pairs]
+    return all(held) if split == "validation" else not any(held)
+
+
+def _kinds(rng: Random, weights: dict[tuple, int], count: int) -> list[tuple]:
+    """`count` kinds in the proportions of their weights, in random order."""
+    spread = [kind for kind, weight in weights.items() for _ in range(weight)]
+    chosen = [(rng.random(), spread[i * len(spread) // count]) for i in range(count)]
+    return [kind for _, kind in sorted(chosen, key=lambda item: item[0])]
+
+
+def generate(name: str, split: str) -> dict[str, list]:
+    """Write one split of a demo task.
+
+    Args:
+        name: one of `NAMES`.
+        split: `train` (4,000 rows) or `validation` (500 rows).
+
+    Returns:
+        Columns to lists of equal length, as the real sister has them: the text columns (str),
+        `label` (int; for `demo_similarity` float from 0.0 to 5.0) and `idx` (int, from 0).
+
+    Raises:
+        UserError: the name or the split does not exist.
+    """
+    if name not in GRAMMARS:
+        raise UserError(f"demo task {name!r} does not exist; use one of {', '.join(NAMES)}")
+    if split not in ROWS:
+        raise UserError(f"split {split!r} of {name} does not exist; use one of {', '.join(ROWS)}")
+    grammar, rng = GRAMMARS[name], Random(f"{name}/{split}/{DEMO_VERSION}")
+    drafts: dict[tuple[str, ...], Draft] = {}
+    for kind in _kinds(rng, grammar.kinds, ROWS[split]):
+        draft = grammar.draft(rng, *kind)
+        while draft.texts in drafts or not _fits(draft, split):
+            draft = grammar.draft(rng, *kind)
+        drafts[draft.texts] = draft
+    rows = list(drafts.values())
+    columns = {column: [row.texts[i] for row in rows] for i, column in enumerate(grammar.columns)}
+    return columns | {"label": [row.label for row in rows], "idx": list(range(len(rows)))}

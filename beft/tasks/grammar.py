@@ -1,0 +1,43 @@
+"""What the demo grammars share: a draft of an example, random choice, and writing a sentence."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Draft(NamedTuple):
+    """One example.
+
+    Attributes:
+        texts: its sentences, one per text column.
+        label: its class or score.
+        pairs: the combinations of words that decide which split it may belong to.
+    """
+
+    texts: tuple[str, ...]
+    label: int | float
+    pairs: tuple[tuple[str, str], ...]
+
+
+def pick(rng: Random, items: Sequence[T]) -> T:
+    """One of the items."""
+    # Of `Random`, Python promises only `random()` to stay the same over its versions.
+    return items[int(rng.random() * len(items))]
+
+
+def other(rng: Random, items: Sequence[T], *taken: T) -> T:
+    """One of the items that is none of those taken."""
+    return pick(rng, [item for item in items if item not in taken])
+
+
+def chance(rng: Random, probability: float) -> bool:
+    """True with this probability."""
+    return rng.random() < probability
+
+
+def sentence(*parts: str) -> str:
+    """The parts as a sentence: spaced, with a capital and a full stop; empty parts are left out."""
+    text = " ".join(part for part in parts if part)
+    return text[0].upper() + text[1:] + "."

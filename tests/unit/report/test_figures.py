@@ -1,0 +1,149 @@
+"""Figures: no text lies on another, gaps are explained, bytes depend on the data only."""
+
+import itertools
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from beft.report import figures
+from beft.report.frames import Frames
+from beft.report.style import LOOKS, look, style
+
+
+def texts(name: str, frames: Frames, monkeypatch) -> tuple:
+    """Every text that is really drawn, as (words, box, size in points), and the figure's size."""
+    drawn: list[Text] = []
+    original = Text.draw
+    with style(), monkeypatch.context() as patch:
+        figure = figures.FIGURES[name](frames)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # settles the layout
+        patch.setattr(
+            Text, "draw", lambda self, *a, **k: (drawn.append(self), original(self, *a, **k))[1]
+        )
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        unique = {
+            id(text): text for text in drawn if text.get_visible() and text.get_text().strip()
+        }
+        return [
+            (text.get_text(), text.get_window_extent(renderer), text.get_fontsize())
+            for text in unique.values()
+        ], figure.bbox
+
+
+def check(name: str, frames: Frames, monkeypatch) -> list[str]:
+    """Hold all texts of a figure against each other, the sheet's edge and the smallest size."""
+    found, sheet = texts(name, frames, monkeypatch)
+    assert found
+    for words, box, size in found:
+        assert size >= 8, words
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= sheet.x1 + 1 and box.y1 <= sheet.y1 + 1
+        assert inside, f"{words!r} runs over the edge"
+    for (a, one, _), (b, two, _) in itertools.combinations(found, 2):
+        wide = min(one.x1, two.x1) - max(one.x0, two.x0)
+        high = min(one.y1, two.y1) - max(one.y0, two.y0)
+        assert not (wide > 1 and high > 1), f"{a!r} lies on {b!r}"
+    return [words for words, _, _ in found]
+
+
+NAMES = list(figures.FIGURES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_overlaps(name: str, frames: Frames, monkeypatch) -> None:
+    check(name, frames, monkeypatch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_overlaps_with_one_model_and_one_regime(name: str, make, monkeypatch) -> None:
+    check(name, make(("bert-base-cased",), ("sst2",), ("low",)), monkeypatch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_overlaps_with_long_names(name: str, frames: Frames, monkeypatch) -> None:
+    long = {"bert-base-cased": "a-model-with-a-name-that-hardly-ends-v2.5-instruct"}
+    long |= {"sst2": "sentiment-of-movie-reviews-2024", "medium": "medium-and-a-half"}
+    long |= {"full": "a_technique_of_ones_own", "output_norm": "output_layer_norm_bias_term"}
+    tables = {
+        key: getattr(frames, key).replace(long)
+        for key in ("runs", "scores", "evaluations", "history")
+    }
+    keys = ("models", "tasks")
+    settings = {k: {long.get(n, n): v for n, v in frames.settings[k].items()} for k in keys}
+    settings["regimes"] = [long.get(n, n) for n in frames.settings["regimes"]]
+    settings["techniques"] = [long.get(n, n) for n in frames.settings["techniques"]]
+    check(name, replace(frames, **tables, settings=settings), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("figure1", "nothing was run"), ("figure4", "nothing was run"), ("layers", "No scores"),
+     ("curves", "No learning curves")],
+)  # fmt: skip
+def test_a_figure_without_data_says_so(name: str, words: str, nothing: Frames, monkeypatch) -> None:
+    said = " ".join(" ".join(text.split()) for text in check(name, nothing, monkeypatch))
+    assert words in said
+
+
+def test_figure4_names_what_is_missing(frames: Frames, monkeypatch) -> None:
+    said = " ".join(" ".join(check("figure4", frames, monkeypatch)).split())
+    for words in ("mnli high b_v missing", "sst2 medium b_q 2/3 diverged", "hollow: inert"):
+        assert words in said
+
+
+def test_figure4_without_one_selector(frames: Frames, monkeypatch) -> None:
+    scores = frames.scores[frames.scores["selector"] != "fisher"]
+    assert "no fisher scores" in check("figure4", replace(frames, scores=scores), monkeypatch)
+
+
+def test_figures_without_any_finished_run(frames: Frames, monkeypatch) -> None:
+    runs = frames.runs.assign(status="missing", best=None, last=None)
+    empty = {key: getattr(frames, key).iloc[:0] for key in ("evaluations", "history", "scores")}
+    for name in NAMES:
+        check(name, replace(frames, runs=runs, **empty), monkeypatch)
+
+
+def test_first_rank_is_on_top(frames: Frames) -> None:
+    with style():
+        panels = figures.FIGURES["figure1"](frames).axes[:3]
+    for panel in panels:
+        bottom, top = panel.get_ylim()
+        assert bottom > 8 and top < 1
+
+
+def test_metric_panel_shows_the_means(frames: Frames) -> None:
+    runs = frames.runs
+    mine = runs[(runs["model"] == "bert-base-cased") & (runs["task"] == "sst2")]
+    mine = mine[mine["technique"] == "b_v"].groupby("regime")["best"].mean()
+    with style():
+        panel = figures.FIGURES["figure1"](frames).axes[3]
+    line = next(x for x in panel.lines if len(x.get_xdata()) == 3)
+    expected = [100 * mine[regime] for regime in ("low", "medium", "high")]
+    assert line.get_ydata() == pytest.approx(expected)
+
+
+def test_undefined_scores_are_not_a_rank(frames: Frames) -> None:
+    """conftest leaves projection undefined for one term in layer 2: one field of the first map."""
+    with style():
+        image = figures.FIGURES["layers"](frames).axes[0].images[0]
+    assert image.get_array().mask.sum() == 1
+
+
+def test_looks_differ_in_more_than_colour() -> None:
+    assert len({one.colour for one in LOOKS.values()}) == len(LOOKS)
+    assert len({(one.marker, str(one.line)) for one in LOOKS.values()}) == len(LOOKS)
+    assert look("lora", ["lora", "prefix"]) != look("prefix", ["lora", "prefix"])
+    assert look("a$b").label == r"a\$b"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_bytes_each_time(name: str, frames: Frames, tmp_path) -> None:
+    first = {p.name: p.read_bytes() for p in figures.write_figure(name, frames, tmp_path)}
+    assert first == {f"{name}.{s}": content for s, content in figures.draw(name, frames).items()}
+    assert first[f"{name}.png"].startswith(b"\x89PNG") and first[f"{name}.pdf"].startswith(b"%PDF")
+    assert ElementTree.fromstring(first[f"{name}.svg"]).tag.endswith("svg")
+    assert b"Date" not in first[f"{name}.pdf"] and b"<dc:date>" not in first[f"{name}.svg"]

@@ -1,0 +1,57 @@
+# What the study asks for: resolved once, by beft, before any rule is read.
+#
+# Defines PROJECT (the study) and the lists of files that the other rules are about. Settings come
+# from params.yaml and studies/ alone; on the command line only `study` may be chosen, so that
+# no number can come from a setting that no file records.
+
+import sys
+from pathlib import Path
+
+from beft.errors import UserError
+from beft.project import load_for_workflow
+
+
+def load_project():
+    try:
+        return load_for_workflow(Path("params.yaml"), config)
+    except UserError as error:
+        print(f"beft: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+PROJECT = load_project()
+EXECUTION = PROJECT.params.execution
+SUBSETS = [f"data/subsets/{path}" for path in PROJECT.subsets]
+MANIFESTS = [f"data/packs/{path}" for path in PROJECT.packs]
+SCORES = [f"data/scores/{path}" for path in PROJECT.cells]
+FRAMES = "runs evaluations history problems provenance scores".split()
+
+
+def study(wildcards, output):
+    """The study's name. It depends on `output` only so that snakemake takes it for derived: the
+    same pack in another study is the same job and must not run again."""
+    return str(config["study"])
+
+
+def source_of_subset(wildcards):
+    key = f"{wildcards.task}/{wildcards.regime}/seed-{wildcards.seed}/{wildcards.digest}.parquet"
+    return f"data/sources/{PROJECT.subsets[key].source_path()}/source.json"
+
+
+def pack_of(wildcards):
+    key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.json"
+    return PROJECT.packs[key].recipes
+
+
+def manifests_of_cell(wildcards):
+    key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.csv"
+    recipes = PROJECT.cells[key].recipes
+    return sorted({f"data/packs/{PROJECT.pack_of(recipe)}" for recipe in recipes})
+
+
+wildcard_constraints:
+    model="[^/]+",
+    task="[^/]+",
+    regime="low|medium|high|all",
+    seed=r"\d+",
+    digest="[0-9a-f]{16}",

@@ -1,0 +1,98 @@
+# From runs and scores to what people read: csv files first, everything else from them.
+#
+# In:  all manifests and scores of the study
+# Out: reports/*.csv, settings.json   what was measured
+#      reports/tables/, metrics.json  tables as csv, Markdown and LaTeX; numbers for dvc metrics
+#      reports/figures/               svg, png and pdf
+#      reports/index.html             all of it on one page
+
+
+localrules:
+    collect,
+    tabulate,
+    plot,
+    page,
+
+
+rule collect:
+    input:
+        manifests=MANIFESTS,
+        scores=SCORES,
+    output:
+        expand("reports/{frame}.csv", frame=FRAMES),
+        settings="reports/settings.json",
+    log:
+        "logs/collect.log",
+    benchmark:
+        "logs/collect.tsv"
+    params:
+        study=study,
+        settings=PROJECT.fingerprint,
+    shell:
+        "beft collect" " --study {params.study:q}" " 2>&1 | tee {log:q}"
+
+
+rule tabulate:
+    input:
+        rules.collect.output,
+    output:
+        report(
+            expand("reports/tables/{table}.csv", table=PROJECT.study.tables),
+            category="Tables",
+            caption="../report/tables.rst",
+        ),
+        expand(
+            "reports/tables/{table}.{format}",
+            table=PROJECT.study.tables,
+            format=["md", "tex"],
+        ),
+        metrics="reports/metrics.json",
+    log:
+        "logs/tabulate.log",
+    benchmark:
+        "logs/tabulate.tsv"
+    params:
+        code=PROJECT.report_code,
+    shell:
+        "beft tabulate" " 2>&1 | tee {log:q}"
+
+
+rule plot:
+    input:
+        rules.collect.output,
+    output:
+        report(
+            expand("reports/figures/{figure}.png", figure=PROJECT.study.figures),
+            category="Figures",
+            caption="../report/figures.rst",
+        ),
+        expand(
+            "reports/figures/{figure}.{format}",
+            figure=PROJECT.study.figures,
+            format=["svg", "pdf"],
+        ),
+    log:
+        "logs/plot.log",
+    benchmark:
+        "logs/plot.tsv"
+    params:
+        code=PROJECT.report_code,
+    shell:
+        "beft plot" " 2>&1 | tee {log:q}"
+
+
+rule page:
+    input:
+        rules.collect.output,
+        rules.tabulate.output,
+        rules.plot.output,
+    output:
+        report("reports/index.html", category="Page", caption="../report/page.rst"),
+    log:
+        "logs/page.log",
+    benchmark:
+        "logs/page.tsv"
+    params:
+        code=PROJECT.report_code,
+    shell:
+        "beft page" " 2>&1 | tee {log:q}"
