@@ -80,11 +80,20 @@ def collate(data: Encoded, rows: np.ndarray, pad: int, device: str) -> dict[str,
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def by_length(data: Encoded, batch_size: int) -> Iterator[np.ndarray]:
-    """Rows in batches of similar length, longest first: least padding, peak memory at once."""
+def by_tokens(data: Encoded, budget: int) -> Iterator[np.ndarray]:
+    """Rows in batches of at most `budget` tokens (or one example), longest first.
+
+    Neighbours have similar lengths, so that padding them costs little, and the first batch needs
+    the most memory.
+    """
     rows = np.argsort([-len(ids) for ids in data.ids], kind="stable")
-    for start in range(0, len(rows), batch_size):
-        yield rows[start : start + batch_size]
+    start, total = 0, 0
+    for end, row in enumerate(rows):
+        total += len(data.ids[row])
+        if total > budget and end > start:
+            yield rows[start:end]
+            start, total = end, len(data.ids[row])
+    yield rows[start:]
 
 
 def chunks(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:

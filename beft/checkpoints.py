@@ -68,7 +68,7 @@ def _no_weights(path: Path) -> str:
 def _check_safetensors(file: Path, label: str) -> None:
     """Opening reads the header and compares it with the file's size."""
     try:
-        with safe_open(file, framework="pt"):
+        with safe_open(file, framework="np"):
             pass
     except (SafetensorError, OSError) as error:
         raise UserError(

@@ -173,13 +173,15 @@ def summary(reports: ReportsOption = REPORTS) -> None:
 
 def main() -> None:
     """Entry point: 0 on success, 2 and one clear line on a user's mistake."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
-    for noisy in ("httpx", "httpcore", "huggingface_hub", "datasets", "filelock", "fsspec"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("beft").setLevel(logging.INFO)
+    usage_error = typer.BadParameter.__base__  # typer exports it under no name of its own
     try:
-        app()
-    except UserError as error:
-        print(f"beft: {error}", file=sys.stderr)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except (UserError, usage_error) as error:
+        message = str(error) if isinstance(error, UserError) else error.format_message()
+        print(f"beft: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(code)

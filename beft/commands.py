@@ -15,7 +15,6 @@ from rich.table import Table
 from beft import params as P
 from beft.errors import UserError
 from beft.project import load
-from beft.recipe import Recipe
 from beft.store import explain_os_errors, run_flaw, to_json, write_file
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,7 @@ def train(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     seconds = execution.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
-    with _Progress(len(pack.recipes), pack.recipes[0].cell()) as progress:
+    with _Progress(pack.recipes[0].cell()) as progress:
         try:
             run_pack(project.layout, pack, manifest, device, seconds, progress.update)
         except Interrupted:
@@ -88,44 +87,38 @@ def train(
 class _Progress:
     """A bar on a terminal; elsewhere (logs) a line every few seconds."""
 
-    def __init__(self, runs: int, cell: str, every: float = 10):
-        self.runs, self.cell, self.every = runs, cell, every
-        self.seen: dict[str, int] = {}
+    def __init__(self, cell: str, every: float = 10):
+        self.cell, self.every = cell, every
+        self.phase = ""
         self.started = self.last = time.monotonic()
         console = Console(stderr=True)
-        self.bar = (
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TimeRemainingColumn(),
-                console=console,
-            )
-            if console.is_terminal
-            else None
-        )
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console) if console.is_terminal else None
 
     def __enter__(self) -> "_Progress":
         if self.bar:
             self.bar.start()
-            self.task = self.bar.add_task(self.cell, total=self.runs)
+            self.task = self.bar.add_task(self.cell)
         return self
 
     def __exit__(self, *exception) -> None:
         if self.bar:
             self.bar.stop()
 
-    def update(self, recipe: Recipe, done: int, total: int, text: str) -> None:
-        number = self.seen.setdefault(recipe.digest, len(self.seen) + 1)
-        what = (
-            f"{self.cell} run {number}/{self.runs}: {recipe.technique} seed {recipe.seed}, {text}"
-        )
-        share = (number - 1 + done / max(total, 1)) / self.runs
+    def update(self, done: int, total: int, text: str) -> None:
+        """Steps of what is going on; `text` says what, up to its first colon which phase."""
+        now = time.monotonic()
+        phase = text.partition(":")[0]
+        if phase != self.phase:
+            self.phase, self.started = phase, now
         if self.bar:
-            self.bar.update(self.task, completed=share * self.runs, description=what)
-        elif time.monotonic() - self.last >= self.every:
-            self.last = time.monotonic()
-            left = (self.last - self.started) * (1 - share) / max(share, 1e-9)
-            log.info("%s (%.0f %%, about %.0f s left)", what, 100 * share, left)
+            description = f"{self.cell} {text}"
+            self.bar.update(self.task, completed=done, total=total, description=description)
+        elif now - self.last >= self.every:
+            self.last = now
+            left = (now - self.started) * (total - done) / max(done, 1)
+            share = 100 * done / max(total, 1)
+            log.info("%s %s (%.0f %%, about %.0f s left)", self.cell, text, share, left)
 
 
 def score(params: Path, study: str | None, scores: Path) -> None:
@@ -133,6 +126,12 @@ def score(params: Path, study: str | None, scores: Path) -> None:
 
     project = load(params, study)
     cell = project.cells[project.find("cells", scores)]
+    for recipe in cell.recipes:
+        if problem := run_flaw(project.layout, recipe):
+            raise UserError(
+                f"{project.layout.run(recipe)}: {problem}; run 'beft verify --repair' and then "
+                "snakemake again"
+            )
     write_file(scores, render_scores(project.layout, cell))
 
 
@@ -147,7 +146,8 @@ def tabulate(reports: Path) -> None:
     from beft.report.build import write_tables
 
     with explain_os_errors(reports):
-        write_tables(frames.read(reports), reports)
+        paths = write_tables(frames.read(reports), reports)
+    log.info("wrote %d files of tables to %s", len(paths), reports)
 
 
 def plot(reports: Path) -> None:
@@ -208,7 +208,8 @@ def plan(params: Path, study: str | None) -> None:
 
 def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> None:
     from beft import numerics
-    from beft.verify import problems, repair_packs
+    from beft.verify import problems
+    from beft.verify import repair as repair_project
 
     if accept_code:
         print(f"code {numerics.accept()} is declared equivalent for recipe version", end=" ")
@@ -219,7 +220,7 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
     for problem in found:
         print(f"beft: {problem}", file=sys.stderr)
     if repair:
-        count = repair_packs(project)
+        count = repair_project(project)
         print(f"{count} packs will be redone by the next snakemake; sound runs in them are kept")
         return
     if found:

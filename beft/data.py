@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from beft import params as P
 from beft.errors import UserError
 from beft.hashing import sha256, split_file
 from beft.recipe import digest, task_source
-from beft.store import flaw, read_json, to_json, write_file, write_folder
+from beft.store import flaw, read_json, set_aside, to_json, write_file, write_folder
 from beft.tasks import Task, resolve
 
 log = logging.getLogger(__name__)
@@ -45,9 +46,9 @@ def fetch_task(root: Path, name: str, given: P.Task) -> Path:
     for split, (table, origin, checksum) in _read_splits(root, name, given, splits).items():
         tables[split] = normalise(table, task, origin)
         read[split] = {"file": Path(origin).name, "sha256": checksum, "rows": table.num_rows}
-    if folder.exists():
-        log.warning("%s is damaged and is made again", folder)
-        folder.rename(folder.with_name(f".{folder.name}.damaged"))
+    if folder.exists() and any(folder.iterdir()):  # empty: snakemake makes it for its output
+        aside = set_aside(folder, root / "data" / "work" / f"source-{folder.name}")
+        log.warning("%s is damaged and is made again; moved to %s", folder, aside)
     files = {f"{split}.parquet": _parquet_bytes(table) for split, table in tables.items()}
     files["source.json"] = to_json({"task": name, "source": source, "read": read})
     write_folder(folder, files)
@@ -65,7 +66,8 @@ def _read_splits(root: Path, name: str, given: P.Task, splits: list[str]) -> dic
         files = {split: split_file(folder, split) for split in splits}
     else:
         files = mirror.ensure_dataset(root, name, given, splits)
-    return {s: (read_table(path), str(path), sha256(path)) for s, path in files.items()}
+    text = resolve(name, given).columns()[:-1]
+    return {s: (read_table(path, text), str(path), sha256(path)) for s, path in files.items()}
 
 
 def table_digest(table: pa.Table) -> str:
@@ -73,21 +75,33 @@ def table_digest(table: pa.Table) -> str:
     return hashlib.sha256(repr(table.to_pydict()).encode()).hexdigest()
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, text: Iterable[str] = ()) -> pa.Table:
     """A parquet, jsonl or csv file as a table.
+
+    Args:
+        path: the file; its suffix says what it is.
+        text: columns that hold text, which csv itself cannot say of a column of numbers.
 
     Raises:
         UserError: when the file is damaged, or not UTF-8.
     """
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path)
-        if path.suffix == ".jsonl":
-            return pyarrow.json.read_json(path)
-        options = pyarrow.csv.ConvertOptions(strings_can_be_null=False, null_values=[])
-        parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-        return pyarrow.csv.read_csv(path, convert_options=options, parse_options=parse)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            table = pq.read_table(path)
+        elif path.suffix == ".jsonl":
+            table = pyarrow.json.read_json(path)
+        else:
+            convert = pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(text, pa.string()),
+                strings_can_be_null=False,
+                null_values=[""],
+            )
+            parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+            table = pyarrow.csv.read_csv(path, convert_options=convert, parse_options=parse)
+        table.validate(full=True)  # text that is not UTF-8 is found here, not while training
+        _ = table.column_names
+        return table
+    except (pa.ArrowException, OSError, ValueError) as error:
         kind = {".parquet": "parquet", ".jsonl": "JSON lines", ".csv": "UTF-8 csv"}[path.suffix]
         detail = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not readable as {kind} ({detail})") from None
@@ -105,9 +119,11 @@ def normalise(table: pa.Table, task: Task, origin: str) -> pa.Table:
         if column not in table.column_names:
             hint = P.nearest(column, table.column_names)
             raise UserError(f"{origin}: no column '{column}'; {hint}")
+        if table.column_names.count(column) > 1:
+            raise UserError(f"{origin}: more than one column '{column}'")
     for column in task.columns()[:-1]:
-        values = table[column]
-        if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        values = _plain(table[column])
+        if not _is_text(values.type):
             raise UserError(f"{origin}: column '{column}' holds {values.type}, not text")
         if values.null_count:
             row = pc.index(values.is_null(), True).as_py()
@@ -120,12 +136,22 @@ def normalise(table: pa.Table, task: Task, origin: str) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without dictionary encoding, which is how categories are stored."""
+    dictionary = pa.types.is_dictionary(column.type)
+    return column.cast(column.type.value_type) if dictionary else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
 def _labels(column: pa.ChunkedArray, task: Task, origin: str) -> pa.Array:
-    column = column.combine_chunks()
+    column = _plain(column).combine_chunks()
     if column.null_count:
         row = pc.index(column.is_null(), True).as_py()
         raise UserError(f"{origin}: row {row}: '{task.label}' is empty (null)")
-    textual = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    textual = _is_text(column.type)
     if task.labels and textual:
         values = column.to_pylist()
         for row, value in enumerate(values):
@@ -203,25 +229,50 @@ def draw(labels: np.ndarray, size: int | str, stratify: bool, task: str, seed: i
     return ranking[:count]
 
 
-def write_subset(source: Path, recipe: Any, target: Path) -> None:
-    """Writes the index file of a recipe's (task, regime, seed): one column `row`, in order."""
+def subset_rows(source: Path, recipe: Any) -> np.ndarray:
+    """The rows of a recipe's (task, regime, seed), in order, (n,) int64."""
     task = recipe.task
     if task["labels"] == [] and recipe.subset["stratify"]:
         raise UserError(f"tasks.{task['name']}.stratify: regression has no classes")
     labels = pq.read_table(source / f"{task['train']}.parquet", columns=[task["label"]])
-    rows = draw(
+    return draw(
         labels[task["label"]].to_numpy(),
         recipe.subset["size"],
         recipe.subset["stratify"],
         task["name"],
         recipe.seed,
     )
-    write_file(target, _parquet_bytes(pa.table({"row": rows})))
 
 
-def read_subset(path: Path) -> np.ndarray:
-    """The rows of a subset, (n,) int64."""
-    return read_table(path)["row"].to_numpy().copy()
+def write_subset(source: Path, recipe: Any, target: Path) -> None:
+    """Writes the index file of a recipe's (task, regime, seed): one column `row`, in order."""
+    check_source(source, recipe.task["name"])
+    write_file(target, _parquet_bytes(pa.table({"row": subset_rows(source, recipe)})))
+
+
+def read_subset(source: Path, recipe: Any, path: Path) -> np.ndarray:
+    """The rows of a subset, (n,) int64, drawn again to be sure of them.
+
+    Raises:
+        UserError: when the file is missing, damaged, or holds other rows than its name says.
+    """
+    rows = subset_rows(source, recipe)
+    if not path.is_file():
+        raise UserError(f"{path}: missing; run 'snakemake data'")
+    table = read_table(path)
+    if table.column_names != ["row"] or not np.array_equal(table["row"].to_numpy(), rows):
+        raise UserError(f"{path}: not the rows that its name says; delete it and start again")
+    return rows
+
+
+def check_source(folder: Path, task: str) -> None:
+    """Makes sure that a fetched dataset is there and sound.
+
+    Raises:
+        UserError: when it is not.
+    """
+    if problem := flaw(folder):
+        raise UserError(f"{folder}: {problem}; run 'beft fetch --task {task}' again")
 
 
 def source_checksums(folder: Path) -> dict[str, str]:

@@ -4,6 +4,6 @@
 class UserError(Exception):
     """A mistake in a setting, a file or an argument.
 
-    The message is one line that names the file, key or row and says what to do. The command line prints it and
-    exits with status 2.
+    The message is one line that names the file, key or row and says what to do. The command line
+    prints it and exits with status 2.
     """

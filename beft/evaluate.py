@@ -1,14 +1,28 @@
-"""Evaluation of a classifier or regressor on a whole split."""
+"""Loss, and evaluation of a classifier or regressor on a whole split."""
 
 import numpy as np
 import torch
 
-from beft.batches import Encoded, by_length, collate
+from beft.batches import Encoded, by_tokens, collate
 from beft.metrics import score
+
+TOKENS = 4096  # per forward pass: fills the matrix units, needs little memory
+
+
+def autocast(device: str, precision: str):
+    """bfloat16 autocast, or nothing."""
+    return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy, or mean squared error for regression."""
+    if logits.shape[1] == 1:
+        return torch.nn.functional.mse_loss(logits[:, 0].float(), labels)
+    return torch.nn.functional.cross_entropy(logits.float(), labels)
 
 
 @torch.inference_mode()
-def predict(model, data: Encoded, batch_size: int, pad: int, device: str, precision: str):
+def predict(model, data: Encoded, pad: int, device: str, precision: str) -> np.ndarray:
     """Outputs of the head for every example.
 
     Returns:
@@ -16,10 +30,10 @@ def predict(model, data: Encoded, batch_size: int, pad: int, device: str, precis
     """
     model.eval()
     logits = np.empty((len(data), model.config.num_labels), dtype=np.float32)
-    for rows in by_length(data, batch_size):
+    for rows in by_tokens(data, TOKENS):
         batch = collate(data, rows, pad, device)
         del batch["labels"]
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16"):
+        with autocast(device, precision):
             out = model(**batch).logits
         logits[rows] = out.float().cpu().numpy()
     return logits

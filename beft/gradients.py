@@ -9,8 +9,6 @@ import torch
 from beft.batches import Encoded, chunks, collate
 from beft.sites import BiasSites
 
-INERT_RATIO = 1e-4
-
 
 @dataclass(frozen=True)
 class Gradients:
@@ -138,20 +136,3 @@ def _by_term(sums: dict, sites: BiasSites, count: int) -> dict[str, np.ndarray]:
         return values if site.rows is None else values[slice(*site.rows)]
 
     return {term: np.stack([of(s) for s in sites.of(term)]) for term in sites.terms}
-
-
-def inert_terms(mean_abs: dict[str, np.ndarray]) -> dict[str, str]:
-    """Terms whose gradient is zero up to rounding, with the measurement in words.
-
-    A term is inert when its mean absolute gradient is below `INERT_RATIO` times that of the
-    largest of q, k and v. Without rotary positions a key bias adds one constant to all attention
-    scores of a row, which softmax ignores: exactly zero in exact arithmetic, about 1e-7 of the
-    others in float32.
-    """
-    size = {term: float(np.mean(np.abs(g))) for term, g in mean_abs.items()}
-    largest = max((size[t] for t in ("q", "k", "v") if t in size), default=0.0)
-    return {
-        term: f"inert: mean |gradient| {value:.1e}, the largest of q, k, v has {largest:.1e}"
-        for term, value in size.items()
-        if term in ("q", "k", "v") and value < INERT_RATIO * largest
-    }

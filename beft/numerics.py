@@ -39,7 +39,7 @@ MODULES = (
 
 
 def essence(source: str) -> str:
-    """Source text without comments, docstrings and blank lines: an edit of those changes nothing."""
+    """Source text without comments, docstrings and blank lines, which change no number."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         body = getattr(node, "body", None)

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,10 +22,12 @@ from beft.errors import UserError
 REGIMES = ("low", "medium", "high", "all")
 METRICS = ("accuracy", "f1", "f1_macro", "matthews", "spearman", "pearson")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
+TABLES = ("table1", "table1_last", "selection")
+FIGURES = ("figure1", "figure4", "layers", "curves")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def nearest(name: str, valid: Iterator[str] | list[str] | tuple[str, ...]) -> str:
+def nearest(name: str, valid: Iterable[str]) -> str:
     """A hint for a misspelt name: the closest valid one, else the list of valid ones."""
     valid = sorted(str(v) for v in valid)
     close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
@@ -66,12 +68,13 @@ Name = Annotated[str, AfterValidator(_name)]
 HubId = Annotated[str, AfterValidator(_hub_id)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Size = Count | Literal["all"]
-Positive = Annotated[float, BeforeValidator(_not_bool), Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_not_bool)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_not_bool)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), BeforeValidator(_not_bool)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Regime = Literal["low", "medium", "high", "all"]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
+StudyName = Annotated[str, Field(min_length=1)]  # a name in studies/, or a path
 
 
 class _Strict(BaseModel):
@@ -97,7 +100,6 @@ class Overrides(_Strict):
     learning_rate: Positive | None = None
     epochs: Count | None = None
     batch_size: Count | None = None
-    eval_batch_size: Count | None = None
     max_length: Count | None = None
     weight_decay: NotNegative | None = None
     max_grad_norm: Positive | None = None
@@ -112,7 +114,6 @@ class Training(_Strict):
         learning_rate: constant over the run (AdamW).
         epochs: passes over the training subset; 0 where nothing is trained.
         batch_size: examples per step.
-        eval_batch_size: examples per evaluation batch, sorted by length.
         max_length: tokens; longer inputs are truncated.
         weight_decay: of AdamW.
         max_grad_norm: gradients are clipped to this global norm.
@@ -123,7 +124,6 @@ class Training(_Strict):
     learning_rate: NotNegative
     epochs: Annotated[int, Field(ge=0, strict=True)]
     batch_size: Count
-    eval_batch_size: Count
     max_length: Count
     weight_decay: NotNegative
     max_grad_norm: Positive
@@ -135,7 +135,6 @@ class Defaults(Overrides):
     """`training:` in params.yaml: what holds where nobody says otherwise."""
 
     batch_size: Count
-    eval_batch_size: Count
     max_length: Count
     weight_decay: NotNegative
     max_grad_norm: Positive
@@ -208,7 +207,8 @@ class Task(Overrides):
             raise ValueError("'hub' needs a pinned 'revision'")
         if self.labels is not None and len(self.labels) == 1:
             raise ValueError("'labels' needs two or more classes, or [] for regression")
-        sizes = [self.regimes[r] for r in REGIMES if self.regimes.get(r, "all") != "all"]
+        given = [self.regimes[r] for r in REGIMES if r in self.regimes]
+        sizes = [float("inf") if size == "all" else size for size in given]
         if sizes != sorted(sizes):
             raise ValueError("regimes must not shrink from low to medium to high")
         return self
@@ -233,7 +233,7 @@ class Execution(_Strict):
 class Params(_Strict):
     """params.yaml: every scientific choice."""
 
-    study: str
+    study: StudyName
     training: Defaults
     models: dict[Name, Model]
     tasks: dict[Name, Task]
@@ -267,8 +267,8 @@ class Study(_Strict):
     selectors: _list_of(Literal[SELECTORS], least=0) = list(SELECTORS)
     skip_inert: bool = False
     fuse_techniques: bool = False
-    tables: _list_of(Name, least=0) = ["table1", "selection"]
-    figures: _list_of(Name, least=0) = ["figure1", "figure4", "layers", "curves"]
+    tables: _list_of(Literal[TABLES], least=0) = ["table1", "selection"]
+    figures: _list_of(Literal[FIGURES], least=0) = list(FIGURES)
 
 
 class _Loader(yaml.SafeLoader):
@@ -280,8 +280,10 @@ class _Loader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise UserError(f"{self.name}: line {line}: a key must be a single value")
             if key in seen:
-                line = key_node.start_mark.line + 1
                 raise UserError(f"{self.name}: line {line}: '{key}' is defined twice")
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -299,14 +301,12 @@ def read_yaml(path: Path) -> dict:
         raise UserError(f"{path}: no such file") from None
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    loader = _Loader(text)
-    loader.name = str(path)
     try:
+        loader = _Loader(text)
+        loader.name = str(path)
         data = loader.get_single_data()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    finally:
-        loader.dispose()
     if not isinstance(data, dict):
         what = "empty" if data is None else "not a mapping of keys to values"
         raise UserError(f"{path}: the file is {what}")
@@ -320,6 +320,9 @@ def _validate(cls: type[BaseModel], data: dict, path: Path) -> Any:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"] if p not in ("[key]", "constrained-int"))
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "literal_error":
+            valid = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+            message = f"{message}; {nearest(first['input'], valid)}"
         got = "" if isinstance(first["input"], dict | list) else f" (got {first['input']!r})"
         raise UserError(f"{path}: {where + ': ' if where else ''}{message}{got}") from None
 

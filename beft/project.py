@@ -7,6 +7,7 @@ from typing import Any
 
 from beft import params as P
 from beft import recipe as R
+from beft import tasks
 from beft.errors import UserError
 from beft.hashing import sha256
 from beft.recipe import Pack, Recipe, digest, grid, packs
@@ -157,6 +158,7 @@ def load_for_workflow(params: Path, config: dict[str, Any]) -> Project:
 def _check_definitions(project: Project) -> None:
     """Names inside definitions that refer to other definitions."""
     for task, definition in project.params.tasks.items():
+        tasks.resolve(task, definition)
         for kind, known in (("models", project.params.models), ("techniques", R.TECHNIQUES)):
             for name in getattr(definition, kind):
                 if name not in known:

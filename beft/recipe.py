@@ -105,6 +105,10 @@ class Pack:
     recipes: tuple[Recipe, ...]
     skip_inert: bool
 
+    def may_skip(self, recipe: Recipe) -> bool:
+        """Whether a run may be left out, should its term turn out inert."""
+        return self.skip_inert and TECHNIQUES[recipe.technique].term in ("q", "k", "v")
+
     def manifest(self) -> str:
         """The pack's manifest below `data/packs`, named by the digests of the runs it covers."""
         key = digest([self.skip_inert, sorted(r.digest for r in self.recipes)])
@@ -195,7 +199,7 @@ def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
     spec = tasks.resolve(name, task)
     splits = [spec.train, *spec.validation]
     source: dict[str, Any] = {"version": SOURCE_VERSION, "label": spec.label, "splits": splits}
-    source["labels"] = list(spec.labels)
+    source |= {"labels": list(spec.labels), "text": list(spec.columns()[:-1])}
     if task.demo:
         from beft.tasks.demo import DEMO_VERSION
 

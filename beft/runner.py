@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,20 @@ from safetensors.torch import save
 
 from beft import provenance
 from beft.batches import Encoded, encode
-from beft.data import read_subset, source_checksums
+from beft.data import check_source, read_subset, source_checksums
+from beft.engine import engine, groups, packs_together
 from beft.errors import UserError
-from beft.gradients import inert_terms, measure
+from beft.gradients import measure
 from beft.hashing import sha256
+from beft.inert import inert_terms
 from beft.mirror import locate
 from beft.models import Encoder, init_head, load_encoder
-from beft.recipe import Pack, Recipe
+from beft.packing import serves
+from beft.padded import parts_of, trained_numbers
+from beft.recipe import Pack, Recipe, digest
 from beft.store import (
     CHECKSUMS,
     Layout,
-    flaw,
     lock,
     read_json,
     run_flaw,
@@ -41,7 +44,7 @@ from beft.store import (
     write_folder,
 )
 from beft.techniques import TECHNIQUES
-from beft.train import Control, Data, Interrupted, State, parts_of, restored, train, trained_numbers
+from beft.train import Control, Data, Interrupted, State, train
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ class Bench:
 
     def data(self, recipe: Recipe) -> Data:
         """The run's training subset and validation splits."""
-        rows = read_subset(self.layout.subset(recipe))
+        rows = read_subset(self.layout.source(recipe), recipe, self.layout.subset(recipe))
         validation = {s: self.split(recipe, s) for s in recipe.task["validation"]}
         return Data(self.split(recipe, recipe.task["train"]).take(rows), validation)
 
@@ -94,9 +97,12 @@ def run_pack(
     manifest: Path,
     device: str = "cpu",
     checkpoint_seconds: float = 60,
-    progress: Callable[[Recipe, int, int, str], None] = lambda recipe, done, total, text: None,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> None:
     """Brings every run of a pack into being and writes the manifest that says so.
+
+    Args:
+        progress: called with (steps done, steps in all, what is going on).
 
     Raises:
         UserError: when an input is missing or is not what earlier runs were trained on, when a
@@ -105,20 +111,31 @@ def run_pack(
     """
     inputs = current_inputs(layout, pack.recipes[0])
     bench = Bench(layout, device, {}, {})
-    inert: dict[str, str] | None = None
-    entries = []
-    with _stop_signals() as stop:
+    with _stop_signals() as stop, ExitStack() as locks:
+        inert = _inert_runs(bench, pack)
+        recipes = [r for r in pack.recipes if r.digest not in inert]
+        for recipe in recipes:
+            locks.enter_context(lock(layout.work(recipe)))
+        todo = {r.digest for r in recipes if not _is_done(layout, recipe=r, inputs=inputs)}
+        if todo:
+            job = _Job(bench, inputs, todo, checkpoint_seconds, stop, progress)
+            flat = any(packs_together(r) for r in recipes) and serves(
+                bench.encoder(recipes[0]), device
+            )
+            for group in groups(recipes, flat):
+                job.train(group, flat)
+        entries = []
         for recipe in pack.recipes:
-            if pack.skip_inert and TECHNIQUES[recipe.technique].term in ("q", "k", "v"):
-                inert = _probe(bench, recipe) if inert is None else inert
-                reason = inert.get(TECHNIQUES[recipe.technique].term)
-                if reason:
-                    log.info("%s seed %d left out: %s", recipe.technique, recipe.seed, reason)
-                    entries.append(_entry(recipe, "skipped", reason, None))
-                    continue
-            status, reason = _ensure_run(bench, recipe, inputs, stop, checkpoint_seconds, progress)
-            entries.append(_entry(recipe, status, reason, layout.run(recipe) / CHECKSUMS))
-    write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
+            if recipe.digest in inert:
+                entries.append(_entry(recipe, "skipped", inert[recipe.digest], None))
+            else:
+                folder = layout.run(recipe)
+                metrics = read_json(folder / "metrics.json")
+                reason = metrics["reason"]
+                entries.append(_entry(recipe, metrics["status"], reason, folder / CHECKSUMS))
+        write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
+        for recipe in recipes:
+            shutil.rmtree(layout.work(recipe), ignore_errors=True)
 
 
 def _entry(recipe: Recipe, status: str, reason: str, checksums: Path | None) -> dict[str, Any]:
@@ -138,10 +155,7 @@ def current_inputs(layout: Layout, recipe: Recipe) -> dict[str, Any]:
         UserError: when something is missing or damaged.
     """
     source = layout.source(recipe)
-    problem = flaw(source)
-    if problem:
-        task = recipe.task["name"]
-        raise UserError(f"{source}: {problem}; run 'beft fetch --task {task}' again")
+    check_source(source, recipe.task["name"])
     splits = source_checksums(source)
     model = layout.model(recipe)
     if not model.is_file():
@@ -150,29 +164,31 @@ def current_inputs(layout: Layout, recipe: Recipe) -> dict[str, Any]:
     return {"source": splits, "model": read_json(model)["sha256"]}
 
 
-def _ensure_run(bench, recipe, inputs, stop, checkpoint_seconds, progress) -> tuple[str, str]:
-    layout = bench.layout
-    folder, work = layout.run(recipe), layout.work(recipe)
-    with lock(work):
-        problem = run_flaw(layout, recipe)
-        if problem is None:
-            _check_inputs(folder, inputs)
-            shutil.rmtree(work, ignore_errors=True)
-        else:
-            if problem != "missing":
-                aside = set_aside(folder, work)
-                log.warning("%s: %s; moved to %s and trained again", folder, problem, aside)
-            try:
-                _train_run(bench, recipe, inputs, work, stop, checkpoint_seconds, progress)
-            except Interrupted:
-                raise
-            except Exception as error:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-                write_file(work / "error.json", to_json({"reason": reason}))
-                raise
-            shutil.rmtree(work, ignore_errors=True)
-    metrics = read_json(folder / "metrics.json")
-    return metrics["status"], metrics["reason"]
+def _inert_runs(bench: Bench, pack: Pack) -> dict[str, str]:
+    """Digests of runs to leave out, with the measurement that says why."""
+    single = [r for r in pack.recipes if TECHNIQUES[r.technique].term in ("q", "k", "v")]
+    if not (pack.skip_inert and single):
+        return {}
+    inert = _probe(bench, single[0])
+    found = {}
+    for recipe in single:
+        term = TECHNIQUES[recipe.technique].term
+        if term in inert:
+            log.info("%s seed %d left out: %s", recipe.technique, recipe.seed, inert[term])
+            found[recipe.digest] = inert[term]
+    return found
+
+
+def _is_done(layout: Layout, recipe: Recipe, inputs: dict[str, Any]) -> bool:
+    folder = layout.run(recipe)
+    problem = run_flaw(layout, recipe)
+    if problem is None:
+        _check_inputs(folder, inputs)
+        return True
+    if problem != "missing":
+        aside = set_aside(folder, layout.work(recipe))
+        log.warning("%s: %s; moved to %s and trained again", folder, problem, aside)
+    return False
 
 
 def _check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
@@ -182,48 +198,101 @@ def _check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
         if recorded[kind] != current:
             raise UserError(
                 f"{folder}: trained on other {'weights' if kind == 'model' else 'data'} than are "
-                "here now under the same revision; restore them, or pin a new revision in params.yaml"
+                "here now under the same revision; restore them, or pin a new revision"
             )
 
 
-def _train_run(bench, recipe, inputs, work, stop, checkpoint_seconds, progress) -> None:
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    if bench.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(bench.device)
-    encoder, data = bench.encoder(recipe), bench.data(recipe)
-    control = Control(
-        work,
-        bench.device,
-        checkpoint_seconds,
-        stop,
-        lambda done, total, text: progress(recipe, done, total, text),
-    )
-    parts = parts_of(encoder, recipe)
-    before = time.monotonic()
-    with restored(encoder, parts):
-        state = train(encoder, data, recipe, control)
-        extra = {}
-        if not TECHNIQUES[recipe.technique].trains:
-            extra["gradients.safetensors"] = _gradients(bench, recipe, encoder, data, progress)
-    seconds = round(state.seconds + time.monotonic() - before, 3)
-    facts = provenance.collect(
-        bench.layout.root, bench.device, inputs=inputs, started=started, seconds=seconds
-    )
-    files = run_files(recipe, state, encoder, parts, len(data.train)) | extra
-    write_folder(bench.layout.run(recipe), files | {"provenance.json": to_json(facts)})
-    log.info("%s: %s", recipe.folder(), state.reason or "done")
+@dataclass(frozen=True)
+class _Job:
+    """What training the groups of a pack has in common."""
+
+    bench: Bench
+    inputs: dict[str, Any]
+    todo: set[str]
+    checkpoint_seconds: float
+    stop: Callable[[], bool]
+    progress: Callable[[int, int, str], None]
+
+    def train(self, group: list[Recipe], flat: bool) -> None:
+        """Trains the runs of a group that are not there yet.
+
+        A checkpoint of the whole group goes on with the whole group, so that it ends as if it had
+        not been interrupted, even when some of its runs were already written.
+        """
+        wanted = [r for r in group if r.digest in self.todo]
+        if not wanted:
+            return
+        runs = group if self._work(group).is_dir() else wanted
+        work = self._work(runs)
+        try:
+            self._train(runs, wanted, work, flat)
+        except Interrupted:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            for recipe in wanted:
+                write_file(
+                    self.bench.layout.work(recipe) / "error.json", to_json({"reason": reason})
+                )
+            raise
+        shutil.rmtree(work, ignore_errors=True)
+
+    def _work(self, runs: list[Recipe]) -> Path:
+        key = digest([r.digest for r in runs])
+        return self.bench.layout.data / "work" / f"group-{key}"
+
+    def _train(self, runs: list[Recipe], wanted: list[Recipe], work: Path, flat: bool) -> None:
+        bench = self.bench
+        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        if bench.device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(bench.device)
+        encoder, data = bench.encoder(runs[0]), [bench.data(r) for r in runs]
+        names = ", ".join(dict.fromkeys(r.technique for r in runs))
+        control = Control(
+            work / "checkpoint.safetensors",
+            self.checkpoint_seconds,
+            self.stop,
+            lambda done, total, text: self.progress(done, total, f"{names}: {text}"),
+        )
+        used = engine(encoder, runs, [d.train for d in data], bench.device, flat)
+        try:
+            states = train(used, data, control)
+            extra = self._measured(runs[0], encoder, data[0])
+        finally:
+            used.close()
+        for recipe, state, own in zip(runs, states, data, strict=True):
+            if recipe not in wanted:
+                continue
+            seconds = (state.seconds + time.monotonic() - control.started) / len(runs)
+            facts = provenance.collect(
+                bench.layout.root,
+                bench.device,
+                inputs=self.inputs,
+                started=started,
+                seconds=round(seconds, 3),
+                runs_together=len(runs),
+            )
+            parts = parts_of(encoder, recipe)
+            files = run_files(recipe, state, encoder, parts, len(own.train)) | extra
+            write_folder(bench.layout.run(recipe), files | {"provenance.json": to_json(facts)})
+            log.info("%s: %s", recipe.folder(), state.reason or "done")
+
+    def _measured(self, recipe: Recipe, encoder: Encoder, data: Data) -> dict[str, bytes]:
+        if TECHNIQUES[recipe.technique].trains:
+            return {}
+        return {"gradients.safetensors": _gradients(self, recipe, encoder, data)}
 
 
-def _gradients(bench, recipe, encoder, data, progress) -> bytes:
+def _gradients(job: _Job, recipe: Recipe, encoder: Encoder, data: Data) -> bytes:
     total = len(data.train)
     measured = measure(
         encoder.model,
         encoder.sites,
         data.train,
         encoder.tokenizer.pad_token_id,
-        bench.device,
+        job.bench.device,
         recipe.training["batch_size"],
-        lambda done: progress(recipe, done, total, "gradients"),
+        lambda done: job.progress(done, total, "gradients"),
     )
     tensors = {
         f"{kind}/{term}": torch.from_numpy(values)
@@ -237,11 +306,10 @@ def _probe(bench: Bench, recipe: Recipe) -> dict[str, str]:
     """Measures which terms are inert, on a few examples, without training."""
     encoder = bench.encoder(recipe)
     data = bench.data(recipe).train
-    with restored(encoder, ()):
-        init_head(encoder, recipe.seed)
-        few = data.take(np.arange(min(PROBE_EXAMPLES, len(data))))
-        pad = encoder.tokenizer.pad_token_id
-        measured = measure(encoder.model, encoder.sites, few, pad, bench.device, len(few))
+    init_head(encoder, recipe.seed)
+    few = data.take(np.arange(min(PROBE_EXAMPLES, len(data))))
+    pad = encoder.tokenizer.pad_token_id
+    measured = measure(encoder.model, encoder.sites, few, pad, bench.device, len(few))
     return inert_terms(measured.mean_abs)
 
 
@@ -300,10 +368,8 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
     asked = []
     previous = {}
     for number in (signal.SIGTERM, signal.SIGINT):
-        try:
+        with suppress(ValueError):  # not the main thread: the caller handles signals
             previous[number] = signal.signal(number, lambda n, frame: asked.append(n))
-        except ValueError:  # not the main thread: the caller handles signals
-            pass
     try:
         yield lambda: bool(asked)
     finally:

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from beft import selectors as S
-from beft.gradients import inert_terms
+from beft.inert import inert_terms
 from beft.project import Cell
 from beft.recipe import Recipe
 from beft.store import Layout, read_json, run_flaw

@@ -66,6 +66,19 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: damaged ({error})") from None
 
 
+def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    """A pack's manifest: digest of a run -> its status, reason and checksums.
+
+    Raises:
+        UserError: when it is missing or damaged.
+    """
+    try:
+        keys = ("status", "reason", "checksums")
+        return {e["digest"]: {k: e[k] for k in keys} for e in read_json(path)["runs"]}
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: damaged (not a manifest)") from None
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -83,24 +96,32 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(path)
+        _sync(path.parent)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, even through a power loss."""
+    """Writes a file so that it is there whole or not at all, even through a power loss.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
     with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(name).chmod(0o666 & ~umask)
-            Path(name).replace(path)
-            _sync(path.parent)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        _write(path, content)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -115,9 +136,9 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         try:
             temporary.chmod(0o755)
             for name, content in files.items():
-                write_file(temporary / name, content)
+                _write(temporary / name, content)
             sums = {name: sha256(temporary / name) for name in sorted(files)}
-            write_file(temporary / CHECKSUMS, to_json(sums))
+            _write(temporary / CHECKSUMS, to_json(sums))
             temporary.rename(folder)
             _sync(folder.parent)
         except BaseException:
@@ -131,6 +152,8 @@ def flaw(folder: Path) -> str | None:
         return "missing"
     try:
         sums = json.loads((folder / CHECKSUMS).read_bytes())
+        if not sums:
+            return f"{CHECKSUMS} names no file"
         for name, expected in sums.items():
             if sha256(folder / name) != expected:
                 return f"{name} is damaged"
@@ -172,9 +195,9 @@ def lock(work: Path) -> Iterator[None]:
             raise UserError(
                 f"{work}: this run is being trained by {owner}; wait for it or stop it first"
             ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with explain_os_errors(work):
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
 
 

@@ -8,7 +8,8 @@ from beft.report import html, summary
 from beft.report.figures import FIGURES, write_figure
 from beft.report.frames import Frames
 from beft.report.tables import TABLES
-from beft.report.write import atomic, write_table
+from beft.report.write import write_table
+from beft.store import write_file
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ def write_tables(frames: Frames, reports: Path) -> list[Path]:
     paths = []
     for name in wanted(frames, "tables", TABLES):
         paths += write_table(TABLES[name](frames), reports / "tables")
-    atomic(reports / "metrics.json", summary.dump(summary.metrics_json(frames)))
-    log.info("wrote %d tables to %s", len(paths), reports / "tables")
+    metrics = summary.dump(summary.metrics_json(frames))
+    write_file(reports / "metrics.json", metrics.encode())
     return [*paths, reports / "metrics.json"]
 
 
@@ -49,7 +50,7 @@ def write_page(frames: Frames, reports: Path) -> Path:
         names.append("table1_last")
     tables = {name: TABLES[name](frames) for name in names}
     path = reports / "index.html"
-    atomic(path, html.render(frames, tables, reports / "figures"))
+    write_file(path, html.render(frames, tables, reports / "figures").encode())
     log.info("wrote %s", path)
     return path
 

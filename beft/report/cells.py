@@ -16,13 +16,16 @@ EXPLAINED = {"best": "best epoch of each run", "last": "last epoch of each run"}
 
 
 def order(frames: Frames, name: str) -> list[str]:
-    """Names in order of display: as the study lists them, then any others that were run, sorted.
+    """Names in order of display: as the study lists them, then any others that were run.
 
     Args:
-        name: `model`, `task`, `regime` or `technique`.
+        name: `model`, `task`, `regime` or `technique`. Models and tasks are mappings in the
+            settings, whose JSON may have been sorted; the runs stand in the study's order.
     """
-    listed = [str(item) for item in frames.settings.get(f"{name}s", [])]
-    return listed + sorted(set(frames.runs[name].dropna().astype(str)) - set(listed))
+    listed = frames.settings.get(f"{name}s", [])
+    seen = [str(item) for item in frames.runs[name].dropna().unique()]
+    first = list(listed) if isinstance(listed, list) else [item for item in seen if item in listed]
+    return list(dict.fromkeys([*map(str, first), *map(str, listed), *seen]))
 
 
 def splits(frames: Frames) -> dict[str, list[str]]:

@@ -14,6 +14,8 @@ from beft.report import selection as chosen
 from beft.report.frames import Frames
 from beft.report.style import blank, explain, footnote, literal, look, sheet
 
+MOST = 36  # panels: three printed pages; more would neither print nor be read
+
 
 def curves(frames: Frames) -> Figure:
     """One panel per model, task and regime: mean over seeds per epoch, band: sample deviation.
@@ -21,10 +23,11 @@ def curves(frames: Frames) -> Figure:
     Only runs that are ok are drawn, so that a mean is over the same runs at every epoch.
     """
     table = _epochs(frames)
-    drawn = set(table[chosen.PLACE].itertuples(index=False, name=None))
-    planned = [place for place in chosen.places(frames) if _planned(frames, place)]
-    if not drawn:
+    runs = set(frames.runs[chosen.PLACE].drop_duplicates().itertuples(index=False, name=None))
+    planned = [place for place in chosen.places(frames) if place in runs]
+    if table.empty:
         return blank("No learning curves yet: no run of this study has finished an epoch.")
+    omitted, planned = len(planned[MOST:]), planned[:MOST]
     regimes = {place[2] for place in planned}
     columns = len(regimes) if 2 <= len(regimes) <= 4 else min(3, len(planned))
     rows = math.ceil(len(planned) / columns)
@@ -37,13 +40,17 @@ def curves(frames: Frames) -> Figure:
     used = set(table["technique"])
     names = [name for name in grid.order(frames, "technique") if name in used]
     _legend(figure, names)
-    footnote(figure, ["Mean over the seeds that are ok, band: sample deviation. "
-                      "Untuned is a level, drawn over all epochs."] )  # fmt: skip
+    notes = [
+        "Mean over the seeds that are ok; band: sample deviation. Untuned is drawn as a level."
+    ]
+    if omitted:
+        notes.append(f"Panels left out: {omitted}; every curve is in history.csv.")
+    footnote(figure, notes)
     return figure
 
 
 def _title(place: tuple[str, str, str], many: bool, columns: int) -> str:
-    """The place in as many characters as a panel is wide, the model only where there are several."""
+    """The place in as many characters as a panel has room for."""
     room = 105 // columns
     if not many:
         return f"{literal(place[1], room - 10)} · {literal(place[2], 8)}"
@@ -66,13 +73,6 @@ def _label_outside(axes: np.ndarray, planned: list[tuple], frames: Frames) -> No
             panel.set_ylabel(f"{literal(str(named.get(planned[place][1], 'metric')), 14)} (%)")
         if place + columns >= len(planned):
             panel.set_xlabel("epoch")
-
-
-def _planned(frames: Frames, place: tuple[str, str, str]) -> bool:
-    runs = frames.runs
-    model, task, regime = place
-    chosen_rows = (runs["model"] == model) & (runs["task"] == task) & (runs["regime"] == regime)
-    return bool(chosen_rows.any())
 
 
 def _epochs(frames: Frames) -> pd.DataFrame:

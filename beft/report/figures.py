@@ -10,7 +10,7 @@ from beft.report.frames import Frames
 from beft.report.layers import layers
 from beft.report.ranks import figure1, figure4
 from beft.report.style import render, style
-from beft.report.write import atomic
+from beft.store import write_file
 
 FIGURES: dict[str, Callable[[Frames], Figure]] = {
     "figure1": figure1,
@@ -42,5 +42,5 @@ def write_figure(name: str, frames: Frames, folder: Path) -> list[Path]:
     paths = []
     for suffix, content in draw(name, frames).items():
         paths.append(folder / f"{name}.{suffix}")
-        atomic(paths[-1], content)
+        write_file(paths[-1], content)
     return paths

@@ -11,7 +11,7 @@ import pandas as pd
 from beft.errors import UserError
 from beft.project import Project
 from beft.recipe import Recipe
-from beft.store import read_json, run_flaw, to_json, write_file
+from beft.store import read_json, read_manifest, run_flaw, to_json, write_file
 
 COLUMNS = {
     "runs": (
@@ -108,9 +108,9 @@ def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
         return "failed", flaw
     manifest = project.root / "data" / "packs" / project.pack_of(recipe)
     if manifest.is_file():
-        for entry in read_json(manifest)["runs"]:
-            if entry["digest"] == recipe.digest and entry["status"] == "skipped":
-                return "skipped", entry["reason"]
+        entry = read_manifest(manifest).get(recipe.digest)
+        if entry and entry["status"] == "skipped":
+            return "skipped", entry["reason"]
         return "failed", "lost: its manifest is there, its folder is not"
     error = project.layout.work(recipe) / "error.json"
     if error.is_file():

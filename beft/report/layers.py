@@ -39,10 +39,9 @@ def layers(frames: Frames) -> Figure:
         image = _heatmap(panel, part, terms)
         undefined = undefined or bool(np.ma.getmaskarray(image.get_array()).any())
         panel.set_title(f"{literal(slot[0], 28)} · {literal(slot[1], 20)}")
-    for column in range(COLUMNS):
-        used = [row for row in range(rows) if panels[row * COLUMNS + column]]
-        if used:
-            axes[used[-1], column].set_xlabel("layer")
+    for panel, slot in zip(axes[-1], panels[-COLUMNS:], strict=True):
+        if slot is not None:
+            panel.set_xlabel("layer")
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.4, aspect=32, pad=0.02)
     bar.set_label(f"mean rank among {len(terms)} terms (1 = most important)")
     bar.set_ticks(range(1, len(terms) + 1))
@@ -57,7 +56,7 @@ def layers(frames: Frames) -> Figure:
 
 def _slots(frames: Frames, scores: pd.DataFrame) -> list[tuple[str, str] | None]:
     """What each panel shows, row by row: two models side by side, else one model after another."""
-    found = set(scores[["model", "selector"]].itertuples(index=False, name=None))
+    found = set(scores[["model", "selector"]].drop_duplicates().itertuples(index=False, name=None))
     models = [m for m in grid.order(frames, "model") if any(m == model for model, _ in found)]
     names = chosen.selectors(frames)
     if len(models) == COLUMNS:

@@ -46,14 +46,14 @@ def _ranks_and_metric(frames: Frames, most: int) -> Figure:
         panel.tick_params(labelbottom=False)
     inert = any(key[0] == models[0] and key[1] in tasks for key in chosen.inert(frames))
     _legend(figure, inert)
-    notes = [f"Without a result: {'; '.join(missing)}."] if missing else []
+    notes = [f"Not complete: {'; '.join(missing)}."] if missing else []
     summary = f"{models[0]}: means over seeds; bars: sample deviation; rank 1: most important term."
     footnote(figure, [summary, *notes])
     return figure
 
 
 def _regime_axis(panel: Axes, regimes: list[str]) -> None:
-    crowded = sum(map(len, regimes)) > 16
+    crowded = sum(map(len, regimes)) >= 16
     panel.set_xticks(
         range(len(regimes)),
         [literal(regime, 12) for regime in regimes],

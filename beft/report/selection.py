@@ -19,8 +19,8 @@ UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided"
 
 def places(frames: Frames) -> list[tuple[str, str, str]]:
     """Every (model, task, regime) with a run or a score, in order of display."""
-    found = set(frames.runs[PLACE].itertuples(index=False, name=None))
-    found |= set(frames.scores[PLACE].itertuples(index=False, name=None))
+    found = set(frames.runs[PLACE].drop_duplicates().itertuples(index=False, name=None))
+    found |= set(frames.scores[PLACE].drop_duplicates().itertuples(index=False, name=None))
     ranks = [{name: i for i, name in enumerate(grid.order(frames, key))} for key in PLACE]
     return sorted(
         found, key=lambda place: [r.get(x, 9999) for r, x in zip(ranks, place, strict=True)]
@@ -29,7 +29,7 @@ def places(frames: Frames) -> list[tuple[str, str, str]]:
 
 def selectors(frames: Frames) -> list[str]:
     """The selectors that have scores, in the order of `SELECTORS`, others after them."""
-    found = set(frames.scores["selector"])
+    found = set(frames.scores["selector"].unique())
     return [s for s in SELECTORS if s in found] + sorted(found - set(SELECTORS))
 
 
@@ -105,10 +105,10 @@ def _outcome(part: pd.DataFrame) -> dict:
 def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per place and selector, with `COLUMNS`; `agree` is empty where nothing is decided."""
     targets, results, dead = chosen(frames), outcomes(frames, column), inert(frames)
-    rows = []
+    names, rows = selectors(frames) or ["projection"], []
     for place in places(frames):
         result, flat = results[place], dead.get(place, ())
-        for selector in selectors(frames) or ["projection"]:
+        for selector in names:
             terms = targets.get((*place, selector), [])
             term = terms[0] if terms else ""
             decided = bool(result["decided"] and terms)

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 
 from beft.report.table import Part, Shown, Table
+from beft.store import write_file
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -22,22 +21,6 @@ TERMS = {f"b_{term}": rf"$b_{term}$" for term in "qkv"}
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 
-def atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        # mkstemp makes private files; reports are for reading
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def write_table(table: Table, folder: Path) -> list[Path]:
     """Write {name}.csv, {name}.md and {name}.tex into a folder; return their paths."""
     paths = []
@@ -47,7 +30,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
         ("tex", to_latex(table)),
     ):
         paths.append(folder / f"{table.name}.{suffix}")
-        atomic(paths[-1], content)
+        write_file(paths[-1], content.encode())
     return paths
 
 

@@ -45,7 +45,7 @@ NAMES: tuple[str, ...] = tuple(GRAMMARS)
 def _fits(draft: Draft, split: str) -> bool:
     """Whether every combination of the draft's words belongs to the split."""
     # crc32 and not hash(), which differs from process to process.
-    held = [zlib.crc32(" ".join(sorted(pair)).encode()) % _HELD_OUT == 0 for pair in draft.pairs]
+    held = [zlib.crc32(" ".join(sorted(words)).encode()) % _HELD_OUT == 0 for words in draft.held]
     return all(held) if split == "validation" else not any(held)
 
 

@@ -13,12 +13,12 @@ class Draft(NamedTuple):
     Attributes:
         texts: its sentences, one per text column.
         label: its class or score.
-        pairs: the combinations of words that decide which split it may belong to.
+        held: combinations of words that decide which split it may belong to.
     """
 
     texts: tuple[str, ...]
     label: int | float
-    pairs: tuple[tuple[str, str], ...]
+    held: tuple[tuple[str, ...], ...]
 
 
 def pick(rng: Random, items: Sequence[T]) -> T:

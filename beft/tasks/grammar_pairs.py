@@ -39,7 +39,7 @@ def _any_event(rng: Random) -> Event:
 
 def _pair(rng: Random, first: Event, second: Event, label: int | float) -> Draft:
     texts = (first.told(chance(rng, 0.3)), second.told(chance(rng, 0.3)))
-    return Draft(texts, label, ((first.agent, first.thing), (second.agent, second.thing)))
+    return Draft(texts, label, (first[:3], second[:3]))
 
 
 # Entailment: what decides, and the label (0 entailment, 1 not). Each family draws the hypothesis
@@ -113,7 +113,7 @@ def _negation(rng: Random, label: int) -> Draft:
         sentence("the", event.agent, did, lex.article(event.thing), event.scene)
         for did in (told, claim)
     )
-    return Draft(texts, label, ((event.agent, event.thing),))
+    return Draft(texts, label, ((event.agent, deed.base, event.thing),))
 
 
 def _quantity(rng: Random, label: int) -> Draft:
@@ -126,7 +126,7 @@ def _quantity(rng: Random, label: int) -> Draft:
         )
         for rank, deed in ((stated, event.deed), (claimed, _same(event.deed)))
     )
-    return Draft(tuple(texts), label, ((event.agent, event.thing),))
+    return Draft(tuple(texts), label, (event[:3], event._replace(deed=_same(event.deed))[:3]))
 
 
 def _roles(rng: Random, label: int) -> Draft:

@@ -151,14 +151,12 @@ ACTIONS = _verbs(
 MANNERS = _words("quietly happily loudly slowly often rarely calmly cheerfully")
 LOOKS = _words("old young tall tired happy clever famous friendly lonely polite")
 
-_IRREGULAR = {"man": "men", "goose": "geese"}
 
-
-def plural(noun: str) -> str:
-    """The plural of a noun of this lexicon."""
-    if noun in _IRREGULAR:
-        return _IRREGULAR[noun]
-    return noun + ("es" if noun.endswith(("s", "ch", "sh", "x", "z")) else "s")
+def plural(person: str) -> str:
+    """The plural of a word for a person."""
+    if person == "man":
+        return "men"
+    return person + ("es" if person.endswith("ss") else "s")
 
 
 def article(phrase: str) -> str:

@@ -2,4 +2,6 @@
 
 from beft.techniques.base import Technique, site_parts
 
-TECHNIQUE = Technique(lambda shapes, sites, seed: site_parts(sites, shapes, sites.terms))
+TECHNIQUE = Technique(
+    lambda shapes, sites, seed: site_parts(sites, shapes, sites.terms), biases_only=True
+)

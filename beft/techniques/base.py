@@ -35,11 +35,13 @@ class Technique:
         select: (shapes of the encoder's parameters, its bias sites, seed) -> trained parts. The
             head (see `beft.models`) is trained along by every technique and is not listed.
         trains: False where nothing is trained at all, head included.
+        biases_only: whole biases and the head, nothing else, so that many runs can share a model.
         term: the single bias term it tunes, if it does; runs of an inert term may be left out.
     """
 
     select: Callable[[Shapes, BiasSites, int], tuple[Part, ...]]
     trains: bool = True
+    biases_only: bool = False
     term: str | None = None
 
 

@@ -25,4 +25,4 @@ def technique(term: str) -> Technique:
             )
         return site_parts(sites, shapes, (term,))
 
-    return Technique(select, term=term)
+    return Technique(select, biases_only=True, term=term)

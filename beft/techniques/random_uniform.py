@@ -1,4 +1,4 @@
-"""`random_uniform`: as many scalars as b_v, drawn uniformly over all encoder parameters (Table 2)."""
+"""`random_uniform`: as many scalars as b_v, drawn uniformly over the encoder (Table 2)."""
 
 import math
 
@@ -8,7 +8,7 @@ from beft.techniques.base import Part, Technique
 
 
 def _select(shapes, sites, seed):
-    """Scalars without replacement, each of the encoder's equally likely; the draw follows the seed."""
+    """Draws scalars without replacement, each of the encoder's equally likely, by the seed."""
     count = sum(
         math.prod(shapes[s.parameter]) if s.rows is None else s.rows[1] - s.rows[0]
         for s in sites.of("v")

@@ -1,0 +1,87 @@
+"""R AdamW optimisers in one: everything elementwise, only rate, step count and norm per run."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Optimiser of the trained scalars of R runs, each clipped on its own.
+
+    Attributes:
+        theta: (P,) the trained scalars, updated in place.
+        owner: (P,) the run of each.
+        rates: (R,) learning rates.
+        steps: (R,) int64, updates so far.
+        mean, square: (P,) running moments of the gradient.
+    """
+
+    theta: torch.Tensor
+    owner: torch.Tensor
+    rates: torch.Tensor
+    steps: torch.Tensor
+    mean: torch.Tensor
+    square: torch.Tensor
+    weight_decay: float
+    max_grad_norm: float
+
+    def update(self, gradient: torch.Tensor, losses: Mapping[int, float]) -> list[int]:
+        """One step of the runs in `losses`; the others stay as they are.
+
+        Args:
+            gradient: (P,).
+            losses: run -> loss of this step.
+
+        Returns:
+            Runs whose loss or gradient is not finite; they stay as they are, too.
+        """
+        count = len(self.rates)
+        norms = gradient.new_zeros(count).index_add_(0, self.owner, gradient**2).sqrt()
+        finite = torch.isfinite(norms).tolist()
+        bad = [r for r, loss in losses.items() if not (math.isfinite(loss) and finite[r])]
+        moving = torch.zeros(count, dtype=torch.bool)
+        moving[[r for r in losses if r not in bad]] = True
+        moving = moving.to(gradient.device)
+        self.steps.add_(moving)
+        scale = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        chosen = moving[self.owner]
+        gradient = torch.where(chosen, gradient * scale[self.owner], 0.0)
+        mean = torch.lerp(self.mean, gradient, 1 - BETAS[0])
+        square = self.square * BETAS[1] + gradient**2 * (1 - BETAS[1])
+        self.mean.copy_(torch.where(chosen, mean, self.mean))
+        self.square.copy_(torch.where(chosen, square, self.square))
+        self.theta.sub_(torch.where(chosen, self._change(), 0.0))
+        return bad
+
+    def _change(self) -> torch.Tensor:
+        steps = self.steps.clamp(min=1).double()
+        root = (1 - BETAS[1] ** steps).sqrt().float()[self.owner]
+        rate = (self.rates.double() / (1 - BETAS[0] ** steps)).float()[self.owner]
+        decay = self.rates[self.owner] * self.weight_decay * self.theta
+        return rate * self.mean / (self.square.sqrt() / root + EPSILON) + decay
+
+
+def adamw(
+    theta: torch.Tensor,
+    owner: torch.Tensor,
+    rates: Sequence[float],
+    weight_decay: float,
+    max_grad_norm: float,
+) -> AdamW:
+    """A fresh optimiser of `theta`."""
+    return AdamW(
+        theta,
+        owner,
+        torch.tensor(rates, dtype=torch.float32, device=theta.device),
+        torch.zeros(len(rates), dtype=torch.int64, device=theta.device),
+        torch.zeros_like(theta),
+        torch.zeros_like(theta),
+        weight_decay,
+        max_grad_norm,
+    )

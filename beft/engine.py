@@ -1,0 +1,87 @@
+"""The two ways to compute runs behind one interface: packed without padding, or one by one."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from beft.batches import Encoded
+from beft.models import Encoder
+from beft.packing import Slots
+from beft.padded import Padded
+from beft.recipe import Recipe
+from beft.techniques import TECHNIQUES
+
+Losses = dict[int, float | None]
+MAX_RUNS = 16  # of one engine: more gain nothing on a CPU
+
+
+class Engine(Protocol):
+    """R runs on one model; a run is named by its place in `recipes`."""
+
+    recipes: Sequence[Recipe]
+
+    def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> Losses:
+        """One update of each of these runs.
+
+        Args:
+            batches: run -> rows of its training subset.
+            seeds: run -> seed of this step's dropout.
+
+        Returns:
+            run -> mean loss; None, and no update, where loss or gradient is not finite.
+        """
+
+    def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
+        """Logits (n, labels) of every example for each of these runs, dropout off."""
+
+    def snapshot(self, run: int) -> dict[str, torch.Tensor]:
+        """All biases of a run: term -> (layers, width) float32 on the CPU."""
+
+    def head(self, run: int) -> dict[str, torch.Tensor]:
+        """A run's head: parameter name -> value on the CPU."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Trained values and optimiser state, for a checkpoint."""
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Continues from what `state` gave."""
+
+    def close(self) -> None:
+        """Puts the model back to its pretrained weights."""
+
+
+def packs_together(recipe: Recipe) -> bool:
+    """Whether a technique trains nothing but biases and the head, so that runs can share a model."""
+    technique = TECHNIQUES[recipe.technique]
+    return technique.trains and technique.biases_only
+
+
+def groups(recipes: Sequence[Recipe], flat: bool) -> list[list[Recipe]]:
+    """Runs that one engine computes: equal settings but for learning rate, seed and technique."""
+    together: dict[object, list[Recipe]] = {}
+    for recipe in recipes:
+        settings = {k: v for k, v in recipe.training.items() if k != "learning_rate"}
+        shared = flat and packs_together(recipe)
+        key = repr(settings) if shared else recipe.digest
+        together.setdefault(key, []).append(recipe)
+    return [g[i : i + MAX_RUNS] for g in together.values() for i in range(0, len(g), MAX_RUNS)]
+
+
+def engine(
+    encoder: Encoder,
+    recipes: Sequence[Recipe],
+    train: Sequence[Encoded],
+    device: str,
+    flat: bool,
+) -> Engine:
+    """The engine of one of `groups`.
+
+    Args:
+        train: each run's training subset.
+        flat: whether the model can be computed without padding (`packing.serves`).
+    """
+    if flat and packs_together(recipes[0]):
+        return Slots(encoder, recipes, train, device)
+    return Padded(encoder, recipes[0], train[0], device)

@@ -1,0 +1,287 @@
+"""Many bias-only runs on one frozen model: each trained bias has one slot per run, and each token
+adds the bias of its run. Nothing else of the model is held or computed more than once."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.func import functional_call
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from beft.adamw import adamw
+from beft.batches import Encoded, by_tokens
+from beft.evaluate import autocast, loss_of, predict
+from beft.flat import IMPLEMENTATION, Flat, Noise, flatten
+from beft.models import Encoder, init_head
+from beft.recipe import Recipe
+from beft.sites import read_biases
+from beft.techniques import TECHNIQUES
+
+EVALUATION_TOKENS = 8192  # per forward pass: enough to fill the matrix units, little memory
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One parameter's slots.
+
+    Attributes:
+        parameter: its name in the model.
+        runs: the runs that train it.
+        values: (len(runs), *shape), float32; shares memory with `Slots.theta`.
+        pretrained: (*shape), for the runs that do not.
+    """
+
+    parameter: str
+    runs: tuple[int, ...]
+    values: torch.Tensor
+    pretrained: torch.Tensor
+
+
+class _AddOwn(torch.autograd.Function):
+    """Adds to each token (1, N, H) the bias (R, H) of its run; tokens of a run are contiguous."""
+
+    @staticmethod
+    def forward(ctx, x, biases, tokens):
+        ctx.tokens = tokens
+        counts = torch.tensor(tokens, device=x.device)
+        return x + biases.to(x.dtype).repeat_interleave(counts, 0, output_size=sum(tokens))
+
+    @staticmethod
+    def backward(ctx, grad):
+        # Sums over slices, not a product with ones and zeros: 0 * NaN of a diverging run would
+        # reach its neighbours.
+        own = [g.sum(0, dtype=torch.float32) for g in grad[0].split(ctx.tokens)]
+        return grad, torch.stack(own), None
+
+
+class Slots:
+    """The trained values of R runs and the forward pass that uses them.
+
+    Attributes:
+        theta: (P,) float32, the trained scalars of all runs.
+        owner: (P,) the run of each.
+    """
+
+    def __init__(
+        self, encoder: Encoder, recipes: Sequence[Recipe], train: Sequence[Encoded], device: str
+    ):
+        """Slots for these runs, all with the settings of the first but for rate and seed."""
+        settings = recipes[0].training
+        self.encoder, self.recipes, self.train, self.device = encoder, recipes, train, device
+        self.precision = settings["precision"]
+        self.model = encoder.model
+        self.base = self.model.base_model
+        self.offset = first_position(self.base)
+        named = dict(self.model.named_parameters())
+        start = []
+        wanted: dict[str, list[int]] = {}
+        for run, recipe in enumerate(recipes):
+            for term in trained_terms(encoder, recipe.technique):
+                for site in encoder.sites.of(term):
+                    wanted.setdefault(site.parameter, []).append(run)
+        for name in encoder.head:
+            wanted[name] = list(range(len(recipes)))
+        heads = [self._initial_head(recipe.seed) for recipe in recipes]
+        for name, runs in wanted.items():
+            start += [heads[r][name] if name in heads[r] else named[name].detach() for r in runs]
+        owners = [
+            torch.full((named[n].numel(),), run) for n, runs in wanted.items() for run in runs
+        ]
+        self.theta = torch.cat([s.reshape(-1).float() for s in start])
+        self.owner = torch.cat(owners).to(device)
+        self.leaves: list[Leaf] = []
+        place = 0
+        for name, runs in wanted.items():
+            pre = named[name].detach()
+            size = len(runs) * pre.numel()
+            values = self.theta[place : place + size].view(len(runs), *pre.shape)
+            self.leaves.append(Leaf(name, tuple(runs), values.detach().requires_grad_(), pre))
+            place += size
+        rates = [r.training["learning_rate"] for r in recipes]
+        decay, norm = settings["weight_decay"], settings["max_grad_norm"]
+        self.optimizer = adamw(self.theta, self.owner, rates, decay, norm)
+
+    def _initial_head(self, seed: int) -> dict[str, torch.Tensor]:
+        init_head(self.encoder, seed)
+        named = dict(self.model.named_parameters())
+        return {n: named[n].detach().clone() for n in self.encoder.head}
+
+    def value(self, leaf: Leaf, runs: Sequence[int]) -> torch.Tensor:
+        """The parameter of these runs, (len(runs), *shape), differentiable."""
+        if leaf.runs == tuple(runs):
+            return leaf.values
+        table = torch.cat([leaf.values, leaf.pretrained[None].float()])
+        rows = [leaf.runs.index(r) if r in leaf.runs else len(leaf.runs) for r in runs]
+        return table[torch.tensor(rows, device=table.device)]
+
+    @contextmanager
+    def installed(self, flat: Flat, runs: Sequence[int]) -> Iterator[None]:
+        """The model computing a row with the biases and the dropout of these runs."""
+        with ExitStack() as stack:
+            config = self.model.config
+            stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
+            config._attn_implementation = IMPLEMENTATION
+            self.model.eval()
+            for leaf in self.leaves:
+                if leaf.parameter not in self.encoder.head:
+                    self._install_bias(stack, leaf, flat, runs)
+            if flat.noise is not None:
+                self._install_dropout(stack, flat)
+            yield
+
+    def _install_bias(self, stack: ExitStack, leaf: Leaf, flat: Flat, runs: Sequence[int]) -> None:
+        module = self.model.get_submodule(leaf.parameter.rpartition(".")[0])
+        own, kept = self.value(leaf, runs), module.bias
+        module.bias = None
+        stack.callback(setattr, module, "bias", kept)
+        hook = module.register_forward_hook(
+            lambda module, args, out: _AddOwn.apply(out, own, flat.tokens)
+        )
+        stack.callback(hook.remove)
+
+    def _install_dropout(self, stack: ExitStack, flat: Flat) -> None:
+        def drop(module, args, out):
+            noise, x = flat.noise, args[0]
+            if noise.run is None:
+                return x * noise.keep(flat.tokens, x.shape[2:], module.p).to(x)[None]
+            own = Noise([noise.generators[noise.run]])
+            return x * own.keep([len(x)], x.shape[1:], module.p).to(x)
+
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.Dropout) and module.p > 0:
+                stack.callback(module.register_forward_hook(drop).remove)
+        # Attention modules pass their dropout on only while they train; their children do not.
+        for site in self.encoder.sites.of("q"):
+            attention = self.model.get_submodule(site.module.rpartition(".")[0])
+            attention.training = True
+
+    def logits(self, flat: Flat, runs: Sequence[int]) -> list[torch.Tensor]:
+        """The head's outputs of each run, (sequences, labels)."""
+        with self.installed(flat, runs):
+            hidden = self.base(**flat.inputs()).last_hidden_state
+            first = hidden[0, flat.first].split(flat.sequences)
+            heads = {leaf.parameter: self.value(leaf, runs) for leaf in self._head_leaves()}
+            outputs = []
+            for i, states in enumerate(first):
+                if flat.noise is not None:
+                    flat.noise.run = i
+                own = {name: values[i] for name, values in heads.items()}
+                outputs.append(self._head(states, own))
+            return outputs
+
+    def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
+        """One update of each run on its own batch; see `engine.Engine.step`."""
+        runs = list(batches)
+        noise = Noise([torch.Generator().manual_seed(seeds[r]) for r in runs])
+        rows = [(self.train[r], batches[r]) for r in runs]
+        flat = flatten(rows, self.offset, self.device, noise)
+        with autocast(self.device, self.precision):
+            outputs = self.logits(flat, runs)
+        losses = [
+            loss_of(logits, self.train[r].labels[torch.as_tensor(batches[r])].to(self.device))
+            for logits, r in zip(outputs, runs, strict=True)
+        ]
+        losses = torch.stack(losses)
+        grads = torch.autograd.grad(losses.sum(), [leaf.values for leaf in self.leaves])
+        values = dict(zip(runs, losses.tolist(), strict=True))
+        gradient = torch.cat([g.reshape(-1) for g in grads])
+        bad = self.optimizer.update(gradient, values)
+        return {r: None if r in bad else values[r] for r in runs}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that a checkpoint of these runs needs besides their recipes."""
+        own = {k: getattr(self.optimizer, k) for k in ("theta", "mean", "square", "steps")}
+        return {k: v.detach().cpu().clone() for k, v in own.items()}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Continues from what `state` gave."""
+        for name, value in state.items():
+            getattr(self.optimizer, name).copy_(value)
+
+    def close(self) -> None:
+        """Nothing to put back: the model's own parameters were never trained."""
+
+    def _head_leaves(self) -> list[Leaf]:
+        return [leaf for leaf in self.leaves if leaf.parameter in self.encoder.head]
+
+    def _head(self, first: torch.Tensor, own: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What the model computes after its base, from first tokens (S, H) and a run's own head."""
+
+        def base(*args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
+            pooler = getattr(self.base, "pooler", None)
+            pooled = None if pooler is None else pooler(first[:, None])
+            return BaseModelOutputWithPooling(
+                last_hidden_state=first[:, None], pooler_output=pooled
+            )
+
+        self.base.forward = base
+        try:
+            ids = torch.zeros(len(first), 1, dtype=torch.int64, device=first.device)
+            return functional_call(self.model, own, (ids,)).logits.float()
+        finally:
+            del self.base.forward
+
+    def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
+        """Logits (n, labels) float32 of every example for each run, dropout off."""
+        out = [np.empty((len(data), self.model.config.num_labels), np.float32) for _ in runs]
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            for rows in by_tokens(data, EVALUATION_TOKENS // len(runs)):
+                flat = flatten([(data, rows)] * len(runs), self.offset, self.device)
+                for own, logits in zip(out, self.logits(flat, runs), strict=True):
+                    own[rows] = logits.cpu().numpy()
+        return out
+
+    def snapshot(self, run: int) -> dict[str, torch.Tensor]:
+        """All biases of a run: term -> (layers, width) float32 on the CPU."""
+        biases = read_biases(self.model, self.encoder.sites)
+        leaves = {leaf.parameter: leaf for leaf in self.leaves}
+        for term in trained_terms(self.encoder, self.recipes[run].technique):
+            for site in self.encoder.sites.of(term):
+                leaf = leaves[site.parameter]
+                biases[term][site.layer] = leaf.values[leaf.runs.index(run)].detach().cpu()
+        return biases
+
+    def head(self, run: int) -> dict[str, torch.Tensor]:
+        """A run's head: parameter name -> value, on the CPU."""
+        return {
+            leaf.parameter: leaf.values[run].detach().cpu().clone() for leaf in self._head_leaves()
+        }
+
+
+def trained_terms(encoder: Encoder, technique: str) -> tuple[str, ...]:
+    """The bias terms that a bias-only technique trains."""
+    if technique == "all_biases":
+        return encoder.sites.terms
+    term = TECHNIQUES[technique].term
+    return () if term is None else (term,)
+
+
+def first_position(base: torch.nn.Module) -> int:
+    """Number of a sequence's first position: RoBERTa's kin count from behind the padding's."""
+    embeddings = getattr(base, "embeddings", None)
+    counts = hasattr(embeddings, "create_position_ids_from_input_ids")
+    return int(embeddings.padding_idx) + 1 if counts else 0
+
+
+def serves(encoder: Encoder, device: str) -> bool:
+    """Whether a row gives this model's own logits; otherwise its runs take the padded path.
+
+    Tried on three short sequences: an architecture whose attention is not a plain function of
+    query, key and value (relative positions, for one) fails or differs.
+    """
+    special = set(encoder.tokenizer.all_special_ids)
+    words = [i for i in range(len(encoder.tokenizer)) if i not in special][:15]
+    types = "token_type_ids" in encoder.tokenizer.model_input_names
+    ids = [words[:3], words[3:10], words[10:15]]
+    data = Encoded(ids, [[0] * len(i) for i in ids] if types else None, torch.zeros(3))
+    settings = {"learning_rate": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0}
+    recipe = Recipe({}, {}, "", {}, "head_only", 0, {**settings, "precision": "float32"})
+    try:
+        got = Slots(encoder, [recipe], [data], device).predict(data, [0])[0]
+    except (TypeError, AttributeError, RuntimeError, KeyError, ValueError, IndexError):
+        return False
+    expected = predict(encoder.model, data, encoder.tokenizer.pad_token_id, device, "float32")
+    return bool(np.allclose(got, expected, rtol=1e-4, atol=1e-5))

@@ -1,0 +1,158 @@
+"""One run on a padded batch: for techniques that change weights, and for architectures whose
+attention needs more than query, key and value."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from beft.batches import Encoded, collate
+from beft.evaluate import autocast, loss_of, predict
+from beft.models import Encoder, init_head
+from beft.recipe import Recipe
+from beft.sites import read_biases
+from beft.techniques import TECHNIQUES, Part
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One trained tensor: a whole parameter, or the chosen scalars of one."""
+
+    parameter: torch.nn.Parameter
+    index: torch.Tensor | None
+    value: torch.Tensor
+
+    def pull_gradient(self) -> None:
+        """Moves the chosen scalars' gradient from the parameter to the trained tensor."""
+        if self.index is not None:
+            self.value.grad = self.parameter.grad.view(-1)[self.index]
+
+    def push_value(self) -> None:
+        """Writes the trained scalars back into the parameter."""
+        if self.index is not None:
+            self.parameter.data.view(-1)[self.index] = self.value.data
+
+
+class Padded:
+    """The engine of one run; trains the model's own parameters in place."""
+
+    def __init__(self, encoder: Encoder, recipe: Recipe, train: Encoded, device: str):
+        self.encoder, self.recipes, self.train, self.device = encoder, [recipe], train, device
+        self.settings = recipe.training
+        parts = parts_of(encoder, recipe)
+        self._keep(parts)
+        init_head(encoder, recipe.seed)
+        self.tuned = tuned_of(encoder, parts)
+        self.optimizer = torch.optim.AdamW(
+            [t.value for t in self.tuned],
+            lr=self.settings["learning_rate"],
+            weight_decay=self.settings["weight_decay"],
+            fused=True,
+        )
+
+    def _keep(self, parts: tuple[Part, ...]) -> None:
+        named = dict(self.encoder.model.named_parameters())
+        names = {p.parameter for p in parts} | set(self.encoder.head)
+        self.pretrained = {named[n]: named[n].detach().clone() for n in names}
+
+    def close(self) -> None:
+        """Puts the pretrained values back."""
+        for parameter, value in self.pretrained.items():
+            parameter.data.copy_(value)
+            parameter.grad = None
+
+    def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
+        """One update; see `engine.Engine.step`."""
+        model = self.encoder.model.train()
+        pad = self.encoder.tokenizer.pad_token_id
+        batch = collate(self.train, batches[0], pad, self.device)
+        labels = batch.pop("labels")
+        torch.manual_seed(seeds[0])
+        with autocast(self.device, self.settings["precision"]):
+            loss = loss_of(model(**batch).logits, labels)
+        loss.backward()
+        for tuned in self.tuned:
+            tuned.pull_gradient()
+        values = [t.value for t in self.tuned]
+        norm = torch.nn.utils.clip_grad_norm_(values, self.settings["max_grad_norm"]).item()
+        finite = math.isfinite(loss.item()) and math.isfinite(norm)
+        if finite:
+            self.optimizer.step()
+        for tuned in self.tuned:
+            tuned.parameter.grad = None
+            tuned.value.grad = None
+            tuned.push_value()
+        return {0: loss.item() if finite else None}
+
+    def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
+        """Logits of every example; see `engine.Engine.predict`."""
+        pad, precision = self.encoder.tokenizer.pad_token_id, self.settings["precision"]
+        return [predict(self.encoder.model, data, pad, self.device, precision) for _ in runs]
+
+    def snapshot(self, run: int) -> dict[str, torch.Tensor]:
+        """All biases as they are now."""
+        return read_biases(self.encoder.model, self.encoder.sites)
+
+    def head(self, run: int) -> dict[str, torch.Tensor]:
+        """The head as it is now."""
+        named = dict(self.encoder.model.named_parameters())
+        return {n: named[n].detach().cpu().clone() for n in self.encoder.head}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Trained values and moments."""
+        tensors = {}
+        for i, tuned in enumerate(self.tuned):
+            tensors[f"value/{i}"] = tuned.value.detach()
+            for key, value in self.optimizer.state.get(tuned.value, {}).items():
+                tensors[f"adam/{i}/{key}"] = value.detach()
+        return {k: v.cpu().contiguous().clone() for k, v in tensors.items()}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Continues from what `state` gave."""
+        for i, tuned in enumerate(self.tuned):
+            tuned.value.data.copy_(state[f"value/{i}"])
+            tuned.push_value()
+            prefix = f"adam/{i}/"
+            moments = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            if moments:
+                device = tuned.value.device
+                self.optimizer.state[tuned.value] = {k: v.to(device) for k, v in moments.items()}
+
+
+def tuned_of(encoder: Encoder, parts: tuple[Part, ...]) -> list[Tuned]:
+    """Freezes the model except for these parts and the head."""
+    parameters = dict(encoder.model.named_parameters())
+    for p in parameters.values():
+        p.requires_grad_(False)
+        p.grad = None
+    tuned = []
+    for part in (*parts, *(Part(name) for name in encoder.head)):
+        p = parameters[part.parameter].requires_grad_(True)
+        if part.index is None:
+            tuned.append(Tuned(p, None, p))
+        else:
+            index = torch.as_tensor(part.index, device=p.device)
+            tuned.append(Tuned(p, index, p.data.view(-1)[index].clone().requires_grad_(True)))
+    return tuned
+
+
+def encoder_shapes(encoder: Encoder) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters that are not the head's."""
+    named = encoder.model.named_parameters()
+    return {n: tuple(p.shape) for n, p in named if n not in encoder.head}
+
+
+def parts_of(encoder: Encoder, recipe: Recipe) -> tuple[Part, ...]:
+    """What a recipe trains besides the head."""
+    return TECHNIQUES[recipe.technique].select(encoder_shapes(encoder), encoder.sites, recipe.seed)
+
+
+def trained_numbers(encoder: Encoder, parts: tuple[Part, ...]) -> tuple[int, int]:
+    """(scalars that the technique trains besides the head, parameters of the encoder)."""
+    shapes = encoder_shapes(encoder)
+    trained = sum(
+        math.prod(shapes[p.parameter]) if p.index is None else len(p.index) for p in parts
+    )
+    return trained, sum(math.prod(s) for s in shapes.values())

@@ -1,0 +1,17 @@
+"""What all tests share: the real datasets and checkpoints, where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder of real datasets and checkpoints; a test that asks for it is skipped without."""
+    folder = Path(os.environ.get("BEFT_MIRROR") or ROOT.parent / "shared" / "mirror")
+    if not (folder / "datasets").is_dir():
+        pytest.skip(f"no mirror of real data at {folder}")
+    return folder

@@ -1,0 +1,1 @@
+"""The table of mistakes, by where they are made."""

@@ -1,0 +1,107 @@
+"""Per-example gradients in one pass against one example at a time, and inert terms."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from examples import encoded
+
+from beft.batches import collate
+from beft.gradients import log_likelihood, measure
+from beft.inert import inert_terms
+from beft.models import load_encoder
+
+
+def loop(encoder, data, batch):
+    """Batch size 1, plain autograd, double sums: term -> (mean square, batch square, mean abs)."""
+    wanted = {s.parameter for s in encoder.sites.sites}
+    named = {n: p for n, p in encoder.model.named_parameters() if n in wanted}
+    rows = []
+    for i in range(len(data)):
+        one = collate(data, np.array([i]), 0, "cpu")
+        label = one.pop("labels")
+        encoder.model.zero_grad()
+        for p in named.values():
+            p.requires_grad_(True)
+        logits = encoder.model(**one).logits
+        if logits.shape[1] == 1:
+            likelihood = -((logits[0, 0] - label[0]) ** 2) / 2
+        else:
+            likelihood = torch.log(torch.softmax(logits[0], 0))[label[0]]
+        likelihood.backward()
+        rows.append({n: p.grad.double().clone() for n, p in named.items()})
+    result = {}
+    for term in encoder.sites.terms:
+        g = torch.stack(
+            [torch.stack([r[s.parameter] for s in encoder.sites.of(term)]) for r in rows]
+        )
+        result[term] = ((g**2).mean(0).numpy(), g.abs().mean(0).numpy())
+    squares = {t: 0.0 for t in encoder.sites.terms}
+    chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    for chunk in chunks:
+        mean = {n: sum(r[n] for r in chunk) / len(chunk) for n in named}
+        norm = sum((m**2).sum() for m in mean.values()).sqrt().item()
+        for term in encoder.sites.terms:
+            m = torch.stack([mean[s.parameter] for s in encoder.sites.of(term)])
+            squares[term] = squares[term] + (m * min(1, 1 / norm)).numpy() ** 2 / len(chunks)
+    return result, squares
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "electra", "deberta-v3"])
+@pytest.mark.parametrize("labels", [1, 3])
+def test_equals_a_loop_over_single_examples(tmp_path, architecture, labels):
+    encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), labels)
+    data = encoded(7, 3, labels)
+    if encoder.model.config.model_type not in ("bert", "electra"):
+        data = type(data)(data.ids, None, data.labels)
+    got = measure(encoder.model, encoder.sites, data, 0, "cpu", batch_size=4)
+    expected, squares = loop(encoder, data, 4)
+    for term in encoder.sites.terms:
+        scale = max(expected[t][0].max() for t in expected)
+        np.testing.assert_allclose(
+            got.mean_square[term], expected[term][0], rtol=1e-4, atol=1e-7 * scale
+        )
+        np.testing.assert_allclose(
+            got.batch_square[term], squares[term], rtol=1e-4, atol=1e-7 * scale
+        )
+        np.testing.assert_allclose(got.mean_abs[term], expected[term][1], rtol=1e-3, atol=1e-6)
+
+
+def test_measuring_changes_nothing(tmp_path):
+    encoder = load_encoder(tiny.checkpoint("bert", tmp_path), 2)
+    encoder.model.bert.pooler.dense.bias.requires_grad_(False)
+    before = {n: (p.detach().clone(), p.requires_grad) for n, p in encoder.model.named_parameters()}
+    measure(encoder.model, encoder.sites, encoded(5, 0), 0, "cpu", 2)
+    for name, p in encoder.model.named_parameters():
+        assert torch.equal(p, before[name][0]) and p.requires_grad == before[name][1]
+        assert p.grad is None
+
+
+# A key bias adds q_i . b_k to every score of row i, which softmax ignores, unless positions are
+# mixed in per key: then (DeBERTa's position-to-content attention) it matters.
+@pytest.mark.parametrize(
+    ("architecture", "inert"),
+    [("bert", True), ("roberta", True), ("distilbert", True), ("electra", True),
+     ("deberta-v3", False)],
+)  # fmt: skip
+def test_key_biases_are_inert_without_relative_positions(tmp_path, architecture, inert):
+    encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), 2)
+    data = encoded(8, 0)
+    if encoder.model.config.model_type not in ("bert", "electra"):
+        data = type(data)(data.ids, None, data.labels)
+    found = inert_terms(measure(encoder.model, encoder.sites, data, 0, "cpu", 8).mean_abs)
+    assert set(found) == ({"k"} if inert else set())
+    if inert:
+        assert "gradient" in found["k"]
+
+
+def test_nothing_is_inert_when_no_term_has_a_gradient():
+    zero = {t: np.zeros((2, 3)) for t in "qkv"}
+    assert inert_terms(zero) == {}
+
+
+def test_log_likelihood_by_hand():
+    """log(e^0 / (e^0 + e^log3)) = log(1/4); a Gaussian of unit variance: -(3 - 1)^2 / 2 = -2."""
+    logits = torch.tensor([[0.0, np.log(3.0)]])
+    assert log_likelihood(logits, torch.tensor([0])).item() == pytest.approx(np.log(0.25))
+    assert log_likelihood(torch.tensor([[3.0]]), torch.tensor([1.0])).item() == -2.0

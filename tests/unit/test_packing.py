@@ -1,0 +1,133 @@
+"""Packs: every run as if it were alone, flat logits as padded ones, one run's trouble its own."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from examples import encoded
+from recipes import recipe
+
+from beft.batches import Encoded
+from beft.engine import engine, groups
+from beft.evaluate import predict
+from beft.models import load_encoder
+from beft.packing import Slots, serves
+from beft.train import Control, Data, train
+
+FLAT = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"]
+PADDED = ["deberta-v2", "deberta-v3", "mpnet"]
+
+
+def of_lengths(lengths: list[int], types: bool, seed: int = 0) -> Encoded:
+    rng = np.random.default_rng(seed)
+    ids = [rng.integers(5, 100, n).tolist() for n in lengths]
+    kinds = [[int(i > n // 2) for i in range(n)] for n in lengths]
+    return Encoded(ids, kinds if types else None, torch.tensor([n % 2 for n in lengths]))
+
+
+def takes_types(encoder) -> bool:
+    return "token_type_ids" in encoder.tokenizer.model_input_names
+
+
+@pytest.mark.parametrize("architecture", FLAT)
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_flat_logits_equal_padded_ones(tmp_path, architecture, labels):
+    """Lengths 1 to 128 in one row, against the untouched model on padded batches."""
+    encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), labels)
+    assert serves(encoder, "cpu")
+    data = of_lengths(list(range(1, 129, 3)), takes_types(encoder))
+    slots = Slots(encoder, [recipe("b_v", labels)], [data], "cpu")
+    expected = predict(encoder.model, data, 0, "cpu", "float32")
+    np.testing.assert_allclose(slots.predict(data, [0])[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", PADDED)
+def test_what_a_row_cannot_serve_is_noticed(tmp_path, architecture):
+    """Relative positions: their attention needs more than query, key and value."""
+    assert not serves(load_encoder(tiny.checkpoint(architecture, tmp_path), 2), "cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.checkpoint("bert", tmp_path_factory.mktemp("bert"))
+
+
+MIXED = [
+    recipe("b_v", seed=0),
+    recipe("b_v", seed=1, learning_rate=3e-3),
+    recipe("b_q", seed=0),
+    recipe("all_biases", seed=2),
+    recipe("head_only", seed=3, learning_rate=3e-2),
+    recipe("b_intermediate", seed=0),
+    recipe("b_v", seed=4, learning_rate=5e-2),
+    recipe("b_output_norm", seed=1),
+]
+
+
+def run(folder, tmp_path, recipes, dropout=None, sizes=None):
+    encoder = load_encoder(folder, 2, dropout=dropout)
+    sizes = sizes or [20 + r.seed for r in recipes]
+    data = [
+        Data(encoded(n, 10 + r.seed), {"validation": encoded(12, 1)})
+        for n, r in zip(sizes, recipes, strict=True)
+    ]
+    used = engine(encoder, recipes, [d.train for d in data], "cpu", flat=True)
+    return train(used, data, Control(tmp_path / "c.safetensors"))
+
+
+def assert_same(state, alone, exact=False):
+    """Equal up to the rounding of sums in another order; key biases are rounding noise."""
+    assert [h["epoch"] for h in state.history] == [h["epoch"] for h in alone.history]
+    assert set(state.tensors) == set(alone.tensors)
+    for name, tensor in alone.tensors.items():
+        if name.startswith("predictions/"):
+            assert torch.equal(state.tensors[name], tensor), name
+        elif not name.endswith("/k"):
+            torch.testing.assert_close(
+                state.tensors[name], tensor, rtol=1e-5, atol=2e-6, msg=lambda m, n=name: f"{n} {m}"
+            )
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_each_run_of_a_pack_equals_the_run_alone(folder, tmp_path, dropout):
+    """Eight runs of other terms, rates, seeds and sizes (so: other numbers of steps); 50 steps."""
+    recipes = [r for r in MIXED]
+    for r in recipes:
+        r.training["epochs"] = 9
+    states = run(folder, tmp_path, recipes, dropout)
+    for i, r in enumerate(recipes):
+        alone = run(folder, tmp_path / str(i), [r], dropout)[0]
+        assert_same(states[i], alone)
+
+
+def test_dropout_is_really_on(folder, tmp_path):
+    with_dropout = run(folder, tmp_path / "a", [MIXED[0]], 0.1)[0]
+    without = run(folder, tmp_path / "b", [MIXED[0]], 0.0)[0]
+    assert with_dropout.history[0]["train_loss"] != without.history[0]["train_loss"]
+
+
+def test_dropout_factors_have_the_right_share_and_mean(folder):
+    """Of n draws about p are 0 (5 sigma); the rest is 1 / (1 - p), so that the mean stays."""
+    from beft.flat import Noise
+
+    keep = Noise([torch.Generator().manual_seed(0)]).keep([200], (500,), 0.1)
+    zeros = (keep == 0).float().mean().item()
+    assert abs(zeros - 0.1) < 5 * (0.1 * 0.9 / 1e5) ** 0.5
+    assert torch.equal(keep[keep > 0].unique(), torch.tensor([1 / 0.9], dtype=torch.float32))
+
+
+def test_a_diverging_run_leaves_its_neighbours_alone(folder, tmp_path):
+    """A rate of 1e38 overflows; its neighbours go on as if it were not there."""
+    bad = recipe("b_v", seed=9, learning_rate=1e38)
+    states = run(folder, tmp_path, [MIXED[0], bad, MIXED[3]])
+    assert states[1].status == "diverged"
+    for i, r in ((0, MIXED[0]), (2, MIXED[3])):
+        assert_same(states[i], run(folder, tmp_path / str(i), [r])[0])
+
+
+def test_runs_that_differ_in_more_than_rate_seed_and_technique_do_not_share(folder):
+    a, b = recipe("b_v"), recipe("b_q", seed=8, learning_rate=1.0)
+    other, weights = recipe("b_v", batch_size=2), recipe("full")
+    found = groups([a, b, other, weights], flat=True)
+    assert found == [[a, b], [other], [weights]]
+    assert groups([a, b], flat=False) == [[a], [b]]

@@ -1,0 +1,320 @@
+"""The workflow as people run it: what is made, what is made again, and what never is."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import sandbox
+import yaml
+
+from beft.project import load
+
+NOTHING = "Nothing to be done"
+CHEAP = {"figures": [], "tables": []}  # where reports are not the point
+
+
+def said(text: str) -> SimpleNamespace:
+    return SimpleNamespace(stdout=text, stderr="")
+
+
+def study(project: Path, **changes: object) -> None:
+    path = project / "studies" / "mini.yaml"
+    sandbox.write(path, yaml.safe_load(path.read_text()) | changes)
+
+
+def runs(project: Path) -> pd.DataFrame:
+    return pd.read_csv(project / "reports" / "runs.csv", keep_default_na=False, na_values=[""])
+
+
+def test_a_plain_run_makes_what_the_dry_run_listed(finished):
+    project = finished / "project"
+    dry, real = (sandbox.jobs(said((finished / f"{n}.txt").read_text())) for n in ("dry", "run"))
+    assert dry == real
+    assert {rule for rule, _ in real} == {
+        *("fetch", "fetch_model", "subsample", "train", "score"),
+        *("collect", "tabulate", "plot", "page", "all"),
+    }
+    packs = {str(p.relative_to(project)) for p in (project / "data" / "packs").rglob("*.json")}
+    assert {output for rule, output in real if rule == "train"} == packs
+    assert len(packs) == 1
+    folders = {p.name for p in project.glob("data/runs/*/*/*/*")}
+    # b_v and b_q are asked for; the selectors bring the other two along
+    assert folders == {"b_v", "b_q", "all_biases", "untuned"}
+    assert len(list((project / "data" / "scores").rglob("*.csv"))) == 1
+    reports = {str(p.relative_to(project / "reports")) for p in project.glob("reports/**/*.*")}
+    assert reports == {
+        *("runs.csv", "evaluations.csv", "history.csv", "problems.csv", "provenance.csv"),
+        *("scores.csv", "settings.json", "metrics.json", "index.html"),
+        *(f"tables/{t}.{e}" for t in ("table1", "selection") for e in ("csv", "md", "tex")),
+        *(f"figures/figure1.{e}" for e in ("png", "svg", "pdf")),
+    }
+    assert set(runs(project)["status"]) == {"ok"}
+
+
+def test_a_second_run_does_nothing(project):
+    before = sandbox.marks(project / "data") | sandbox.marks(project / "reports")
+    assert NOTHING in sandbox.snakemake(project).stderr
+    assert sandbox.marks(project / "data") | sandbox.marks(project / "reports") == before
+
+
+def test_targets_and_studies(tmp_path):
+    project = sandbox.make(tmp_path / "project")
+    other = sandbox.STUDY | {"tasks": ["demo_similarity"], "fuse_techniques": False}
+    sandbox.write(project / "studies" / "other.yaml", other)
+    data = {"fetch", "subsample"}
+    run = data | {"fetch_model", "train"}
+    everything = run | {"score", "collect", "tabulate", "plot", "page"}
+    for target, expected in (
+        ("data", data | {"data"}),
+        ("runs", run | {"runs"}),
+        ("reports", everything | {"reports"}),
+        ("all", everything | {"all"}),
+    ):
+        done = sandbox.snakemake(project, "-n", target)
+        assert {rule for rule, _ in sandbox.jobs(done)} == expected, target
+    by_name, by_path = (
+        sandbox.trained(sandbox.snakemake(project, "-n", "--config", f"study={name}"))
+        for name in ("other", "studies/other.yaml")
+    )
+    assert by_name == by_path
+    # one job each for b_v, b_q, all_biases and untuned, since techniques are not fused
+    assert len(by_name) == 4
+    assert all(path.startswith("data/packs/tiny/demo_similarity/low/") for path in by_name)
+    assert not (project / "data").exists()
+
+
+def test_only_what_is_new_is_trained(project):
+    """A seed, a rate and a technique more; then back to where it began."""
+    kept = (project / "params.yaml").read_text(), (project / "studies" / "mini.yaml").read_text()
+    reports = sandbox.contents(project / "reports")
+    rate = ("tasks", "demo_sentiment", "learning_rate")
+    steps = [
+        # another seed: one run for each of the four techniques
+        (lambda: study(project, seeds=[0, 1]), {"b_v", "b_q", "all_biases", "untuned"}, {"seed-1"}),
+        # untuned runs know no rate
+        (
+            lambda: sandbox.change(project / "params.yaml", *rate, to=0.02),
+            {"b_v", "b_q", "all_biases"},
+            {"seed-0", "seed-1"},
+        ),
+        (
+            lambda: study(project, techniques=["b_v", "b_q", "head_only"]),
+            {"head_only"},
+            {"seed-0", "seed-1"},
+        ),
+    ]
+    for act, techniques, seeds in steps:
+        old = sandbox.marks(project / "data" / "runs")
+        act()
+        assert len(sandbox.trained(sandbox.snakemake(project, "runs"))) == 1
+        now = sandbox.marks(project / "data" / "runs")
+        assert {path: now.get(path) for path in old} == old
+        new = {tuple(Path(path).parts[3:5]) for path in now.keys() - old.keys()}
+        assert new == {(technique, seed) for technique in techniques for seed in seeds}
+    (project / "params.yaml").write_text(kept[0])
+    (project / "studies" / "mini.yaml").write_text(kept[1])
+    before = sandbox.marks(project / "data" / "runs")
+    assert sandbox.trained(sandbox.snakemake(project)) == []
+    assert sandbox.marks(project / "data" / "runs") == before
+    assert sandbox.contents(project / "reports") == reports
+
+
+def test_a_study_that_shares_packs_does_not_run_them_again(project):
+    """And a study may ask for no scores, tables and figures at all."""
+    wider = yaml.safe_load((project / "studies" / "mini.yaml").read_text()) | CHEAP
+    wider["regimes"] = ["low", "medium"]
+    sandbox.write(project / "studies" / "wider.yaml", wider)
+    before = sandbox.marks(project / "data" / "runs")
+    done = sandbox.snakemake(project, "runs", "--config", "study=wider")
+    assert [path.split("/")[4] for path in sandbox.trained(done)] == ["medium"]
+    after = sandbox.marks(project / "data" / "runs")
+    assert {path: after.get(path) for path in before} == before
+    assert NOTHING in sandbox.snakemake(project, "runs").stderr
+    # the same runs without the selectors', one job each: all of them are there
+    bare = wider | {"selectors": [], "techniques": ["b_v"], "fuse_techniques": False}
+    sandbox.write(project / "studies" / "bare.yaml", bare)
+    sandbox.snakemake(project, "--config", "study=bare")
+    assert sandbox.marks(project / "data" / "runs") == after
+    assert list(runs(project)["technique"]) == ["b_v"]
+    assert not pd.read_csv(project / "reports" / "scores.csv").size
+    assert sandbox.run(project, "beft", "verify", "--study", "bare").returncode == 0
+
+
+def test_lost_and_damaged_runs_are_noticed_and_redone(project):
+    study(project, **CHEAP)
+    (lost,) = project.glob("data/runs/tiny/*/low/b_v/seed-0/*")
+    (hurt,) = project.glob("data/runs/tiny/*/low/b_q/seed-0/*")
+    sound = {
+        p: v
+        for p, v in sandbox.marks(project / "data" / "runs").items()
+        if "/b_v/" not in p and "/b_q/" not in p
+    }
+    whole = {folder: sandbox.contents(folder) for folder in (lost, hurt)}
+    shutil.rmtree(lost)
+    weights = (hurt / "head.safetensors").read_bytes()
+    (hurt / "head.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    done = sandbox.run(project, "beft", "verify", check=False)
+    assert done.returncode == 1
+    assert f"{lost.name}: missing" in done.stderr
+    assert f"{hurt.name}: head.safetensors is damaged" in done.stderr
+    assert "1 packs" in sandbox.run(project, "beft", "verify", "--repair").stdout
+    assert len(sandbox.trained(sandbox.snakemake(project))) == 1
+    now = sandbox.marks(project / "data" / "runs")
+    assert {path: now.get(path) for path in sound} == sound
+    (aside,) = (project / "data" / "work").glob("*.damaged")
+    assert (aside / "head.safetensors").read_bytes()[:-1] == weights[:-1]
+    for folder, files in whole.items():
+        for name in files.keys() - {"provenance.json", "checksums.json"}:
+            assert (folder / name).read_bytes() == files[name]
+    sandbox.run(project, "beft", "verify")
+
+
+def start_train(project: Path, manifest: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        ["beft", "train", "--threads", "1", "--checkpoint-seconds", "0", manifest],
+        cwd=project,
+        env=sandbox.variables(project),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_step(process: subprocess.Popen, checkpoint: Path) -> None:
+    """Until the process has written a checkpoint of its own."""
+
+    def mark() -> int:
+        try:
+            return checkpoint.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    before, deadline = mark(), time.monotonic() + 300
+    while mark() == before:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_a_killed_run_ends_like_an_undisturbed_one(tmp_path):
+    """Killed three times at random moments and stopped once, each time resumed."""
+    params = json.loads(json.dumps(sandbox.PARAMS))
+    params["tasks"]["demo_sentiment"] |= {"epochs": 30, "learning_rate": 1e-3}
+    alone = sandbox.STUDY | {"techniques": ["all_biases"], "selectors": []} | CHEAP
+    quiet = sandbox.make(tmp_path / "quiet", params, alone)
+    sandbox.snakemake(quiet, "data")
+    sandbox.run(quiet, "beft", "fetch", "--model", "tiny")
+    noisy = Path(shutil.copytree(quiet, tmp_path / "noisy"))
+    study = load(quiet / "params.yaml")
+    (recipe,) = study.recipes
+    manifest = f"data/packs/{next(iter(study.packs))}"
+    process = start_train(quiet, manifest)
+    log = process.communicate()[1]
+    assert process.returncode == 0, log
+    run = study.layout.run(recipe)
+    seconds = json.loads((run / "provenance.json").read_text())["seconds"]
+
+    checkpoint = noisy / "data" / "work" / recipe.digest / "checkpoint.safetensors"
+    again = noisy / run.relative_to(quiet)
+    moments = random.Random(7)
+    for number in (*[signal.SIGKILL] * 3, signal.SIGTERM):
+        process = start_train(noisy, manifest)
+        wait_for_step(process, checkpoint)
+        time.sleep(moments.uniform(0, seconds / 8))
+        process.send_signal(number)
+        log = process.communicate()[1]
+        # a shell reports 128 + 15 after SIGTERM; SIGKILL leaves no say
+        assert process.returncode == (143 if number == signal.SIGTERM else -9), log
+        assert checkpoint.is_file()
+        assert not again.exists() and not (noisy / manifest).exists()
+    process = start_train(noisy, manifest)
+    log = process.communicate()[1]
+    assert process.returncode == 0, log
+    assert "resumed after epoch" in log
+    one, two = sandbox.contents(run), sandbox.contents(again)
+    own = {"provenance.json", "checksums.json"}  # when and how, which differ
+    assert {k: v for k, v in one.items() if k not in own} == {
+        k: v for k, v in two.items() if k not in own
+    }
+    names = {"recipe.json", "metrics.json", "history.csv"}
+    names |= {f"{n}.safetensors" for n in ("biases", "head", "predictions")}
+    assert one.keys() - own == names
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("memory", ["kept", "lost"])
+def test_times_of_files_mean_nothing(project, memory):
+    """As after rsync or `dvc checkout`; `lost`: and without snakemake's own records."""
+    reports = sandbox.contents(project / "reports")
+    before = sandbox.contents(project / "data" / "runs")
+    moments = random.Random(3)
+    for path in sorted(project.rglob("*")):
+        if path.is_file() and ".snakemake" not in path.parts:
+            at = time.time() - moments.uniform(0, 1e6)
+            os.utime(path, (at, at))
+    if memory == "lost":
+        shutil.rmtree(project / ".snakemake")
+    done = sandbox.snakemake(project)
+    assert not {"train", "fetch", "fetch_model", "subsample"} & {r for r, _ in sandbox.jobs(done)}
+    assert sandbox.contents(project / "reports") == reports
+    assert sandbox.contents(project / "data" / "runs") == before
+
+
+def test_the_workflow_is_tidy(tmp_path):
+    project = sandbox.make(tmp_path / "project")
+    assert "Congratulations" in sandbox.run(project, "snakemake", "--lint").stderr
+    sandbox.run(sandbox.ROOT, "snakefmt", "--check", "Snakefile", "workflow")
+    assert len((sandbox.ROOT / "Snakefile").read_text().splitlines()) <= 60
+
+
+def test_snakemake_report_opens_offline(project):
+    sandbox.snakemake(project, "--report", "report.html")
+    page = (project / "report.html").read_text()
+    for name in ("table1.csv", "selection.csv", "figure1.png", "index.html"):
+        assert name in page
+    assert "A figure of the study" in page and "A table of the study" in page
+    # nothing that a browser would load from elsewhere
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//", page)
+
+
+def test_runs_without_a_number_are_shown_with_the_reason(project):
+    """One run diverges, the runs of an inert term are left out, the others go on."""
+    path = project / "params.yaml"
+    # values of 1e30 squared, as layer norms do, are beyond float32
+    sandbox.change(path, "techniques", "b_v", to={"learning_rate": 1e30})
+    study(project, techniques=["b_v", "b_q", "b_k"], skip_inert=True, figures=["figure1"])
+    done = sandbox.snakemake(project)
+    assert len(sandbox.trained(done)) == 1
+    table = runs(project).set_index("technique")
+    assert dict(table["status"]) == {
+        "b_v": "diverged",
+        "b_q": "ok",
+        # softmax ignores a constant added to all scores of a row, whatever the weights
+        "b_k": "skipped",
+        "all_biases": "ok",
+        "untuned": "ok",
+    }
+    assert table["best"].isna().to_dict() == {
+        **dict.fromkeys(table.index, False),
+        "b_v": True,
+        "b_k": True,
+    }
+    problems = pd.read_csv(project / "reports" / "problems.csv").merge(
+        runs(project)[["digest", "technique"]]
+    )
+    reasons = problems.set_index("technique")["reason"]
+    assert "not finite" in reasons["b_v"] and "inert" in reasons["b_k"]
+    assert set(reasons.index) == {"b_v", "b_k"}
+    for name in ("tables/table1.csv", "tables/table1.md", "index.html"):
+        text = (project / "reports" / name).read_text()
+        assert "diverged" in text and "inert" in text, name
+    assert not list(project.glob("data/runs/*/*/*/b_k"))
+    sandbox.run(project, "beft", "verify")
