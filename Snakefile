@@ -26,22 +26,28 @@ localrules:
     reports,
 
 
-rule all:
-    default_target: True
+# Each target names all files on the way to it: of what is only on the way, snakemake makes nothing
+# again once the end is there, as in a clone with reports but without runs.
+rule data:
     input:
-        rules.page.output,
-
-
-rule reports:
-    input:
-        rules.page.output,
+        SOURCES,
+        SUBSETS,
 
 
 rule runs:
     input:
+        rules.data.input,
         MANIFESTS,
 
 
-rule data:
+rule reports:
     input:
-        SUBSETS,
+        rules.runs.input,
+        SCORES,
+        rules.page.output,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.reports.input,

@@ -1,5 +1,6 @@
 """From text to tensors: tokenise once, then batch with no more padding than needed."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,17 +40,15 @@ def segments(table: pa.Table, text: list[str]) -> list[list[str]]:
     for entry in text:
         names = fields(entry)
         columns = [table[name].to_pylist() for name in names]
-        if names == [entry]:
-            result.append(columns[0])
-            continue
-        filled = []
-        for values in zip(*columns, strict=True):
-            line = entry
-            for name, value in zip(names, values, strict=True):
-                line = line.replace("{" + name + "}", value)
-            filled.append(line)
-        result.append(filled)
+        if names != [entry]:
+            pieces = re.split(r"\{[^{}]+\}", entry)
+            columns = [[_fill(pieces, values) for values in zip(*columns, strict=True)]]
+        result.append(columns[0])
     return result
+
+
+def _fill(pieces: list[str], values: tuple[str, ...]) -> str:
+    return "".join(p + v for p, v in zip(pieces, (*values, ""), strict=True))
 
 
 def encode(table: pa.Table, task: dict, tokenizer, max_length: int) -> Encoded:

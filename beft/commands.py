@@ -138,7 +138,10 @@ def score(params: Path, study: str | None, scores: Path) -> None:
 def collect(params: Path, study: str | None, reports: Path) -> None:
     from beft.report import frames
 
-    frames.write(frames.collect(load(params, study)), reports)
+    project = load(params, study)
+    frames.write(frames.collect(project), reports)
+    if reports.resolve() == project.root / "reports":
+        project.stamp_reports()
 
 
 def tabulate(reports: Path) -> None:

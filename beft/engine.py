@@ -53,7 +53,7 @@ class Engine(Protocol):
 
 
 def packs_together(recipe: Recipe) -> bool:
-    """Whether a technique trains nothing but biases and the head, so that runs can share a model."""
+    """Whether a run trains nothing but biases and the head, so that it can share a model."""
     technique = TECHNIQUES[recipe.technique]
     return technique.trains and technique.biases_only
 

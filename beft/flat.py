@@ -19,21 +19,31 @@ class Noise:
     """The random streams of dropout, one per run, so that no run's depends on its neighbours.
 
     Attributes:
-        generators: one per run of the batch.
+        streams: one per run of the batch.
         run: the run that a head is computed for; None inside the encoder, where a row holds all.
     """
 
-    generators: list[torch.Generator]
+    streams: list[np.random.Generator]
     run: int | None = None
 
     def keep(self, counts: Sequence[int], shape: Sequence[int], p: float) -> torch.Tensor:
-        """Dropout factors, 0 or 1 / (1 - p): (sum of counts, *shape), each run's rows its own."""
-        factors = torch.empty(sum(counts), *shape)
-        start = 0
-        for generator, count in zip(self.generators, counts, strict=True):
-            factors[start : start + count].bernoulli_(1 - p, generator=generator)
-            start += count
-        return factors.div_(1 - p)
+        """Dropout factors, 0 or 1 / (1 - p): (sum of counts, *shape), each run's rows its own.
+
+        Drawn as 16-bit integers, several times faster than uniform floats; p is rounded to a
+        multiple of 2**-16.
+        """
+        limit = round(p * 2**16)
+        draws = [
+            stream.integers(0, 2**16, (count, *shape), dtype=np.uint16) >= limit
+            for stream, count in zip(self.streams, counts, strict=True)
+        ]
+        kept = torch.from_numpy(draws[0] if len(draws) == 1 else np.concatenate(draws))
+        return kept.float().mul_(2**16 / (2**16 - limit))
+
+
+def stream(seed: int) -> np.random.Generator:
+    """A run's random stream for one step."""
+    return np.random.Generator(np.random.SFC64(seed))
 
 
 @dataclass(frozen=True)
@@ -170,7 +180,7 @@ def _kept_shares(flat: Flat, heads: int, p: float) -> torch.Tensor:
     factors = torch.zeros(flat.mask.shape[0], heads, longest, longest)
     start = 0
     for run, (count, size) in enumerate(zip(flat.sequences, flat.longest, strict=True)):
-        own = Noise([flat.noise.generators[run]]).keep([count], (heads, size, size), p)
+        own = Noise([flat.noise.streams[run]]).keep([count], (heads, size, size), p)
         factors[start : start + count, :, :size, :size] = own
         start += count
     return factors.to(flat.mask.device)

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from beft.adamw import adamw
 from beft.batches import Encoded, by_tokens
 from beft.evaluate import autocast, loss_of, predict
-from beft.flat import IMPLEMENTATION, Flat, Noise, flatten
+from beft.flat import IMPLEMENTATION, Flat, Noise, flatten, stream
 from beft.models import Encoder, init_head
 from beft.recipe import Recipe
 from beft.sites import read_biases
@@ -102,7 +102,17 @@ class Slots:
             place += size
         rates = [r.training["learning_rate"] for r in recipes]
         decay, norm = settings["weight_decay"], settings["max_grad_norm"]
+        self._lower_weights()
         self.optimizer = adamw(self.theta, self.owner, rates, decay, norm)
+
+    def _lower_weights(self) -> None:
+        """Casts the frozen weights once; autocast would do so again in every forward pass."""
+        self.weights: dict[torch.nn.Linear, torch.Tensor] = {}
+        if self.precision == "bfloat16":
+            for module in self.base.modules():
+                if isinstance(module, torch.nn.Linear):
+                    self.weights[module] = module.weight.data
+                    module.weight.data = module.weight.data.bfloat16()
 
     def _initial_head(self, seed: int) -> dict[str, torch.Tensor]:
         init_head(self.encoder, seed)
@@ -147,7 +157,7 @@ class Slots:
             noise, x = flat.noise, args[0]
             if noise.run is None:
                 return x * noise.keep(flat.tokens, x.shape[2:], module.p).to(x)[None]
-            own = Noise([noise.generators[noise.run]])
+            own = Noise([noise.streams[noise.run]])
             return x * own.keep([len(x)], x.shape[1:], module.p).to(x)
 
         for module in self.model.modules():
@@ -175,7 +185,7 @@ class Slots:
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
         """One update of each run on its own batch; see `engine.Engine.step`."""
         runs = list(batches)
-        noise = Noise([torch.Generator().manual_seed(seeds[r]) for r in runs])
+        noise = Noise([stream(seeds[r]) for r in runs])
         rows = [(self.train[r], batches[r]) for r in runs]
         flat = flatten(rows, self.offset, self.device, noise)
         with autocast(self.device, self.precision):
@@ -202,7 +212,9 @@ class Slots:
             getattr(self.optimizer, name).copy_(value)
 
     def close(self) -> None:
-        """Nothing to put back: the model's own parameters were never trained."""
+        """Puts the weights back to float32; nothing else of the model was touched."""
+        for module, weight in self.weights.items():
+            module.weight.data = weight
 
     def _head_leaves(self) -> list[Leaf]:
         return [leaf for leaf in self.leaves if leaf.parameter in self.encoder.head]

@@ -11,7 +11,7 @@ from beft import tasks
 from beft.errors import UserError
 from beft.hashing import sha256
 from beft.recipe import Pack, Recipe, digest, grid, packs
-from beft.store import Layout
+from beft.store import Layout, to_json, write_file
 
 SCORE_VERSION = 1  # bumped when the same snapshots would be scored differently
 
@@ -96,6 +96,17 @@ class Project:
         """Changes when the study's reports could: its runs, their order, its tables and figures."""
         study = self.study.model_dump(mode="json")
         return digest([self.name, study, [r.digest for r in self.recipes]])
+
+    def stamp_reports(self) -> None:
+        """Says which study reports/ is of, in the name of the only file in data/collected.
+
+        Snakemake looks at names and times. In a clone, where it has no memory of what it made and
+        git has set the times, reports of other settings would pass for this study's.
+        """
+        folder = self.layout.data / "collected"
+        for old in folder.glob("*"):
+            old.unlink()
+        write_file(folder / f"{self.fingerprint}.json", to_json({"study": self.name}))
 
     @cached_property
     def report_code(self) -> str:

@@ -108,12 +108,28 @@ def test_dropout_is_really_on(folder, tmp_path):
 
 def test_dropout_factors_have_the_right_share_and_mean(folder):
     """Of n draws about p are 0 (5 sigma); the rest is 1 / (1 - p), so that the mean stays."""
-    from beft.flat import Noise
+    from beft.flat import Noise, stream
 
-    keep = Noise([torch.Generator().manual_seed(0)]).keep([200], (500,), 0.1)
+    keep = Noise([stream(0)]).keep([200], (500,), 0.1)
     zeros = (keep == 0).float().mean().item()
     assert abs(zeros - 0.1) < 5 * (0.1 * 0.9 / 1e5) ** 0.5
-    assert torch.equal(keep[keep > 0].unique(), torch.tensor([1 / 0.9], dtype=torch.float32))
+    torch.testing.assert_close(keep[keep > 0].unique(), torch.tensor([1 / 0.9]), rtol=1e-4, atol=0)
+
+
+def test_bfloat16_is_what_autocast_gives(folder):
+    """The weights are cast once instead of in every pass: the same logits, and put back after."""
+    encoder = load_encoder(folder, 2)
+    data = of_lengths([3, 9, 20], True)
+    before = {n: p.detach().clone() for n, p in encoder.model.named_parameters()}
+    slots = Slots(encoder, [recipe("b_v", precision="bfloat16")], [data], "cpu")
+    got = slots.predict(data, [0])[0]
+    slots.close()
+    for name, p in encoder.model.named_parameters():
+        if name not in encoder.fresh:
+            assert p.dtype == torch.float32 and torch.equal(p, before[name]), name
+    expected = predict(encoder.model, data, 0, "cpu", "bfloat16")
+    assert not np.allclose(expected, predict(encoder.model, data, 0, "cpu", "float32"), atol=1e-5)
+    np.testing.assert_allclose(got, expected, rtol=0.05, atol=0.05)
 
 
 def test_a_diverging_run_leaves_its_neighbours_alone(folder, tmp_path):

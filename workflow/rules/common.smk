@@ -21,6 +21,7 @@ def load_project():
 
 PROJECT = load_project()
 EXECUTION = PROJECT.params.execution
+SOURCES = [f"data/sources/{path}/source.json" for path in PROJECT.sources()]
 SUBSETS = [f"data/subsets/{path}" for path in PROJECT.subsets]
 MANIFESTS = [f"data/packs/{path}" for path in PROJECT.packs]
 SCORES = [f"data/scores/{path}" for path in PROJECT.cells]

@@ -2,6 +2,7 @@
 #
 # In:  all manifests and scores of the study
 # Out: reports/*.csv, settings.json   what was measured
+#      data/collected/{digest}.json   named by the study that reports/ is of, the only one there
 #      reports/tables/, metrics.json  tables as csv, Markdown and LaTeX; numbers for dvc metrics
 #      reports/figures/               svg, png and pdf
 #      reports/index.html             all of it on one page
@@ -21,13 +22,13 @@ rule collect:
     output:
         expand("reports/{frame}.csv", frame=FRAMES),
         settings="reports/settings.json",
+        stamp=f"data/collected/{PROJECT.fingerprint}.json",
     log:
         "logs/collect.log",
     benchmark:
         "logs/collect.tsv"
     params:
         study=study,
-        settings=PROJECT.fingerprint,
     shell:
         "beft collect" " --study {params.study:q}" " 2>&1 | tee {log:q}"
 
