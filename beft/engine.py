@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from beft.batches import Encoded
+from beft.evaluate import predict
 from beft.models import Encoder
 from beft.packing import Slots
 from beft.padded import Padded
@@ -85,3 +86,24 @@ def engine(
     if flat and packs_together(recipes[0]):
         return Slots(encoder, recipes, train, device)
     return Padded(encoder, recipes[0], train[0], device)
+
+
+def serves(encoder: Encoder, device: str) -> bool:
+    """Whether a row gives this model's own logits; otherwise its runs take the padded path.
+
+    Tried on three short sequences: an architecture whose attention is not a plain function of
+    query, key and value (relative positions, for one) fails or differs.
+    """
+    special = set(encoder.tokenizer.all_special_ids)
+    words = [i for i in range(len(encoder.tokenizer)) if i not in special][:15]
+    types = "token_type_ids" in encoder.tokenizer.model_input_names
+    ids = [words[:3], words[3:10], words[10:15]]
+    data = Encoded(ids, [[0] * len(i) for i in ids] if types else None, torch.zeros(3))
+    settings = {"learning_rate": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0}
+    recipe = Recipe({}, {}, "", {}, "head_only", 0, {**settings, "precision": "float32"})
+    try:
+        got = Slots(encoder, [recipe], [data], device).predict(data, [0])[0]
+    except (TypeError, AttributeError, RuntimeError, KeyError, ValueError, IndexError):
+        return False
+    expected = predict(encoder.model, data, encoder.tokenizer.pad_token_id, device, "float32")
+    return bool(np.allclose(got, expected, rtol=1e-4, atol=1e-5))

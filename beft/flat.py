@@ -12,6 +12,7 @@ from transformers import AttentionInterface
 from beft.batches import Encoded
 
 IMPLEMENTATION = "beft_flat"
+SIMILAR = 0.8  # of a block's longest sequence: little padding, and not many small blocks
 
 
 @dataclass
@@ -47,17 +48,38 @@ def stream(seed: int) -> np.random.Generator:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Sequences of similar length, attended to together.
+
+    Attributes:
+        sequences: their numbers in the row's order.
+        lengths: of each.
+        mask: (S, 1, 1, L) True at real tokens.
+    """
+
+    sequences: list[int]
+    lengths: list[int]
+    mask: torch.Tensor
+
+    @property
+    def cells(self) -> int:
+        """Tokens and padding together."""
+        return self.mask.shape[0] * self.mask.shape[-1]
+
+
+@dataclass(frozen=True)
 class Flat:
     """One row of tokens.
 
     Attributes:
         ids, positions, types: (1, N); `types` is None where the tokenizer gives none.
-        grid: (S * L,) the place in the row of each cell of a padded (S, L) batch; N where empty.
+        grid: (G,) the place in the row of each cell of all blocks, one after the other; N where
+            a cell is empty.
         cells: (N,) the inverse: the cell of each token.
-        mask: (S, 1, 1, L) True at real tokens.
+        blocks: the sequences, longest first.
         first: (S,) the place of each sequence's first token.
-        tokens, sequences, longest: per run, how many tokens and sequences it has in the row, and
-            the length of its longest sequence. A run's tokens are contiguous.
+        owner: the run of each sequence.
+        tokens, sequences: per run, how many it has in the row. A run's tokens are contiguous.
         noise: dropout's random streams; None when dropout is off.
     """
 
@@ -66,11 +88,11 @@ class Flat:
     types: torch.Tensor | None
     grid: torch.Tensor
     cells: torch.Tensor
-    mask: torch.Tensor
+    blocks: list[Block]
     first: torch.Tensor
+    owner: list[int]
     tokens: list[int]
     sequences: list[int]
-    longest: list[int]
     noise: Noise | None = field(default=None, compare=False)
 
     def inputs(self) -> dict:
@@ -91,18 +113,17 @@ def flatten(
     ids = [data.ids[r] for data, rows in runs for r in rows]
     lengths = np.array([len(i) for i in ids])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    total, width = int(lengths.sum()), int(lengths.max())
-    sequence = np.repeat(np.arange(len(ids)), lengths)
-    place = np.arange(total) - starts[sequence]
-    cells = sequence * width + place
-    grid = np.full(len(ids) * width, total)
-    grid[cells] = np.arange(total)
+    total = int(lengths.sum())
+    place = np.arange(total) - np.repeat(starts, lengths)
+    blocks, grid = _blocks(lengths, starts, device)
+    cells = np.empty(total, dtype=np.int64)
+    full = np.flatnonzero(grid < total)
+    cells[grid[full]] = full
     types = None
     if runs[0][0].types is not None:
         types = np.concatenate([data.types[r] for data, rows in runs for r in rows])
     counts = [len(rows) for _, rows in runs]
-    ends = np.cumsum(counts)
-    split = [lengths[e - c : e] for c, e in zip(counts, ends, strict=True)]
+    owner = np.repeat(np.arange(len(runs)), counts)
 
     def tensor(values) -> torch.Tensor:
         return torch.as_tensor(np.asarray(values), device=device)
@@ -113,13 +134,38 @@ def flatten(
         types=None if types is None else tensor(types)[None],
         grid=tensor(grid),
         cells=tensor(cells),
-        mask=tensor((grid < total).reshape(len(ids), 1, 1, width)),
+        blocks=blocks,
         first=tensor(starts),
-        tokens=[int(s.sum()) for s in split],
+        owner=owner.tolist(),
+        tokens=np.bincount(owner, weights=lengths).astype(int).tolist(),
         sequences=counts,
-        longest=[int(s.max()) for s in split],
         noise=noise,
     )
+
+
+def _blocks(lengths: np.ndarray, starts: np.ndarray, device: str) -> tuple[list[Block], np.ndarray]:
+    """Sequences by length, in blocks whose shortest is at least `SIMILAR` of the longest."""
+    ranking = np.argsort(-lengths, kind="stable")
+    total = int(lengths.sum())
+    blocks, grids, begin = [], [], 0
+    while begin < len(ranking):
+        width = int(lengths[ranking[begin]])
+        end = begin + int((lengths[ranking[begin:]] >= SIMILAR * width).sum())
+        members = ranking[begin:end]
+        column = np.arange(width)
+        real = column < lengths[members][:, None]
+        grids.append(np.where(real, starts[members][:, None] + column, total).ravel())
+        mask = torch.as_tensor(real[:, None, None, :], device=device)
+        blocks.append(Block(members.tolist(), lengths[members].tolist(), mask))
+        begin = end
+    return blocks, np.concatenate(grids)
+
+
+def first_position(base: torch.nn.Module) -> int:
+    """Number of a sequence's first position: RoBERTa's kin count from behind the padding's."""
+    embeddings = getattr(base, "embeddings", None)
+    counts = hasattr(embeddings, "create_position_ids_from_input_ids")
+    return int(embeddings.padding_idx) + 1 if counts else 0
 
 
 class _Move(torch.autograd.Function):
@@ -154,36 +200,44 @@ def attention(
         (1, N, heads, width), None
     """
     _, heads, total, width = query.shape
-    count, longest = flat.mask.shape[0], flat.mask.shape[-1]
+    sizes = [block.cells for block in flat.blocks]
 
     def spread(x):
         rows = x[0].transpose(0, 1).reshape(total, heads * width)
-        return (
-            _Move.apply(rows, flat.grid, flat.cells).view(count, longest, heads, -1).transpose(1, 2)
-        )
+        return _Move.apply(rows, flat.grid, flat.cells).split(sizes)
 
-    q, k, v = spread(query), spread(key), spread(value)
-    if dropout and flat.noise is not None:
-        scores = (q * scaling) @ k.transpose(2, 3)
-        scores = scores.masked_fill(~flat.mask, torch.finfo(scores.dtype).min)
-        shares = torch.softmax(scores, dim=-1, dtype=torch.float32)
-        out = (shares * _kept_shares(flat, heads, dropout)).to(v.dtype) @ v
-    else:
-        out = scaled_dot_product_attention(q, k, v, attn_mask=flat.mask, scale=scaling)
-    out = out.transpose(1, 2).reshape(count * longest, heads * width)
-    return _Move.apply(out, flat.cells, flat.grid).view(1, total, heads, width), None
+    outputs = []
+    for block, *rows in zip(flat.blocks, *map(spread, (query, key, value)), strict=True):
+        shape = (len(block.sequences), -1, heads, width)
+        q, k, v = (r.view(shape).transpose(1, 2) for r in rows)  # (S, heads, L, width)
+        out = _attend(q, k, v, block, flat, scaling, dropout)
+        outputs.append(out.transpose(1, 2).reshape(block.cells, heads * width))
+    row = _Move.apply(torch.cat(outputs), flat.cells, flat.grid)
+    return row.view(1, total, heads, width), None
 
 
-def _kept_shares(flat: Flat, heads: int, p: float) -> torch.Tensor:
-    """Dropout factors of attention (S, heads, L, L); a run's do not depend on others' lengths."""
-    longest = flat.mask.shape[-1]
-    factors = torch.zeros(flat.mask.shape[0], heads, longest, longest)
-    start = 0
-    for run, (count, size) in enumerate(zip(flat.sequences, flat.longest, strict=True)):
-        own = Noise([flat.noise.streams[run]]).keep([count], (heads, size, size), p)
-        factors[start : start + count, :, :size, :size] = own
-        start += count
-    return factors.to(flat.mask.device)
+def _attend(q, k, v, block: Block, flat: Flat, scaling: float, dropout: float) -> torch.Tensor:
+    mask = None if block.mask.all() else block.mask
+    if not dropout or flat.noise is None:
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+    scores = (q * scaling) @ k.transpose(2, 3)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    shares = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    return (shares * _kept_shares(block, flat, q.shape[1], dropout)).to(v.dtype) @ v
+
+
+def _kept_shares(block: Block, flat: Flat, heads: int, p: float) -> torch.Tensor:
+    """Dropout factors of attention (S, heads, L, L), each sequence's from its run's stream.
+
+    A run's own sequences come in the same order whatever other runs are in the row.
+    """
+    longest = block.mask.shape[-1]
+    factors = torch.zeros(len(block.sequences), heads, longest, longest)
+    for i, (sequence, size) in enumerate(zip(block.sequences, block.lengths, strict=True)):
+        own = Noise([flat.noise.streams[flat.owner[sequence]]])
+        factors[i, :, :size, :size] = own.keep([heads], (size, size), p)
+    return factors.to(block.mask.device)
 
 
 AttentionInterface.register(IMPLEMENTATION, attention)

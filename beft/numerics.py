@@ -25,7 +25,17 @@ LEDGER = PACKAGE / "numerics.json"
 BYSTANDERS = frozenset(
     f"{name}.py"
     for name in (
-        *("__init__", "cli", "commands", "errors", "hashing", "inert", "mirror", "numerics"),
+        *(
+            "__init__",
+            "bench",
+            "cli",
+            "commands",
+            "errors",
+            "hashing",
+            "inert",
+            "mirror",
+            "numerics",
+        ),
         *("params", "project", "provenance", "quiet", "runner", "scores", "selectors", "store"),
         "verify",
     )
@@ -50,15 +60,19 @@ def essence(source: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
+def modules(package: Path = PACKAGE) -> list[str]:
+    """The modules that decide numbers, relative to the package."""
+    names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    return [n for n in names if n not in BYSTANDERS and not n.startswith("report/")]
+
+
 @cache
 def code_digest(package: Path = PACKAGE) -> str:
     """16 hexadecimal digits over the essence of every module that decides numbers."""
     total = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        if name not in BYSTANDERS and not name.startswith("report/"):
-            total.update(f"{name}\n".encode())
-            total.update(essence(path.read_text(encoding="utf-8")).encode())
+    for name in modules(package):
+        total.update(f"{name}\n".encode())
+        total.update(essence((package / name).read_text(encoding="utf-8")).encode())
     return total.hexdigest()[:16]
 
 

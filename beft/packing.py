@@ -13,14 +13,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from beft.adamw import adamw
 from beft.batches import Encoded, by_tokens
-from beft.evaluate import autocast, loss_of, predict
-from beft.flat import IMPLEMENTATION, Flat, Noise, flatten, stream
+from beft.evaluate import autocast, loss_of
+from beft.flat import IMPLEMENTATION, Flat, Noise, first_position, flatten, stream
 from beft.models import Encoder, init_head
 from beft.recipe import Recipe
 from beft.sites import read_biases
 from beft.techniques import TECHNIQUES
 
-EVALUATION_TOKENS = 8192  # per forward pass: enough to fill the matrix units, little memory
+STEP_TOKENS = 2048  # per pass, forward and backward: fills the matrix units, stays in cache
+EVALUATION_TOKENS = 4096  # per forward pass
 
 
 @dataclass(frozen=True)
@@ -184,22 +185,49 @@ class Slots:
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
         """One update of each run on its own batch; see `engine.Engine.step`."""
+        losses: dict[int, float] = {}
+        gradient = torch.zeros_like(self.theta)
+        for runs in self._chunks(batches):
+            own, grads = self._gradient({r: batches[r] for r in runs}, seeds)
+            losses |= own
+            gradient += grads
+        bad = self.optimizer.update(gradient, losses)
+        return {r: None if r in bad else losses[r] for r in batches}
+
+    def _chunks(self, batches: dict[int, np.ndarray]) -> Iterator[list[int]]:
+        """The runs, as many at a time as have about `STEP_TOKENS` tokens."""
+        chunk: list[int] = []
+        total = 0
+        for run, rows in batches.items():
+            size = sum(len(self.train[run].ids[row]) for row in rows)
+            if chunk and total + size > STEP_TOKENS:
+                yield chunk
+                chunk, total = [], 0
+            chunk.append(run)
+            total += size
+        yield chunk
+
+    def _gradient(self, batches: dict[int, np.ndarray], seeds: dict[int, int]):
+        """run -> mean loss, and the gradient of their sum, (P,)."""
         runs = list(batches)
         noise = Noise([stream(seeds[r]) for r in runs])
         rows = [(self.train[r], batches[r]) for r in runs]
         flat = flatten(rows, self.offset, self.device, noise)
         with autocast(self.device, self.precision):
             outputs = self.logits(flat, runs)
-        losses = [
-            loss_of(logits, self.train[r].labels[torch.as_tensor(batches[r])].to(self.device))
-            for logits, r in zip(outputs, runs, strict=True)
+        losses = torch.stack(
+            [
+                loss_of(logits, self.train[r].labels[torch.as_tensor(batches[r])].to(self.device))
+                for logits, r in zip(outputs, runs, strict=True)
+            ]
+        )
+        values = [leaf.values for leaf in self.leaves]
+        grads = torch.autograd.grad(losses.sum(), values, allow_unused=True)
+        flat_grads = [
+            torch.zeros_like(v).view(-1) if g is None else g.reshape(-1)
+            for g, v in zip(grads, values, strict=True)
         ]
-        losses = torch.stack(losses)
-        grads = torch.autograd.grad(losses.sum(), [leaf.values for leaf in self.leaves])
-        values = dict(zip(runs, losses.tolist(), strict=True))
-        gradient = torch.cat([g.reshape(-1) for g in grads])
-        bad = self.optimizer.update(gradient, values)
-        return {r: None if r in bad else values[r] for r in runs}
+        return dict(zip(runs, losses.tolist(), strict=True)), torch.cat(flat_grads)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that a checkpoint of these runs needs besides their recipes."""
@@ -269,31 +297,3 @@ def trained_terms(encoder: Encoder, technique: str) -> tuple[str, ...]:
         return encoder.sites.terms
     term = TECHNIQUES[technique].term
     return () if term is None else (term,)
-
-
-def first_position(base: torch.nn.Module) -> int:
-    """Number of a sequence's first position: RoBERTa's kin count from behind the padding's."""
-    embeddings = getattr(base, "embeddings", None)
-    counts = hasattr(embeddings, "create_position_ids_from_input_ids")
-    return int(embeddings.padding_idx) + 1 if counts else 0
-
-
-def serves(encoder: Encoder, device: str) -> bool:
-    """Whether a row gives this model's own logits; otherwise its runs take the padded path.
-
-    Tried on three short sequences: an architecture whose attention is not a plain function of
-    query, key and value (relative positions, for one) fails or differs.
-    """
-    special = set(encoder.tokenizer.all_special_ids)
-    words = [i for i in range(len(encoder.tokenizer)) if i not in special][:15]
-    types = "token_type_ids" in encoder.tokenizer.model_input_names
-    ids = [words[:3], words[3:10], words[10:15]]
-    data = Encoded(ids, [[0] * len(i) for i in ids] if types else None, torch.zeros(3))
-    settings = {"learning_rate": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0}
-    recipe = Recipe({}, {}, "", {}, "head_only", 0, {**settings, "precision": "float32"})
-    try:
-        got = Slots(encoder, [recipe], [data], device).predict(data, [0])[0]
-    except (TypeError, AttributeError, RuntimeError, KeyError, ValueError, IndexError):
-        return False
-    expected = predict(encoder.model, data, encoder.tokenizer.pad_token_id, device, "float32")
-    return bool(np.allclose(got, expected, rtol=1e-4, atol=1e-5))

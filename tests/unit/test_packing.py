@@ -8,10 +8,10 @@ from examples import encoded
 from recipes import recipe
 
 from beft.batches import Encoded
-from beft.engine import engine, groups
+from beft.engine import engine, groups, serves
 from beft.evaluate import predict
 from beft.models import load_encoder
-from beft.packing import Slots, serves
+from beft.packing import Slots
 from beft.train import Control, Data, train
 
 FLAT = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"]

@@ -176,10 +176,11 @@ def test_experiment_in_a_temporary_folder(tracked, project):
 
 def test_edited_library(tracked, project):
     """Code that gives other numbers cannot be locked; a new recipe version trains anew."""
-    edited = [p for p in (project / "beft").glob("*.py") if "loss.backward()" in p.read_text()]
-    assert edited
-    for path in edited:
-        path.write_text(path.read_text().replace("loss.backward()", "(2 * loss).backward()"))
+    # other seeds of dropout: Adam and clipping would undo a mere factor of the loss
+    train = project / "beft" / "train.py"
+    text = train.read_text()
+    assert 'f"{seed}/{epoch}/{step}"' in text
+    train.write_text(text.replace('f"{seed}/{epoch}/{step}"', 'f"{seed}+{epoch}+{step}"'))
     lock = (project / "dvc.lock").read_bytes()
     done = call(project, "dvc", "repro", check=False)
     assert done.returncode != 0

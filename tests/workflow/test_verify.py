@@ -270,17 +270,6 @@ def test_edited_code_is_named_with_the_two_ways_on(verify, monkeypatch):
     assert len(lines) == 2  # the runs are still those of the code that is accepted
 
 
-def test_every_module_counts_but_for_those_that_decide_no_number(tmp_path):
-    """A module that nobody thought of must not be overlooked: the list is one of exceptions."""
-    package = Path(shutil.copytree(numerics.PACKAGE, tmp_path / "beft"))
-    assert all((package / name).is_file() for name in numerics.BYSTANDERS)
-    whole = numerics.code_digest.__wrapped__(package)
-    (package / "tasks" / "new.py").write_text("NUMBER = 1\n")
-    more = numerics.code_digest.__wrapped__(package)
-    (package / "tasks" / "new.py").write_text('"""Said differently."""\n\nNUMBER = 1  # so\n')
-    assert numerics.code_digest.__wrapped__(package) == more != whole
-
-
 def test_a_recipe_version_without_declared_code(verify, monkeypatch):
     monkeypatch.setattr(numerics, "accepted", lambda: [])
     status, lines = verify()
