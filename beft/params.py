@@ -249,7 +249,7 @@ class Study(_Strict):
     """A selection of what to run, and which tables and figures to write.
 
     Attributes:
-        training: settings that hold for every run of this study, over all others.
+        training: settings for every run of this study, unless its technique has its own.
         selectors: which scores to compute; they bring the runs they need along (`all_biases`
             for projection and magnitude, `untuned` for Fisher).
         skip_inert: leave out runs of terms whose measured gradient is zero up to rounding.

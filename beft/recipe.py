@@ -234,17 +234,18 @@ def resolve_training(
 ) -> P.Training:
     """The settings of one fine-tune.
 
-    The later wins: params.training, the task, the technique, the task's own setting for this
-    model, the task's own setting for this technique, the study.
+    The later wins: params.training, the task, the task's own setting for this model, the study,
+    the technique, the task's own setting for this technique. A study's rate is thus one for bias
+    terms; it does not become that of `full`, which has its own.
     """
     definition = params.tasks[task]
     layers = [
         params.training,
         definition,
-        params.techniques.get(technique),
         definition.models.get(model),
-        definition.techniques.get(technique),
         study.training,
+        params.techniques.get(technique),
+        definition.techniques.get(technique),
     ]
     settings: dict[str, Any] = {}
     for layer in filter(None, layers):

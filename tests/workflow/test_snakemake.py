@@ -157,7 +157,8 @@ def test_a_study_that_shares_packs_does_not_run_them_again(project):
     assert {path: after.get(path) for path in before} == before
     assert NOTHING in sandbox.snakemake(project, "runs").stderr
     # the same runs without the selectors', one job each: all of them are there
-    bare = wider | {"selectors": [], "techniques": ["b_v"], "fuse_techniques": False}
+    bare = wider | {"regimes": ["low"], "techniques": ["b_v"], "selectors": []}
+    bare["fuse_techniques"] = False
     sandbox.write(project / "studies" / "bare.yaml", bare)
     sandbox.snakemake(project, "--config", "study=bare")
     assert sandbox.marks(project / "data" / "runs") == after

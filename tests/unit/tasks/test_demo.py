@@ -29,24 +29,24 @@ DIGESTS = {
     "demo_sentiment/train":
         "9c6675e4149366553d68a4ccbb7b45a3af0d6d328ce32f94c1a75d56a57b70ae",
     "demo_sentiment/validation":
-        "4b7bc2e2f56925b4823ce2ea78836125ab2b063e9a91c233c74c5463b7aded6e",
+        "5cc1febe371cd51a92bee2ca21b2576e3804f371f1e4c3e07a4812838ae758f0",
     "demo_entailment/train":
         "2e8e9dceeae60fba70dfa1f9ab889a7b24aacec63fdbc3e81d5b2d7dce1fe444",
     "demo_entailment/validation":
-        "2212d6033d29c7635f1854519cb8d9a6d653b11b28eb09779d4e657a9a7c191f",
+        "cace23d2a9c8ca2516e22ff7013c517c37650b26dcb9600d015f80f32fb5114e",
     "demo_acceptability/train":
         "ed4813365b0f60123156542225a5393340872b6e7736b055f75bc0a8ca358287",
     "demo_acceptability/validation":
-        "55a04afb4ed3c3a74a28206c0a994b963a9791d589ba9ac5a7c90a021b1bc445",
+        "6388a439495b159b1e02c27d0b94d6e55f31fe55953622d3e2162c0b9165391d",
     "demo_similarity/train":
         "28ebef136f4c233583fd0c03e0e178b4755cb4418b0b1e2b43a596d986daffb5",
     "demo_similarity/validation":
-        "e3457bc81fe2b2605bfad2fb0091a20133e7cbd7f88e76473e14ffd210355996",
+        "623e285a726b7fe426429e32de8ab92ef2a526c900d39ee076ae92072cdc0d6a",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "columns", "labels"), TASKS)
-@pytest.mark.parametrize(("split", "rows"), [("train", 4000), ("validation", 500)])
+@pytest.mark.parametrize(("split", "rows"), [("train", 4000), ("validation", 200)])
 def test_layout_is_that_of_the_real_sister(name, columns, labels, split, rows):
     data = generate(name, split)
     assert list(data) == [*columns, "label", "idx"]
@@ -106,7 +106,7 @@ def test_vocabulary_has_several_hundred_words():
 )
 @pytest.mark.parametrize("split", demo.ROWS)
 def test_labels_keep_their_proportion(name, share_of_ones, split):
-    assert mean(generate(name, split)["label"]) == pytest.approx(share_of_ones, abs=0.01)
+    assert mean(generate(name, split)["label"]) == pytest.approx(share_of_ones, abs=0.015)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from beft.tasks import demo
 
 @pytest.mark.parametrize("column", PAIR)
 def test_entailment_is_not_in_one_sentence(column):
-    # Chance is 0.5; with 500 rows, 0.57 is three standard errors above it.
-    assert bag_of_words("demo_entailment", column) < 0.57
+    # Chance is 0.5; with 200 rows, 0.61 is three standard errors above it.
+    assert bag_of_words("demo_entailment", column) < 0.61
 
 
 def test_entailment_is_hardly_in_shared_words():
