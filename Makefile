@@ -33,7 +33,7 @@ report: .venv/installed ## write reports/ from whatever has been run so far
 	beft report
 
 bench: .venv/installed ## measure speed, into benchmarks/results/
-	@test -d benchmarks && python -m benchmarks || echo "no benchmarks yet"
+	@if [ -d benchmarks ]; then python -m benchmarks; else echo 'nothing to measure yet: no benchmarks/'; exit 1; fi
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

@@ -31,18 +31,20 @@ class AdamW:
     weight_decay: float
     max_grad_norm: float
 
-    def update(self, gradient: torch.Tensor, losses: Mapping[int, float]) -> list[int]:
+    def update(
+        self, gradient: torch.Tensor, norms: torch.Tensor, losses: Mapping[int, float]
+    ) -> list[int]:
         """One step of the runs in `losses`; the others stay as they are.
 
         Args:
             gradient: (P,).
+            norms: (R,) of each run's gradient.
             losses: run -> loss of this step.
 
         Returns:
             Runs whose loss or gradient is not finite; they stay as they are, too.
         """
         count = len(self.rates)
-        norms = gradient.new_zeros(count).index_add_(0, self.owner, gradient**2).sqrt()
         finite = torch.isfinite(norms).tolist()
         bad = [r for r, loss in losses.items() if not (math.isfinite(loss) and finite[r])]
         moving = torch.zeros(count, dtype=torch.bool)

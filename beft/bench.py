@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save
 
 from beft.batches import Encoded, encode
-from beft.data import check_source, read_subset, source_checksums
+from beft.data import check_source, read_subset, split_checksums
 from beft.errors import UserError
+from beft.flat import first_position
 from beft.gradients import measure
 from beft.inert import inert_terms
 from beft.mirror import locate
@@ -37,8 +38,8 @@ class Bench:
         """The recipe's model with pretrained weights, loaded once per pack."""
         dropout = recipe.training["dropout"]
         if dropout not in self.encoders:
-            alias = recipe.model["alias"]
-            self.encoders[dropout] = load_encoder(
+            alias, length = recipe.model["alias"], recipe.training["max_length"]
+            encoder = self.encoders[dropout] = load_encoder(
                 locate(self.layout.root, self.layout.model(recipe)),
                 len(recipe.task["labels"]) or 1,
                 sites=recipe.model["sites"],
@@ -46,6 +47,11 @@ class Bench:
                 dropout=dropout,
                 name=alias,
             )
+            limit = getattr(encoder.model.config, "max_position_embeddings", length)
+            if length > limit - first_position(encoder.model.base_model):
+                raise UserError(
+                    f"model '{alias}': max_length {length} exceeds its {limit} positions"
+                )
         return self.encoders[dropout]
 
     def split(self, recipe: Recipe, name: str) -> Encoded:
@@ -59,9 +65,12 @@ class Bench:
 
     def data(self, recipe: Recipe) -> Data:
         """The run's training subset and validation splits."""
-        rows = read_subset(self.layout.source(recipe), recipe, self.layout.subset(recipe))
-        validation = {s: self.split(recipe, s) for s in recipe.task["validation"]}
-        return Data(self.split(recipe, recipe.task["train"]).take(rows), validation)
+        source = self.layout.source(recipe)
+        rows = read_subset(source, recipe, self.layout.subset(recipe))
+        table = pq.read_table(source / f"{recipe.task['train']}.parquet").take(rows)
+        length = recipe.training["max_length"]
+        train = encode(table, recipe.task, self.encoder(recipe).tokenizer, length)
+        return Data(train, {s: self.split(recipe, s) for s in recipe.task["validation"]})
 
 
 def current_inputs(layout: Layout, recipe: Recipe) -> dict[str, Any]:
@@ -72,7 +81,7 @@ def current_inputs(layout: Layout, recipe: Recipe) -> dict[str, Any]:
     """
     source = layout.source(recipe)
     check_source(source, recipe.task["name"])
-    splits = source_checksums(source)
+    splits = split_checksums(source)
     model = layout.model(recipe)
     if not model.is_file():
         alias = recipe.model["alias"]

@@ -214,6 +214,8 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
     from beft.verify import problems
     from beft.verify import repair as repair_project
 
+    if repair and accept_code:
+        raise UserError("--repair and --accept-code are two things; give one at a time")
     if accept_code:
         print(f"code {numerics.accept()} is declared equivalent for recipe version", end=" ")
         print(numerics.RECIPE_VERSION)
@@ -225,6 +227,8 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
     if repair:
         count = repair_project(project)
         print(f"{count} packs will be redone by the next snakemake; sound runs in them are kept")
+        if numerics.code_digest() not in numerics.accepted():
+            raise UserError("edited code is yours to judge: see the first line above")
         return
     if found:
         print(f"beft: {len(found)} problems in study '{project.name}'", file=sys.stderr)

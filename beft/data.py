@@ -275,6 +275,7 @@ def check_source(folder: Path, task: str) -> None:
         raise UserError(f"{folder}: {problem}; run 'beft fetch --task {task}' again")
 
 
-def source_checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a source, as recorded when it was written."""
-    return read_json(folder / "checksums.json")
+def split_checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of a source's normalised splits, whatever files they were read from."""
+    sums = read_json(folder / "checksums.json")
+    return {name: value for name, value in sums.items() if name.endswith(".parquet")}

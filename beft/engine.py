@@ -1,6 +1,6 @@
 """The two ways to compute runs behind one interface: packed without padding, or one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ class Engine(Protocol):
     """R runs on one model; a run is named by its place in `recipes`."""
 
     recipes: Sequence[Recipe]
+    tick: Callable[[], None]  # called between batches of `predict`; may raise to leave
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> Losses:
         """One update of each of these runs.

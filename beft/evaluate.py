@@ -22,8 +22,13 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def predict(model, data: Encoded, pad: int, device: str, precision: str) -> np.ndarray:
+def predict(
+    model, data: Encoded, pad: int, device: str, precision: str, tick=lambda: None
+) -> np.ndarray:
     """Outputs of the head for every example.
+
+    Args:
+        tick: called before each batch.
 
     Returns:
         (n, labels) float32 logits in the order of `data`; dropout is off.
@@ -31,6 +36,7 @@ def predict(model, data: Encoded, pad: int, device: str, precision: str) -> np.n
     model.eval()
     logits = np.empty((len(data), model.config.num_labels), dtype=np.float32)
     for rows in by_tokens(data, TOKENS):
+        tick()
         batch = collate(data, rows, pad, device)
         del batch["labels"]
         with autocast(device, precision):

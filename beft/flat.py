@@ -54,17 +54,19 @@ class Block:
     Attributes:
         sequences: their numbers in the row's order.
         lengths: of each.
-        mask: (S, 1, 1, L) True at real tokens.
+        mask: (S, 1, 1, L) True at real tokens; None where all are.
+        longest: L.
     """
 
     sequences: list[int]
     lengths: list[int]
-    mask: torch.Tensor
+    mask: torch.Tensor | None
+    longest: int
 
     @property
     def cells(self) -> int:
         """Tokens and padding together."""
-        return self.mask.shape[0] * self.mask.shape[-1]
+        return len(self.sequences) * self.longest
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,8 @@ def _blocks(lengths: np.ndarray, starts: np.ndarray, device: str) -> tuple[list[
         column = np.arange(width)
         real = column < lengths[members][:, None]
         grids.append(np.where(real, starts[members][:, None] + column, total).ravel())
-        mask = torch.as_tensor(real[:, None, None, :], device=device)
-        blocks.append(Block(members.tolist(), lengths[members].tolist(), mask))
+        mask = None if real.all() else torch.as_tensor(real[:, None, None, :], device=device)
+        blocks.append(Block(members.tolist(), lengths[members].tolist(), mask, width))
         begin = end
     return blocks, np.concatenate(grids)
 
@@ -217,7 +219,7 @@ def attention(
 
 
 def _attend(q, k, v, block: Block, flat: Flat, scaling: float, dropout: float) -> torch.Tensor:
-    mask = None if block.mask.all() else block.mask
+    mask = block.mask
     if not dropout or flat.noise is None:
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
     scores = (q * scaling) @ k.transpose(2, 3)
@@ -232,12 +234,11 @@ def _kept_shares(block: Block, flat: Flat, heads: int, p: float) -> torch.Tensor
 
     A run's own sequences come in the same order whatever other runs are in the row.
     """
-    longest = block.mask.shape[-1]
-    factors = torch.zeros(len(block.sequences), heads, longest, longest)
+    factors = torch.zeros(len(block.sequences), heads, block.longest, block.longest)
     for i, (sequence, size) in enumerate(zip(block.sequences, block.lengths, strict=True)):
         own = Noise([flat.noise.streams[flat.owner[sequence]]])
         factors[i, :, :size, :size] = own.keep([heads], (size, size), p)
-    return factors.to(block.mask.device)
+    return factors.to(flat.grid.device)
 
 
 AttentionInterface.register(IMPLEMENTATION, attention)

@@ -254,14 +254,30 @@ def _fill(
         files = sorted(p for p in temporary.rglob("*") if p.is_file())
         sums = {p.relative_to(temporary).as_posix(): cached_sha256(p) for p in files}
         with explain_os_errors(target):
-            if target.exists():
-                shutil.rmtree(target)
+            if target.exists() and kind == "model":
+                _put_aside(target)
+            elif target.exists():  # other splits of the dataset stay
+                kept = _manifest(mirror).get(place, {"revision": revision, "sha256": {}})
+                if kept["revision"] == revision:
+                    for path in target.glob("*.parquet"):
+                        if path.name not in sums:
+                            shutil.copyfile(path, temporary / path.name)
+                    sums = kept["sha256"] | sums
+                _put_aside(target)
             # Noted before it is in place: what the manifest does not know is taken as it is.
             _note(mirror, {place: {"revision": revision, "sha256": sums}})
             temporary.chmod(0o755)
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_aside(folder: Path) -> None:
+    """Nothing that somebody put into the mirror is deleted: it stays, under another name."""
+    number = 1
+    while (aside := folder.with_name(f".{folder.name}.replaced-{number}")).exists():
+        number += 1
+    folder.rename(aside)
 
 
 def _note(mirror: Path, entry: dict) -> None:

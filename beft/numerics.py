@@ -25,19 +25,8 @@ LEDGER = PACKAGE / "numerics.json"
 BYSTANDERS = frozenset(
     f"{name}.py"
     for name in (
-        *(
-            "__init__",
-            "bench",
-            "cli",
-            "commands",
-            "errors",
-            "hashing",
-            "inert",
-            "mirror",
-            "numerics",
-        ),
-        *("params", "project", "provenance", "quiet", "runner", "scores", "selectors", "store"),
-        "verify",
+        *("__init__", "cli", "commands", "errors", "hashing", "mirror", "numerics", "params"),
+        *("project", "provenance", "quiet", "scores", "selectors", "store", "verify"),
     )
 )
 

@@ -1,7 +1,7 @@
 """Many bias-only runs on one frozen model: each trained bias has one slot per run, and each token
 adds the bias of its run. Nothing else of the model is held or computed more than once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +16,9 @@ from beft.batches import Encoded, by_tokens
 from beft.evaluate import autocast, loss_of
 from beft.flat import IMPLEMENTATION, Flat, Noise, first_position, flatten, stream
 from beft.models import Encoder, init_head
+from beft.padded import parts_of
 from beft.recipe import Recipe
 from beft.sites import read_biases
-from beft.techniques import TECHNIQUES
 
 STEP_TOKENS = 2048  # per pass, forward and backward: fills the matrix units, stays in cache
 EVALUATION_TOKENS = 4096  # per forward pass
@@ -73,6 +73,9 @@ class Slots:
         settings = recipes[0].training
         self.encoder, self.recipes, self.train, self.device = encoder, recipes, train, device
         self.precision = settings["precision"]
+        self.tick: Callable[[], None] = lambda: None
+        for parameter in encoder.model.parameters():
+            parameter.requires_grad_(False)
         self.model = encoder.model
         self.base = self.model.base_model
         self.offset = first_position(self.base)
@@ -80,7 +83,7 @@ class Slots:
         start = []
         wanted: dict[str, list[int]] = {}
         for run, recipe in enumerate(recipes):
-            for term in trained_terms(encoder, recipe.technique):
+            for term in trained_terms(encoder, recipe):
                 for site in encoder.sites.of(term):
                     wanted.setdefault(site.parameter, []).append(run)
         for name in encoder.head:
@@ -191,8 +194,18 @@ class Slots:
             own, grads = self._gradient({r: batches[r] for r in runs}, seeds)
             losses |= own
             gradient += grads
-        bad = self.optimizer.update(gradient, losses)
+        bad = self.optimizer.update(gradient, self._norms(gradient), losses)
         return {r: None if r in bad else losses[r] for r in batches}
+
+    def _norms(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The norm of each run's gradient, (R,); summed in double and always in the same order."""
+        squares = torch.zeros(len(self.recipes), dtype=torch.float64, device=gradient.device)
+        place = 0
+        for leaf in self.leaves:
+            own = gradient[place : place + leaf.values.numel()].view(len(leaf.runs), -1)
+            squares[list(leaf.runs)] += own.double().square().sum(1)
+            place += leaf.values.numel()
+        return squares.sqrt().float()
 
     def _chunks(self, batches: dict[int, np.ndarray]) -> Iterator[list[int]]:
         """The runs, as many at a time as have about `STEP_TOKENS` tokens."""
@@ -240,7 +253,7 @@ class Slots:
             getattr(self.optimizer, name).copy_(value)
 
     def close(self) -> None:
-        """Puts the weights back to float32; nothing else of the model was touched."""
+        """Puts the weights back to float32; of the rest only the drawn head was touched."""
         for module, weight in self.weights.items():
             module.weight.data = weight
 
@@ -269,6 +282,7 @@ class Slots:
         out = [np.empty((len(data), self.model.config.num_labels), np.float32) for _ in runs]
         with torch.inference_mode(), autocast(self.device, self.precision):
             for rows in by_tokens(data, EVALUATION_TOKENS // len(runs)):
+                self.tick()
                 flat = flatten([(data, rows)] * len(runs), self.offset, self.device)
                 for own, logits in zip(out, self.logits(flat, runs), strict=True):
                     own[rows] = logits.cpu().numpy()
@@ -278,7 +292,7 @@ class Slots:
         """All biases of a run: term -> (layers, width) float32 on the CPU."""
         biases = read_biases(self.model, self.encoder.sites)
         leaves = {leaf.parameter: leaf for leaf in self.leaves}
-        for term in trained_terms(self.encoder, self.recipes[run].technique):
+        for term in trained_terms(self.encoder, self.recipes[run]):
             for site in self.encoder.sites.of(term):
                 leaf = leaves[site.parameter]
                 biases[term][site.layer] = leaf.values[leaf.runs.index(run)].detach().cpu()
@@ -291,9 +305,11 @@ class Slots:
         }
 
 
-def trained_terms(encoder: Encoder, technique: str) -> tuple[str, ...]:
-    """The bias terms that a bias-only technique trains."""
-    if technique == "all_biases":
-        return encoder.sites.terms
-    term = TECHNIQUES[technique].term
-    return () if term is None else (term,)
+def trained_terms(encoder: Encoder, recipe: Recipe) -> tuple[str, ...]:
+    """The bias terms that a bias-only technique trains: whole ones, or it is not bias-only."""
+    chosen = {part.parameter for part in parts_of(encoder, recipe)}
+    sites = {t: {s.parameter for s in encoder.sites.of(t)} for t in encoder.sites.terms}
+    terms = tuple(t for t in encoder.sites.terms if sites[t] <= chosen)
+    if chosen != {name for t in terms for name in sites[t]}:
+        raise ValueError(f"{recipe.technique} trains more or less than whole bias terms")
+    return terms

@@ -2,7 +2,7 @@
 attention needs more than query, key and value."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ class Padded:
     def __init__(self, encoder: Encoder, recipe: Recipe, train: Encoded, device: str):
         self.encoder, self.recipes, self.train, self.device = encoder, [recipe], train, device
         self.settings = recipe.training
+        self.tick: Callable[[], None] = lambda: None
         parts = parts_of(encoder, recipe)
         self._keep(parts)
         init_head(encoder, recipe.seed)
@@ -89,7 +90,8 @@ class Padded:
     def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
         """Logits of every example; see `engine.Engine.predict`."""
         pad, precision = self.encoder.tokenizer.pad_token_id, self.settings["precision"]
-        return [predict(self.encoder.model, data, pad, self.device, precision) for _ in runs]
+        model, device = self.encoder.model, self.device
+        return [predict(model, data, pad, device, precision, self.tick) for _ in runs]
 
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
         """All biases as they are now."""

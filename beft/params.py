@@ -166,6 +166,8 @@ class Model(_Strict):
             raise ValueError("give either 'hub' (with 'revision') or 'path'")
         if self.hub is not None and self.revision is None:
             raise ValueError("'hub' needs a pinned 'revision'")
+        if self.path is not None and (self.revision or self.sha256 or self.package):
+            raise ValueError("'revision', 'sha256' and 'package' go with 'hub', not with 'path'")
         if self.package is not None and (self.hub is None or self.sha256 is None):
             raise ValueError("'package' needs 'hub' (its place in the mirror) and 'sha256'")
         return self
@@ -205,6 +207,8 @@ class Task(Overrides):
             raise ValueError("give exactly one of 'hub' (with 'revision'), 'path' or 'demo: true'")
         if self.hub is not None and self.revision is None:
             raise ValueError("'hub' needs a pinned 'revision'")
+        if self.hub is None and (self.config or self.revision):
+            raise ValueError("'config' and 'revision' go with 'hub'")
         if self.labels is not None and len(self.labels) == 1:
             raise ValueError("'labels' needs two or more classes, or [] for regression")
         given = [self.regimes[r] for r in REGIMES if r in self.regimes]
@@ -220,6 +224,7 @@ class Execution(_Strict):
     Attributes:
         threads: CPU threads of one job.
         memory_mb, runtime_minutes: asked of the scheduler for the first attempt.
+        gpu: GPUs of one job; 0 trains on the CPU.
         checkpoint_seconds: a killed job repeats at most this much.
     """
 

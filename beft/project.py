@@ -95,7 +95,8 @@ class Project:
     def fingerprint(self) -> str:
         """Changes when the study's reports could: its runs, their order, its tables and figures."""
         study = self.study.model_dump(mode="json")
-        return digest([self.name, study, [r.digest for r in self.recipes]])
+        params = self.params.model_dump(mode="json", exclude={"study", "execution"})
+        return digest([self.name, study, params, [r.digest for r in self.recipes]])
 
     def stamp_reports(self) -> None:
         """Says which study reports/ is of, in the name of the only file in data/collected.

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from beft import provenance
 from beft.bench import Bench, check_inputs, current_inputs, gradients_file, probe_inert
 from beft.engine import engine, groups, packs_together, serves
 from beft.hashing import sha256
 from beft.models import Encoder
+from beft.numerics import code_digest
 from beft.padded import parts_of
 from beft.recipe import Pack, Recipe, digest
 from beft.results import run_files
@@ -33,7 +32,7 @@ from beft.store import (
     write_folder,
 )
 from beft.techniques import TECHNIQUES
-from beft.train import Control, Data, Interrupted, train
+from beft.train import CHECKPOINT, Control, Data, Interrupted, checkpoint_digests, train
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,10 @@ def run_pack(
             run cannot be written, or when another process is training it.
         Interrupted: after SIGTERM or SIGINT; the checkpoint is written.
     """
+    # Where every number of this process comes from, read before anybody can edit it meanwhile.
+    provenance.commit(layout.root)
     inputs = current_inputs(layout, pack.recipes[0])
+    origin = digest([code_digest(), inputs])
     bench = Bench(layout, device, {}, {})
     with _stop_signals() as stop, ExitStack() as locks:
         inert = _inert_runs(bench, pack)
@@ -65,11 +67,14 @@ def run_pack(
             locks.enter_context(lock(layout.work(recipe)))
         todo = {r.digest for r in recipes if not _is_done(layout, recipe=r, inputs=inputs)}
         if todo:
-            job = _Job(bench, inputs, todo, checkpoint_seconds, stop, progress)
+            job = _Job(bench, inputs, origin, todo, checkpoint_seconds, stop, progress)
             flat = any(packs_together(r) for r in recipes) and serves(
                 bench.encoder(recipes[0]), device
             )
-            for group in groups(recipes, flat):
+            begun = job.begun(recipes)
+            started = {r.digest for group in begun for r in group}
+            rest = [r for r in recipes if r.digest in todo - started]
+            for group in (*begun, *groups(rest, flat)):
                 job.train(group, flat)
         entries = []
         for recipe in pack.recipes:
@@ -128,24 +133,18 @@ class _Job:
 
     bench: Bench
     inputs: dict[str, Any]
+    origin: str
     todo: set[str]
     checkpoint_seconds: float
     stop: Callable[[], bool]
     progress: Callable[[int, int, str], None]
 
     def train(self, group: list[Recipe], flat: bool) -> None:
-        """Trains the runs of a group that are not there yet.
-
-        A checkpoint of the whole group goes on with the whole group, so that it ends as if it had
-        not been interrupted, even when some of its runs were already written.
-        """
+        """Trains the runs of a group and writes those that are not there yet."""
         wanted = [r for r in group if r.digest in self.todo]
-        if not wanted:
-            return
-        runs = group if self._work(group).is_dir() else wanted
-        work = self._work(runs)
+        work = self._folder(group)
         try:
-            self._train(runs, wanted, work, flat)
+            self._train(group, wanted, work, flat)
         except Interrupted:
             raise
         except Exception as error:
@@ -157,19 +156,33 @@ class _Job:
             raise
         shutil.rmtree(work, ignore_errors=True)
 
-    def _work(self, runs: list[Recipe]) -> Path:
+    def begun(self, recipes: list[Recipe]) -> list[list[Recipe]]:
+        """Groups that an earlier process left half done, on the same data, weights and code.
+
+        They go on as they were, even when the pack has other runs by now or some of theirs are
+        written already, so that they end as if they had not been interrupted.
+        """
+        known = {r.digest: r for r in recipes}
+        found: list[list[Recipe]] = []
+        for folder in sorted(self._folder([]).parent.glob(f"group-{self.origin}-*")):
+            digests = checkpoint_digests(folder / CHECKPOINT)
+            taken = {r.digest for group in found for r in group}
+            if digests and set(digests) <= set(known) - taken and set(digests) & self.todo:
+                found.append([known[d] for d in digests])
+        return found
+
+    def _folder(self, runs: list[Recipe]) -> Path:
         key = digest([r.digest for r in runs])
-        return self.bench.layout.data / "work" / f"group-{key}"
+        return self.bench.layout.data / "work" / f"group-{self.origin}-{key}"
 
     def _train(self, runs: list[Recipe], wanted: list[Recipe], work: Path, flat: bool) -> None:
         bench = self.bench
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        if bench.device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats(bench.device)
+        provenance.reset_peak_memory(bench.device)
         encoder, data = bench.encoder(runs[0]), [bench.data(r) for r in runs]
         names = ", ".join(dict.fromkeys(r.technique for r in runs))
         control = Control(
-            work / "checkpoint.safetensors",
+            work / CHECKPOINT,
             self.checkpoint_seconds,
             self.stop,
             lambda done, total, text: self.progress(done, total, f"{names}: {text}"),
@@ -200,10 +213,14 @@ class _Job:
     def _measured(self, recipe: Recipe, encoder: Encoder, data: Data) -> dict[str, bytes]:
         if TECHNIQUES[recipe.technique].trains:
             return {}
+
+        def progress(done: int, total: int, text: str) -> None:
+            if self.stop():
+                raise Interrupted
+            self.progress(done, total, text)
+
         return {
-            "gradients.safetensors": gradients_file(
-                self.bench, recipe, encoder, data, self.progress
-            )
+            "gradients.safetensors": gradients_file(self.bench, recipe, encoder, data, progress)
         }
 
 

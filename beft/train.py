@@ -24,6 +24,9 @@ from beft.store import write_file
 log = logging.getLogger(__name__)
 
 
+CHECKPOINT = "checkpoint.safetensors"
+
+
 class Interrupted(Exception):
     """The runs were asked to stop; their checkpoint is written."""
 
@@ -94,6 +97,7 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
         for run, state in enumerate(states):
             _keep(state, "biases/pre", engine.snapshot(run))
     orders: dict[int, list[np.ndarray]] = {}
+    engine.tick = lambda: _leave_if_asked(control)
     saved = time.monotonic()
     while active := [r for r in range(len(states)) if _unfinished(states[r], engine.recipes[r])]:
         if control.stop():
@@ -117,6 +121,12 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
         _keep(state, "biases/post", engine.snapshot(run))
         _keep(state, "head/last", engine.head(run))
     return states
+
+
+def _leave_if_asked(control: Control) -> None:
+    """Between batches of an evaluation: what it would repeat is since the last checkpoint."""
+    if control.stop():
+        raise Interrupted
 
 
 def _unfinished(state: State, recipe: Recipe) -> bool:
@@ -220,6 +230,16 @@ def _save(engine: Engine, states: list[State], control: Control) -> None:
         plain[-1]["seconds"] += time.monotonic() - control.started
     metadata = {"digests": _digests(engine), "states": json.dumps(plain)}
     write_file(control.checkpoint, save(tensors, metadata=metadata))
+
+
+def checkpoint_digests(path: Path) -> list[str]:
+    """The recipes whose states a checkpoint holds, in its order; none when it cannot be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata()["digests"].split()
+    except Exception as error:
+        log.warning("%s: not usable (%s)", path, error)
+        return []
 
 
 def _resume(engine: Engine, control: Control) -> list[State] | None:

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from beft import numerics
+from beft.data import split_checksums
 from beft.errors import UserError
 from beft.hashing import sha256
 from beft.mirror import altered
@@ -112,7 +113,7 @@ def _run_problems(layout: Layout, recipe: Recipe) -> list[str]:
             f"of recipe version {numerics.RECIPE_VERSION}; see beft/numerics.py"
         )
     sums = layout.source(recipe) / CHECKSUMS
-    if sums.is_file() and read_json(sums) != recorded["inputs"]["source"]:
+    if sums.is_file() and split_checksums(layout.source(recipe)) != recorded["inputs"]["source"]:
         lines.append(f"{folder}: trained on other data than {layout.source(recipe)} holds")
     marker = layout.model(recipe)
     if marker.is_file() and read_json(marker)["sha256"] != recorded["inputs"]["model"]:
@@ -184,6 +185,8 @@ def repair(project: Project) -> int:
         path = layout.data / "scores" / key
         if path.is_file() and path.read_bytes() != render_scores(layout, cell):
             path.unlink()
+    for stamp in (layout.data / "collected").glob("*"):
+        stamp.unlink()  # reports are gathered anew
     return len(packs)
 
 

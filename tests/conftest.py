@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# One thread for each worker: several that share cores would spend their time waiting.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -27,6 +27,7 @@ def build(reports: Path) -> None:
 def write_tables(frames: Frames, reports: Path) -> list[Path]:
     """Write the study's tables to reports/tables and reports/metrics.json; return their paths."""
     paths = []
+    _drop_others(reports / "tables", wanted(frames, "tables", TABLES))
     for name in wanted(frames, "tables", TABLES):
         paths += write_table(TABLES[name](frames), reports / "tables")
     metrics = summary.dump(summary.metrics_json(frames))
@@ -37,6 +38,7 @@ def write_tables(frames: Frames, reports: Path) -> list[Path]:
 def write_figures(frames: Frames, reports: Path) -> list[Path]:
     """Draw the study's figures into reports/figures; return their paths."""
     paths = []
+    _drop_others(reports / "figures", wanted(frames, "figures", FIGURES))
     for name in wanted(frames, "figures", FIGURES):
         paths += write_figure(name, frames, reports / "figures")
         log.info("drew %s", name)
@@ -55,8 +57,15 @@ def write_page(frames: Frames, reports: Path) -> Path:
     return path
 
 
+def _drop_others(folder: Path, names: list[str]) -> None:
+    """What an earlier study left would pass for this one's."""
+    for path in folder.glob("*.*"):
+        if path.stem not in names and path.is_file():
+            path.unlink()
+
+
 def wanted(frames: Frames, key: str, known: dict) -> list[str]:
-    """The names that the study lists under `tables` or `figures`; all known ones if it lists none.
+    """The names that the study lists under `tables` or `figures`; all, where it says nothing.
 
     Raises:
         UserError: a name that does not exist.

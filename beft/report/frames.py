@@ -29,6 +29,9 @@ COLUMNS = {
 }
 
 
+COUNTS = ("train_examples", "trainable_params")
+
+
 @dataclass(frozen=True)
 class Frames:
     """What a study measured, one table per kind of fact, with the study's resolved settings."""
@@ -59,7 +62,9 @@ def collect(project: Project) -> Frames:
 
 def frame(name: str, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """A frame of one kind with exactly its columns."""
-    return pd.DataFrame(list(rows), columns=COLUMNS[name].split(","))
+    table = pd.DataFrame(list(rows), columns=COLUMNS[name].split(","))
+    # A run that is missing must not turn the counts of all others into decimals.
+    return table.astype({c: "Int64" for c in COUNTS if c in table})
 
 
 def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
@@ -119,7 +124,7 @@ def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
 
 
 def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
-    table = pd.read_csv(folder / "history.csv")
+    table = pd.read_csv(folder / "history.csv", float_precision="round_trip")
     metric = recipe.task["metric"]
     return [
         {
@@ -137,7 +142,7 @@ def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
 
 def _scores(project: Project) -> pd.DataFrame:
     parts = [
-        pd.read_csv(path, dtype={"layer": str})
+        pd.read_csv(path, dtype=str, keep_default_na=False)
         for key in project.cells
         if (path := project.root / "data" / "scores" / key).is_file()
     ]
@@ -200,6 +205,12 @@ def read(reports: Path) -> Frames:
         if not path.is_file():
             raise UserError(f"{path}: missing; run 'beft report' to write it")
         types = {"digest": str, "layer": str, "commit": str, "code": str}
-        tables[name] = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+        tables[name] = pd.read_csv(
+            path,
+            dtype=types,
+            keep_default_na=False,
+            na_values=[""],
+            float_precision="round_trip",
+        )
     assert {f.name for f in fields(Frames)} == {*tables, "settings"}
     return Frames(**tables, settings=json.loads((reports / "settings.json").read_text()))

@@ -144,7 +144,9 @@ def test_a_source_says_where_it_came_from_and_is_made_once(tmp_path):
     before = (folder / "source.json").stat().st_mtime_ns
     assert data.fetch_task(tmp_path, "mine", task) == folder
     assert (folder / "source.json").stat().st_mtime_ns == before
-    assert data.source_checksums(folder)["train.parquet"]
+    parquet = (folder / "train.parquet").read_bytes()
+    assert data.split_checksums(folder)["train.parquet"] == hashlib.sha256(parquet).hexdigest()
+    assert set(data.split_checksums(folder)) == {"train.parquet", "validation.parquet"}
 
 
 def test_a_damaged_source_is_made_again_as_often_as_needed(tmp_path):

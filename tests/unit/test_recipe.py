@@ -210,10 +210,10 @@ def test_a_local_model_is_its_content_wherever_it_lies(tmp_path):
 LAYERS = [
     (("training", "learning_rate"), 1.0),
     (("tasks", "sst2", "learning_rate"), 2.0),
-    (("techniques", "b_v", "learning_rate"), 3.0),
-    (("tasks", "sst2", "models", "m", "learning_rate"), 4.0),
-    (("tasks", "sst2", "techniques", "b_v", "learning_rate"), 5.0),
-    (("study",), 6.0),
+    (("tasks", "sst2", "models", "m", "learning_rate"), 3.0),
+    (("study",), 4.0),
+    (("techniques", "b_v", "learning_rate"), 5.0),
+    (("tasks", "sst2", "techniques", "b_v", "learning_rate"), 6.0),
 ]
 
 

@@ -26,9 +26,11 @@ rule train:
         gpu=EXECUTION.gpu,
     params:
         study=study,
+        device="auto" if EXECUTION.gpu else "cpu",
     shell:
         "beft train"
         " --study {params.study:q}"
+        " --device {params.device}"
         " --threads {threads}"
         " {output:q}"
         " 2>&1 | tee {log:q}"
