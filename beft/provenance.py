@@ -85,7 +85,7 @@ def collect(root: Path, device: str, **facts: Any) -> dict[str, Any]:
         "commit": revision,
         "dirty": dirty,
         "code": code_digest(),
-        "command": shlex.join(sys.argv),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "host": socket.gethostname(),
         "device": device,
         "hardware": hardware(device),

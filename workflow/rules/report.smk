@@ -29,6 +29,7 @@ rule collect:
         "logs/collect.tsv"
     params:
         study=study,
+        code=PROJECT.report_code,
     shell:
         "beft collect" " --study {params.study:q}" " 2>&1 | tee {log:q}"
 
