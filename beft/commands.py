@@ -3,9 +3,9 @@
 import logging
 import os
 import signal
+import statistics
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -14,8 +14,9 @@ from rich.table import Table
 
 from beft import params as P
 from beft.errors import UserError
-from beft.project import load
-from beft.store import explain_os_errors, run_flaw, to_json, write_file
+from beft.project import Project, load
+from beft.recipe import Recipe
+from beft.store import explain_os_errors, read_json, run_flaw, to_json, write_file
 
 log = logging.getLogger(__name__)
 
@@ -186,27 +187,48 @@ def report(params: Path, study: str | None, reports: Path) -> None:
 
 def plan(params: Path, study: str | None) -> None:
     project = load(params, study)
-    there = Counter()
-    runs = Counter()
+    missing = [r for r in project.recipes if run_flaw(project.layout, r) is not None]
+    places: dict[tuple, list[Recipe]] = {}
     for recipe in project.recipes:
         key = (recipe.model["alias"], recipe.task["name"], recipe.regime)
-        runs[key] += 1
-        there[key] += run_flaw(project.layout, recipe) is None
-    table = Table(
-        title=f"study {project.name}: {len(project.recipes)} runs, {len(project.packs)} jobs"
-    )
-    for column in ("model", "task", "regime", "train examples", "epochs", "runs", "already there"):
-        table.add_column(
-            column, justify="left" if column in ("model", "task", "regime") else "right"
-        )
-    first = {(r.model["alias"], r.task["name"], r.regime): r for r in reversed(project.recipes)}
-    for key, count in runs.items():
-        recipe = first[key]
-        epochs = str(recipe.training["epochs"])
-        table.add_row(*key, str(recipe.subset["size"]), epochs, str(count), str(there[key]))
+        places.setdefault(key, []).append(recipe)
+    title = f"study {project.name}: {len(project.recipes)} runs, {len(project.packs)} jobs"
+    table = Table(title=title)
+    for column in ("model", "task", "regime"):
+        table.add_column(column)
+    for column in ("train examples", "epochs", "runs", "already there"):
+        table.add_column(column, justify="right")
+    left = {r.digest for r in missing}
+    for key, recipes in places.items():
+        first = recipes[0]
+        numbers = (first.subset["size"], first.training["epochs"], len(recipes))
+        there = sum(r.digest not in left for r in recipes)
+        table.add_row(*key, *map(str, (*numbers, there)))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    console.print(f"to run: {len(project.recipes) - sum(there.values())} of {len(project.recipes)}")
+    console.print(f"to run: {len(missing)} of {len(project.recipes)}{_cost(project, missing)}")
+
+
+def _cost(project: Project, missing: list[Recipe]) -> str:
+    """The time that missing runs would take, from runs of the same models that are done."""
+    rates: dict[str, list[float]] = {}
+    for recipe in project.recipes:
+        folder = project.layout.run(recipe)
+        if recipe.training["epochs"] and recipe not in missing:
+            examples = read_json(folder / "metrics.json")["train_examples"]
+            seconds = read_json(folder / "provenance.json")["seconds"]
+            rate = seconds / (examples * recipe.training["epochs"])
+            rates.setdefault(recipe.model["alias"], []).append(rate)
+    total, unknown = 0.0, 0
+    for recipe in missing:
+        size, known = recipe.subset["size"], rates.get(recipe.model["alias"])
+        if known is None or size == "all":
+            unknown += 1
+        else:
+            total += statistics.median(known) * size * max(recipe.training["epochs"], 1)
+    cost = f"; about {total / 60:.0f} minutes of one job's time, from runs that are done"
+    note = f"; the cost of {unknown} is unknown until a run of their model is done"
+    return (cost if total else "") + (note if unknown else "")
 
 
 def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> None:

@@ -343,3 +343,17 @@ def test_runs_without_a_number_are_shown_with_the_reason(project):
         assert "diverged" in text and "inert" in text, name
     assert not list(project.glob("data/runs/*/*/*/b_k"))
     sandbox.run(project, "beft", "verify")
+
+
+def test_plan_says_what_is_there_and_what_the_rest_costs(project):
+    """Of two seeds one is there; the other takes about as long; a new model, nobody knows."""
+    said = sandbox.run(project, "beft", "plan").stdout
+    there = len(list((project / "data" / "runs").rglob("metrics.json")))
+    assert f"to run: 0 of {there}" in said
+    sandbox.change(project / "studies" / "mini.yaml", "seeds", to=[0, 1])
+    said = sandbox.run(project, "beft", "plan").stdout
+    assert f"to run: {there} of {2 * there}" in said
+    assert "minutes of one job's time" in said
+    sandbox.change(project / "params.yaml", "models", "tiny", "revision", to="r2")
+    said = sandbox.run(project, "beft", "plan").stdout
+    assert f"the cost of {2 * there} is unknown" in said
