@@ -55,6 +55,7 @@ def render(frames: Frames, tables: dict[str, Table], figures_dir: Path) -> str:
         regimes=grid.order(frames, "regime"),
         agreement=chosen.agreement(rows),
         counts=run_counts(frames),
+        one_seed=frames.runs["seed"].nunique() < 2,
         tables=tables,
         figures=[_figure(name, figures_dir) for name in _figures(frames)],
         settings={k: v for k, v in frames.settings.items() if k not in ("study", "description")},

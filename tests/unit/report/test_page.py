@@ -4,11 +4,12 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from beft.errors import UserError
-from beft.report import build
+from beft.report import build, html
 from beft.report import frames as frames_module
 from beft.report.frames import Frames
 
@@ -180,3 +181,12 @@ def test_unknown_names_are_a_users_mistake(frames: Frames, tmp_path, key: str) -
     with pytest.raises(UserError, match="tabel1"):
         act(wrong, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_seed_is_not_called_agreement(frames) -> None:
+    """All seeds agree trivially when there is one: the page must not sell that as certainty."""
+    several = html.render(frames, {}, Path("nowhere"))
+    assert "every seed agrees" in several and "only one seed" not in several
+    runs = frames.runs[frames.runs["seed"] == frames.runs["seed"].min()]
+    single = html.render(replace(frames, runs=runs), {}, Path("nowhere"))
+    assert "only one seed" in single and "every seed agrees" not in single
