@@ -20,12 +20,13 @@ class _ToDebug(logging.Handler):
 def quiet_transformers() -> Iterator[None]:
     """Within it, what transformers logs goes to our logger at debug, and no progress bar shows."""
     logger = logging.getLogger("transformers")
-    handlers, bar = logger.handlers, transformers_logging.is_progress_bar_enabled()
-    logger.handlers = [_ToDebug()]
+    handlers, onward = logger.handlers, logger.propagate
+    bar = transformers_logging.is_progress_bar_enabled()
+    logger.handlers, logger.propagate = [_ToDebug()], False
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        logger.handlers = handlers
+        logger.handlers, logger.propagate = handlers, onward
         if bar:
             transformers_logging.enable_progress_bar()

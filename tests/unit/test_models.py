@@ -239,7 +239,10 @@ def test_fresh_norms_start_at_one(checkpoint):
     assert encoder.model.norm.weight.tolist() == [1.0] * 4
 
 
-def test_loading_says_nothing_above_debug(checkpoint, caplog, capfd):
+@pytest.mark.parametrize("propagate", [True, False])
+def test_loading_says_nothing_above_debug(checkpoint, caplog, capfd, monkeypatch, propagate):
+    # transformers hands its records to the root logger where the variable CI is set.
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", propagate)
     with caplog.at_level(logging.DEBUG, logger="beft"):
         load_encoder(checkpoint("roberta"), 2)
     assert {r.levelno for r in caplog.records} == {logging.DEBUG}
@@ -247,6 +250,7 @@ def test_loading_says_nothing_above_debug(checkpoint, caplog, capfd):
     shown = capfd.readouterr()
     assert shown.out == "" and shown.err == ""
     assert logging.getLogger("transformers").handlers
+    assert logging.getLogger("transformers").propagate is propagate
 
 
 def test_sdpa_where_the_architecture_has_it(checkpoint):
