@@ -2,22 +2,19 @@
 adds the bias of its run. Nothing else of the model is held or computed more than once."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch.func import functional_call
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from beft.adamw import adamw
 from beft.batches import Encoded, by_tokens
 from beft.evaluate import autocast, loss_of
-from beft.flat import IMPLEMENTATION, Flat, Noise, first_position, flatten, stream
+from beft.flat import Flat, first_position, flatten
 from beft.models import Encoder, init_head
 from beft.padded import parts_of
 from beft.recipe import Recipe
+from beft.rowwise import computing, first_states, heads
 from beft.sites import read_biases
 
 STEP_TOKENS = 2048  # per pass, forward and backward: fills the matrix units, stays in cache
@@ -39,23 +36,6 @@ class Leaf:
     runs: tuple[int, ...]
     values: torch.Tensor
     pretrained: torch.Tensor
-
-
-class _AddOwn(torch.autograd.Function):
-    """Adds to each token (1, N, H) the bias (R, H) of its run; tokens of a run are contiguous."""
-
-    @staticmethod
-    def forward(ctx, x, biases, tokens):
-        ctx.tokens = tokens
-        counts = torch.tensor(tokens, device=x.device)
-        return x + biases.to(x.dtype).repeat_interleave(counts, 0, output_size=sum(tokens))
-
-    @staticmethod
-    def backward(ctx, grad):
-        # Sums over slices, not a product with ones and zeros: 0 * NaN of a diverging run would
-        # reach its neighbours.
-        own = [g.sum(0, dtype=torch.float32) for g in grad[0].split(ctx.tokens)]
-        return grad, torch.stack(own), None
 
 
 class Slots:
@@ -88,9 +68,9 @@ class Slots:
                     wanted.setdefault(site.parameter, []).append(run)
         for name in encoder.head:
             wanted[name] = list(range(len(recipes)))
-        heads = [self._initial_head(recipe.seed) for recipe in recipes]
+        fresh = [self._initial_head(recipe.seed) for recipe in recipes]
         for name, runs in wanted.items():
-            start += [heads[r][name] if name in heads[r] else named[name].detach() for r in runs]
+            start += [fresh[r][name] if name in fresh[r] else named[name].detach() for r in runs]
         owners = [
             torch.full((named[n].numel(),), run) for n, runs in wanted.items() for run in runs
         ]
@@ -131,60 +111,15 @@ class Slots:
         rows = [leaf.runs.index(r) if r in leaf.runs else len(leaf.runs) for r in runs]
         return table[torch.tensor(rows, device=table.device)]
 
-    @contextmanager
-    def installed(self, flat: Flat, runs: Sequence[int]) -> Iterator[None]:
-        """The model computing a row with the biases and the dropout of these runs."""
-        with ExitStack() as stack:
-            config = self.model.config
-            stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
-            config._attn_implementation = IMPLEMENTATION
-            self.model.eval()
-            for leaf in self.leaves:
-                if leaf.parameter not in self.encoder.head:
-                    self._install_bias(stack, leaf, flat, runs)
-            if flat.noise is not None:
-                self._install_dropout(stack, flat)
-            yield
-
-    def _install_bias(self, stack: ExitStack, leaf: Leaf, flat: Flat, runs: Sequence[int]) -> None:
-        module = self.model.get_submodule(leaf.parameter.rpartition(".")[0])
-        own, kept = self.value(leaf, runs), module.bias
-        module.bias = None
-        stack.callback(setattr, module, "bias", kept)
-        hook = module.register_forward_hook(
-            lambda module, args, out: _AddOwn.apply(out, own, flat.tokens)
-        )
-        stack.callback(hook.remove)
-
-    def _install_dropout(self, stack: ExitStack, flat: Flat) -> None:
-        def drop(module, args, out):
-            noise, x = flat.noise, args[0]
-            if noise.run is None:
-                return x * noise.keep(flat.tokens, x.shape[2:], module.p).to(x)[None]
-            own = Noise([noise.streams[noise.run]])
-            return x * own.keep([len(x)], x.shape[1:], module.p).to(x)
-
-        for module in self.model.modules():
-            if isinstance(module, torch.nn.Dropout) and module.p > 0:
-                stack.callback(module.register_forward_hook(drop).remove)
-        # Attention modules pass their dropout on only while they train; their children do not.
-        for site in self.encoder.sites.of("q"):
-            attention = self.model.get_submodule(site.module.rpartition(".")[0])
-            attention.training = True
-
     def logits(self, flat: Flat, runs: Sequence[int]) -> list[torch.Tensor]:
         """The head's outputs of each run, (sequences, labels)."""
-        with self.installed(flat, runs):
-            hidden = self.base(**flat.inputs()).last_hidden_state
-            first = hidden[0, flat.first].split(flat.sequences)
-            heads = {leaf.parameter: self.value(leaf, runs) for leaf in self._head_leaves()}
-            outputs = []
-            for i, states in enumerate(first):
-                if flat.noise is not None:
-                    flat.noise.run = i
-                own = {name: values[i] for name, values in heads.items()}
-                outputs.append(self._head(states, own))
-            return outputs
+        values = {leaf.parameter: self.value(leaf, runs) for leaf in self.leaves}
+        own = {n: v for n, v in values.items() if n in self.encoder.head}
+        biases = {n: v for n, v in values.items() if n not in own}
+        with computing(self.encoder, flat, biases):
+            states = first_states(self.encoder, flat)
+            each = [{n: v[i] for n, v in own.items()} for i in range(len(runs))]
+            return heads(self.encoder, flat, states, each)
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
         """One update of each run on its own batch; see `engine.Engine.step`."""
@@ -223,9 +158,8 @@ class Slots:
     def _gradient(self, batches: dict[int, np.ndarray], seeds: dict[int, int]):
         """run -> mean loss, and the gradient of their sum, (P,)."""
         runs = list(batches)
-        noise = Noise([stream(seeds[r]) for r in runs])
         rows = [(self.train[r], batches[r]) for r in runs]
-        flat = flatten(rows, self.offset, self.device, noise)
+        flat = flatten(rows, self.offset, self.device, [seeds[r] for r in runs])
         with autocast(self.device, self.precision):
             outputs = self.logits(flat, runs)
         losses = torch.stack(
@@ -259,23 +193,6 @@ class Slots:
 
     def _head_leaves(self) -> list[Leaf]:
         return [leaf for leaf in self.leaves if leaf.parameter in self.encoder.head]
-
-    def _head(self, first: torch.Tensor, own: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What the model computes after its base, from first tokens (S, H) and a run's own head."""
-
-        def base(*args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
-            pooler = getattr(self.base, "pooler", None)
-            pooled = None if pooler is None else pooler(first[:, None])
-            return BaseModelOutputWithPooling(
-                last_hidden_state=first[:, None], pooler_output=pooled
-            )
-
-        self.base.forward = base
-        try:
-            ids = torch.zeros(len(first), 1, dtype=torch.int64, device=first.device)
-            return functional_call(self.model, own, (ids,)).logits.float()
-        finally:
-            del self.base.forward
 
     def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
         """Logits (n, labels) float32 of every example for each run, dropout off."""

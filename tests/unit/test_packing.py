@@ -108,9 +108,10 @@ def test_dropout_is_really_on(folder, tmp_path):
 
 def test_dropout_factors_have_the_right_share_and_mean(folder):
     """Of n draws about p are 0 (5 sigma); the rest is 1 / (1 - p), so that the mean stays."""
-    from beft.flat import Noise, stream
+    from beft.noise import Noise, token_keys
 
-    keep = Noise([stream(0)]).keep([200], (500,), 0.1)
+    noise = Noise(torch.from_numpy(token_keys([0], [0], [200])), torch.tensor([0]))
+    keep = noise.hidden(torch.Size([1, 200, 500]), 0.1)
     zeros = (keep == 0).float().mean().item()
     assert abs(zeros - 0.1) < 5 * (0.1 * 0.9 / 1e5) ** 0.5
     torch.testing.assert_close(keep[keep > 0].unique(), torch.tensor([1 / 0.9]), rtol=1e-4, atol=0)

@@ -1,0 +1,1 @@
+"""Speed, measured against what others use: `python -m benchmarks` (or `make bench`)."""

@@ -1,0 +1,122 @@
+"""The peers: Hugging Face's Trainer with PEFT's BEFT, and Trainer with frozen weights (BitFit).
+
+They get the model, examples, batches, epochs, evaluation, precision and trained parameters of
+ours, padding to the longest of a batch, and no logging or checkpoints, which would cost them time.
+
+As a program it makes one run from nothing, as people sweep with such scripts:
+`python -m benchmarks.peers '{"kind": "peft", "term": "v", "seed": 0, "precision": "float32"}'`.
+"""
+
+import json
+import re
+import sys
+import tempfile
+import time
+
+import torch
+from datasets import Dataset
+from peft import BeftConfig, TaskType, get_peft_model
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from benchmarks.material import BATCH, EPOCHS, LENGTH, RATE, Material, material
+
+LINEARS = {  # where BERT keeps a term's bias
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "attention_output": "attention.output.dense",
+}
+
+
+def model_of(kind: str, material: Material, term: str, seed: int) -> torch.nn.Module:
+    """The model with one term, the pooler's bias and the classifier trained.
+
+    Args:
+        kind: `peft` adds BEFT's vectors; `freeze` trains the model's own biases.
+    """
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        material.model, num_labels=2, dtype=torch.float32
+    )
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if kind == "peft":
+        targets = rf".*\.layer\.\d+\.{re.escape(LINEARS[term])}"
+        config = BeftConfig(task_type=TaskType.SEQ_CLS, target_modules=targets)
+        model = get_peft_model(model, config)
+    for name, parameter in model.named_parameters():
+        own = kind == "freeze" and name.endswith(f"{LINEARS[term]}.bias")
+        if own or "pooler.dense.bias" in name or (kind == "freeze" and "classifier" in name):
+            parameter.requires_grad_(True)
+    return model
+
+
+def trainer_of(
+    kind: str, material: Material, term: str, seed: int, precision: str, epochs: int = EPOCHS
+) -> Trainer:
+    """A trainer that is ready to run."""
+    tokenizer = AutoTokenizer.from_pretrained(material.model)
+
+    def tokens(table) -> Dataset:
+        data = Dataset(table.select(["sentence", "label"]))
+        return data.map(
+            lambda rows: tokenizer(rows["sentence"], truncation=True, max_length=LENGTH),
+            batched=True,
+            remove_columns=["sentence"],
+            keep_in_memory=True,
+        )
+
+    arguments = TrainingArguments(
+        output_dir=tempfile.mkdtemp(),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=BATCH,
+        per_device_eval_batch_size=64,
+        learning_rate=RATE,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        eval_strategy="epoch",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=seed,
+        bf16=precision == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    return Trainer(
+        model=model_of(kind, material, term, seed),
+        args=arguments,
+        train_dataset=tokens(material.train),
+        eval_dataset=tokens(material.validation),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=lambda p: {"accuracy": float((p[0].argmax(1) == p[1]).mean())},
+    )
+
+
+def train(trainer: Trainer) -> tuple[float, float]:
+    """(seconds of training with its evaluations, last epoch's accuracy)."""
+    start = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - start
+    evaluations = [row for row in trainer.state.log_history if "eval_accuracy" in row]
+    return seconds, evaluations[-1]["eval_accuracy"]
+
+
+def trained_scalars(model: torch.nn.Module) -> int:
+    """How many scalars the optimiser moves."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+if __name__ == "__main__":
+    wish = json.loads(sys.argv[1])
+    trainer = trainer_of(wish["kind"], material(), wish["term"], wish["seed"], wish["precision"])
+    seconds, accuracy = train(trainer)
+    print(json.dumps({"seconds": seconds, "accuracy": accuracy}))
