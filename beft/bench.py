@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from beft.batches import Encoded, encode
 from beft.data import check_source, read_subset, split_checksums
+from beft.engine import serves
 from beft.errors import UserError
 from beft.flat import first_position
 from beft.gradients import measure
@@ -110,12 +111,11 @@ def gradients_file(
     """gradients.safetensors of an untuned run: keys `{statistic}/{term}`, see `Gradients`."""
     total = len(data.train)
     measured = measure(
-        encoder.model,
-        encoder.sites,
+        encoder,
         data.train,
-        encoder.tokenizer.pad_token_id,
         bench.device,
         recipe.training["batch_size"],
+        serves(encoder, bench.device),
         lambda done: progress(done, total, "gradients"),
     )
     tensors = {
@@ -132,6 +132,6 @@ def probe_inert(bench: Bench, recipe: Recipe) -> dict[str, str]:
     data = bench.data(recipe).train
     init_head(encoder, recipe.seed)
     few = data.take(np.arange(min(PROBE_EXAMPLES, len(data))))
-    pad = encoder.tokenizer.pad_token_id
-    measured = measure(encoder.model, encoder.sites, few, pad, bench.device, len(few))
+    flat = serves(encoder, bench.device)
+    measured = measure(encoder, few, bench.device, len(few), flat)
     return inert_terms(measured.mean_abs)

@@ -15,7 +15,7 @@ from beft.recipe import Recipe
 from beft.techniques import TECHNIQUES
 
 Losses = dict[int, float | None]
-MAX_RUNS = 16  # of one engine: more gain nothing on a CPU
+MAX_RUNS = {"cpu": 16, "cuda": 64}  # of one engine: more gain nothing
 
 
 class Engine(Protocol):
@@ -60,15 +60,16 @@ def packs_together(recipe: Recipe) -> bool:
     return technique.trains and technique.biases_only
 
 
-def groups(recipes: Sequence[Recipe], flat: bool) -> list[list[Recipe]]:
+def groups(recipes: Sequence[Recipe], flat: bool, device: str) -> list[list[Recipe]]:
     """Runs that one engine computes: equal settings but for learning rate, seed and technique."""
+    most = MAX_RUNS[device.partition(":")[0]]
     together: dict[object, list[Recipe]] = {}
     for recipe in recipes:
         settings = {k: v for k, v in recipe.training.items() if k != "learning_rate"}
         shared = flat and packs_together(recipe)
         key = repr(settings) if shared else recipe.digest
         together.setdefault(key, []).append(recipe)
-    return [g[i : i + MAX_RUNS] for g in together.values() for i in range(0, len(g), MAX_RUNS)]
+    return [g[i : i + most] for g in together.values() for i in range(0, len(g), most)]
 
 
 def engine(

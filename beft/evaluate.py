@@ -9,9 +9,20 @@ from beft.metrics import score
 TOKENS = 4096  # per forward pass: fills the matrix units, needs little memory
 
 
+def lowered(device: str, precision: str) -> bool:
+    """Whether this precision means bfloat16 here: `auto` does where the hardware computes in it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capable = torch.cpu.get_capabilities()
+    return bool(capable.get("avx512_bf16") or capable.get("amx_bf16") or capable.get("bf16"))
+
+
 def autocast(device: str, precision: str):
     """bfloat16 autocast, or nothing."""
-    return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16")
+    enabled = lowered(device, precision)
+    return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=enabled)
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from beft.batches import Encoded
 from beft.noise import Noise, token_keys
+from beft.shares import Share
 
 SPLIT = 6000
 
@@ -82,43 +82,41 @@ class Flat:
 
 
 def flatten(
-    runs: Sequence[tuple[Encoded, np.ndarray]],
-    offset: int,
-    device: str,
-    seeds: Sequence[int] | None = None,
+    shares: Sequence[Share], offset: int, device: str, seeds: Sequence[int] | None = None
 ) -> Flat:
-    """The row of these rows of examples, run after run.
+    """The row of these examples, run after run.
 
     Args:
-        runs: (examples, rows) of each run.
         offset: position number of a sequence's first token.
-        seeds: of each run's dropout; None leaves it off.
+        seeds: of each share's dropout; None leaves it off.
     """
-    ids = [data.ids[r] for data, rows in runs for r in rows]
-    lengths = np.array([len(i) for i in ids])
+    examples = [(share.data, row) for share in shares for row in share.rows]
+    lengths = np.concatenate([share.lengths() for share in shares])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     total = int(lengths.sum())
-    counts = [len(rows) for _, rows in runs]
+    counts = [len(share.rows) for share in shares]
 
     def tensor(values) -> torch.Tensor:
         return torch.as_tensor(np.asarray(values), device=device)
 
     types = noise = None
-    if runs[0][0].types is not None:
-        types = tensor(np.concatenate([data.types[r] for data, rows in runs for r in rows]))[None]
+    if shares[0].data.types is not None:
+        types = tensor(np.concatenate([data.types[row] for data, row in examples]))[None]
     if seeds is not None:
-        numbers = np.concatenate([np.arange(n) for n in counts])
+        numbers = np.concatenate(
+            [s.start + np.arange(n) for s, n in zip(shares, counts, strict=True)]
+        )
         keys = token_keys(np.repeat(seeds, counts), numbers, lengths)
         noise = Noise(tensor(keys), tensor(starts))
     blocks, cells = _blocks(lengths, starts, tensor)
     return Flat(
-        ids=tensor(np.concatenate(ids))[None],
+        ids=tensor(np.concatenate([data.ids[row] for data, row in examples]))[None],
         positions=tensor(np.arange(total) - np.repeat(starts, lengths) + offset)[None],
         types=types,
         blocks=blocks,
         cells=cells,
         first=tensor(starts),
-        slots=tensor(np.repeat(np.arange(len(runs)), counts)),
+        slots=tensor(np.repeat(np.arange(len(shares)), counts)),
         lengths=tensor(lengths),
         sequences=counts,
         noise=noise,

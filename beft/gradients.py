@@ -1,12 +1,19 @@
 """Per-example gradients of every bias at the pretrained weights: Fisher scores and inert terms."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
-from beft.batches import Encoded, chunks, collate
+from beft.batches import Encoded, collate
+from beft.flat import Flat, first_position, flatten
+from beft.memory import fitting_tokens, smaller, step_tokens
+from beft.models import Encoder
+from beft.rowwise import AddOwn, computing, first_states, head_logits
+from beft.shares import Share
 from beft.sites import BiasSites
 
 
@@ -38,12 +45,11 @@ def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def measure(
-    model,
-    sites: BiasSites,
+    encoder: Encoder,
     data: Encoded,
-    pad: int,
     device: str,
     batch_size: int,
+    flat: bool,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Gradients:
     """Gradients of every bias for every example, dropout off, float32 (equation of section 2.2).
@@ -51,68 +57,127 @@ def measure(
     Args:
         data: the training subset, in its order.
         batch_size: of `batch_square`; the per-example statistics do not depend on it.
+        flat: whether the model can be computed without padding (`engine.serves`).
         progress: called with the number of examples done.
     """
-    model.eval()
-    wanted = {s.parameter for s in sites.sites}
+    model = encoder.model.eval()
+    wanted = {s.parameter for s in encoder.sites.sites}
     parameters = {n: p for n, p in model.named_parameters() if n in wanted}
     flags = [(p, p.requires_grad) for p in model.parameters()]
     for p in model.parameters():
         p.requires_grad_(False)
-    for p in parameters.values():
-        p.requires_grad_(True)
     sums = [_zeros(parameters) for _ in range(3)]
+    batches = done = 0
     try:
-        batches = 0
-        for rows in chunks(np.arange(len(data)), batch_size):
-            grads = per_example(model, parameters, collate(data, rows, pad, device))
-            mean = {n: g.mean(0) for n, g in grads.items()}
-            norm = torch.sqrt(sum((g.double() ** 2).sum() for g in mean.values())).item()
-            scale = min(1.0, 1.0 / (norm + 1e-6))
-            for name, g in grads.items():
-                g = g.double()
-                sums[0][name] += (g**2).sum(0)
-                sums[1][name] += (mean[name].double() * scale) ** 2
-                sums[2][name] += g.abs().sum(0)
-            batches += 1
-            progress(int(rows[-1]) + 1)
+        for rows, grads in _chunks(encoder, parameters, data, device, batch_size, flat):
+            batches += _add(sums, grads, len(rows), batch_size)
+            done += len(rows)
+            progress(done)
     finally:
         for p, flag in flags:
             p.requires_grad_(flag)
     counts = (len(data), batches, len(data))
-    return Gradients(*(_by_term(s, sites, n) for s, n in zip(sums, counts, strict=True)))
+    return Gradients(*(_by_term(s, encoder.sites, n) for s, n in zip(sums, counts, strict=True)))
 
 
-def per_example(model, parameters: dict, batch: dict) -> dict[str, torch.Tensor]:
-    """The gradient of log p(y_i|x_i) for each example: parameter name -> (B, width).
+def _chunks(encoder, parameters, data, device, batch_size, flat):
+    """Rows of consecutive whole batches, and each example's gradient: name -> (rows, width)."""
+    rows, tokens = np.arange(len(data)), step_tokens(device)
+    work = partial(_flat if flat else _padded, encoder, parameters, data, device)
+    if flat:
+        few = rows[:batch_size]
+        sample = sum(len(data.ids[row]) for row in few)
+        tokens = fitting_tokens(device, tokens, sample, lambda: work(few))
+    while len(rows):
+        own = rows[: _whole_batches(data, rows, batch_size, tokens) if flat else batch_size]
+        try:
+            grads = work(own)
+        except torch.OutOfMemoryError as error:
+            if len(own) <= batch_size:
+                raise
+            tokens = smaller(tokens, error)
+            continue
+        yield own, grads
+        rows = rows[len(own) :]
 
-    A bias is added to every token of its module's output, so its gradient for one example is the
-    sum over that example's tokens of the gradient of the output: one backward pass serves the
-    whole batch. Where a module is applied more than once, or to something that is not the batch
-    (DeBERTa's relative positions), examples go one by one.
+
+def _whole_batches(data: Encoded, rows: np.ndarray, batch_size: int, tokens: int) -> int:
+    """How many of these rows make whole batches of at most `tokens` tokens, one batch at least."""
+    total = np.cumsum([len(data.ids[row]) for row in rows[: max(tokens, batch_size)]])
+    fit = int((total <= tokens).sum())
+    return len(rows) if fit == len(rows) else max(1, fit // batch_size) * batch_size
+
+
+def _add(sums: list[dict], grads: dict[str, torch.Tensor], count: int, batch_size: int) -> int:
+    """Adds a chunk's statistics to the sums; returns its number of batches."""
+    device = next(iter(grads.values())).device
+    batch = torch.arange(count, device=device) // batch_size
+    sizes = torch.bincount(batch).double()
+    means = {}
+    for name, g in grads.items():
+        g = g.double()
+        sums[0][name] += (g**2).sum(0)
+        sums[2][name] += g.abs().sum(0)
+        total = g.new_zeros(len(sizes), g.shape[1]).index_add_(0, batch, g)
+        means[name] = total / sizes[:, None]
+    norms = torch.sqrt(sum((m**2).sum(1) for m in means.values()))
+    scale = (1.0 / (norms + 1e-6)).clamp(max=1.0)[:, None]
+    for name, mean in means.items():
+        sums[1][name] += ((mean * scale) ** 2).sum(0)
+    return len(sizes)
+
+
+def _flat(encoder, parameters: dict, data: Encoded, device: str, rows: np.ndarray) -> dict:
+    """The gradient of log p(y_i|x_i) for each example: parameter name -> (rows, width).
+
+    The packed engine's mechanism with one slot per example, in one row of tokens. A bias is added
+    to every token, so its gradient for an example is the sum over that example's tokens of the
+    gradient of what it is added to.
     """
+    model = encoder.model
+    shares = [Share(i, data, rows[i : i + 1]) for i in range(len(rows))]
+    row = flatten(shares, first_position(model.base_model), device)
+    slots = {n: p.new_zeros(len(rows), len(p), requires_grad=True) for n, p in parameters.items()}
+    with computing(encoder, row, {}), ExitStack() as stack:
+        for name, slot in slots.items():
+            module = model.get_submodule(name.rpartition(".")[0])
+            stack.callback(module.register_forward_hook(_sums_into(slot, row)).remove)
+        logits = head_logits(encoder, first_states(encoder, row), {})
+    labels = data.labels[torch.as_tensor(rows)].to(device)
+    total = log_likelihood(logits, labels).sum()
+    return dict(zip(slots, torch.autograd.grad(total, list(slots.values())), strict=True))
+
+
+def _sums_into(slot: torch.Tensor, row: Flat):
+    return lambda module, args, out: AddOwn.apply(out, slot, row.owner(out.shape[1]), False)
+
+
+def _padded(encoder, parameters: dict, data: Encoded, device: str, rows: np.ndarray) -> dict:
+    """The same on a padded batch.
+
+    Where a module is applied more than once, or to something that is not the batch (DeBERTa's
+    relative positions), examples go one by one.
+    """
+    model = encoder.model
+    batch = collate(data, rows, encoder.tokenizer.pad_token_id, device)
     labels = batch["labels"]
     inputs = {k: v for k, v in batch.items() if k != "labels"}
     outputs: dict[str, list[torch.Tensor]] = {name: [] for name in parameters}
-    modules = dict(model.named_modules())
 
     def keep(name):
         return lambda module, args, out: outputs[name].append(out)
 
-    hooks = [
-        modules[name.rpartition(".")[0]].register_forward_hook(keep(name)) for name in parameters
-    ]
-    try:
+    with ExitStack() as stack:
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(True)
+            module = model.get_submodule(name.rpartition(".")[0])
+            stack.callback(module.register_forward_hook(keep(name)).remove)
         total = log_likelihood(model(**inputs).logits.float(), labels).sum()
-    finally:
-        for hook in hooks:
-            hook.remove()
     size = len(labels)
     once = all(len(o) == 1 and o[0].shape[0] == size and o[0].ndim == 3 for o in outputs.values())
     if not once:
         return _one_by_one(model, parameters, batch)
-    tensors = [o[0] for o in outputs.values()]
-    grads = torch.autograd.grad(total, tensors)
+    grads = torch.autograd.grad(total, [o[0] for o in outputs.values()])
     return {n: g.sum(1) for n, g in zip(outputs, grads, strict=True)}
 
 

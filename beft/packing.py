@@ -1,7 +1,8 @@
 """Many bias-only runs on one frozen model: each trained bias has one slot per run, and each token
 adds the bias of its run. Nothing else of the model is held or computed more than once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +10,17 @@ import torch
 
 from beft.adamw import adamw
 from beft.batches import Encoded, by_tokens
-from beft.evaluate import autocast, loss_of
+from beft.evaluate import autocast, loss_of, lowered
 from beft.flat import Flat, first_position, flatten
+from beft.memory import fitting_tokens, smaller, step_tokens
 from beft.models import Encoder, init_head
 from beft.padded import parts_of
 from beft.recipe import Recipe
 from beft.rowwise import computing, first_states, heads
+from beft.shares import Share, take
 from beft.sites import read_biases
 
-STEP_TOKENS = 2048  # per pass, forward and backward: fills the matrix units, stays in cache
-EVALUATION_TOKENS = 4096  # per forward pass
+MOMENTS = ("theta", "mean", "square", "steps")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Slots:
         settings = recipes[0].training
         self.encoder, self.recipes, self.train, self.device = encoder, recipes, train, device
         self.precision = settings["precision"]
+        self.tokens, self.measured = step_tokens(device), False
         self.tick: Callable[[], None] = lambda: None
         for parameter in encoder.model.parameters():
             parameter.requires_grad_(False)
@@ -92,7 +95,7 @@ class Slots:
     def _lower_weights(self) -> None:
         """Casts the frozen weights once; autocast would do so again in every forward pass."""
         self.weights: dict[torch.nn.Linear, torch.Tensor] = {}
-        if self.precision == "bfloat16":
+        if lowered(self.device, self.precision):
             for module in self.base.modules():
                 if isinstance(module, torch.nn.Linear):
                     self.weights[module] = module.weight.data
@@ -123,14 +126,34 @@ class Slots:
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
         """One update of each run on its own batch; see `engine.Engine.step`."""
-        losses: dict[int, float] = {}
+        losses = dict.fromkeys(batches, 0.0)
         gradient = torch.zeros_like(self.theta)
-        for runs in self._chunks(batches):
-            own, grads = self._gradient({r: batches[r] for r in runs}, seeds)
-            losses |= own
+        todo = [Share(run, self.train[run], rows) for run, rows in batches.items()]
+        if not self.measured:
+            self._fit(todo, seeds)
+        while todo:
+            chunk, rest = take(todo, self.tokens)
+            try:
+                own, grads = self._gradient(chunk, seeds)
+            except torch.OutOfMemoryError as error:
+                self.tokens = smaller(self.tokens, error)
+                continue
+            for share, loss in zip(chunk, own, strict=True):
+                losses[share.run] += loss
             gradient += grads
+            todo = rest
         bad = self.optimizer.update(gradient, self._norms(gradient), losses)
         return {r: None if r in bad else losses[r] for r in batches}
+
+    def _fit(self, todo: list[Share], seeds: dict[int, int]) -> None:
+        """Measures on one run's batch what a token takes, before passes become larger."""
+        first, _ = take(todo[:1], self.tokens)
+        size = sum(int(share.lengths().sum()) for share in first)
+        with suppress(torch.OutOfMemoryError):  # met again, and dealt with, in the step itself
+            self.tokens = fitting_tokens(
+                self.device, self.tokens, size, lambda: self._gradient(first, seeds)
+            )
+        self.measured = True
 
     def _norms(self, gradient: torch.Tensor) -> torch.Tensor:
         """The norm of each run's gradient, (R,); summed in double and always in the same order."""
@@ -142,30 +165,16 @@ class Slots:
             place += leaf.values.numel()
         return squares.sqrt().float()
 
-    def _chunks(self, batches: dict[int, np.ndarray]) -> Iterator[list[int]]:
-        """The runs, as many at a time as have about `STEP_TOKENS` tokens."""
-        chunk: list[int] = []
-        total = 0
-        for run, rows in batches.items():
-            size = sum(len(self.train[run].ids[row]) for row in rows)
-            if chunk and total + size > STEP_TOKENS:
-                yield chunk
-                chunk, total = [], 0
-            chunk.append(run)
-            total += size
-        yield chunk
-
-    def _gradient(self, batches: dict[int, np.ndarray], seeds: dict[int, int]):
-        """run -> mean loss, and the gradient of their sum, (P,)."""
-        runs = list(batches)
-        rows = [(self.train[r], batches[r]) for r in runs]
-        flat = flatten(rows, self.offset, self.device, [seeds[r] for r in runs])
+    def _gradient(self, chunk: list[Share], seeds: dict[int, int]):
+        """The weighted mean loss of each share, and the gradient of their sum, (P,)."""
+        runs = [share.run for share in chunk]
+        flat = flatten(chunk, self.offset, self.device, [seeds[run] for run in runs])
         with autocast(self.device, self.precision):
             outputs = self.logits(flat, runs)
         losses = torch.stack(
             [
-                loss_of(logits, self.train[r].labels[torch.as_tensor(batches[r])].to(self.device))
-                for logits, r in zip(outputs, runs, strict=True)
+                share.weight * loss_of(logits, share.labels().to(self.device))
+                for logits, share in zip(outputs, chunk, strict=True)
             ]
         )
         values = [leaf.values for leaf in self.leaves]
@@ -174,17 +183,19 @@ class Slots:
             torch.zeros_like(v).view(-1) if g is None else g.reshape(-1)
             for g, v in zip(grads, values, strict=True)
         ]
-        return dict(zip(runs, losses.tolist(), strict=True)), torch.cat(flat_grads)
+        return losses.tolist(), torch.cat(flat_grads)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that a checkpoint of these runs needs besides their recipes."""
-        own = {k: getattr(self.optimizer, k) for k in ("theta", "mean", "square", "steps")}
+        own = {k: getattr(self.optimizer, k) for k in MOMENTS}
+        own["tokens"] = torch.tensor(self.tokens)  # sums in the same order end in the same bytes
         return {k: v.detach().cpu().clone() for k, v in own.items()}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Continues from what `state` gave."""
-        for name, value in state.items():
-            getattr(self.optimizer, name).copy_(value)
+        for name in MOMENTS:
+            getattr(self.optimizer, name).copy_(state[name])
+        self.tokens = int(state["tokens"])
 
     def close(self) -> None:
         """Puts the weights back to float32; of the rest only the drawn head was touched."""
@@ -198,9 +209,9 @@ class Slots:
         """Logits (n, labels) float32 of every example for each run, dropout off."""
         out = [np.empty((len(data), self.model.config.num_labels), np.float32) for _ in runs]
         with torch.inference_mode(), autocast(self.device, self.precision):
-            for rows in by_tokens(data, EVALUATION_TOKENS // len(runs)):
+            for rows in by_tokens(data, 2 * self.tokens // len(runs)):
                 self.tick()
-                flat = flatten([(data, rows)] * len(runs), self.offset, self.device)
+                flat = flatten([Share(run, data, rows) for run in runs], self.offset, self.device)
                 for own, logits in zip(out, self.logits(flat, runs), strict=True):
                     own[rows] = logits.cpu().numpy()
         return out

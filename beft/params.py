@@ -74,6 +74,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), BeforeValida
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Regime = Literal["low", "medium", "high", "all"]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
+Precision = Literal["float32", "bfloat16", "auto"]
 StudyName = Annotated[str, Field(min_length=1)]  # a name in studies/, or a path
 
 
@@ -104,7 +105,7 @@ class Overrides(_Strict):
     weight_decay: NotNegative | None = None
     max_grad_norm: Positive | None = None
     dropout: Fraction | None = None
-    precision: Literal["float32", "bfloat16"] | None = None
+    precision: Precision | None = None
 
 
 class Training(_Strict):
@@ -118,7 +119,8 @@ class Training(_Strict):
         weight_decay: of AdamW.
         max_grad_norm: gradients are clipped to this global norm.
         dropout: probability everywhere in the model; none means the checkpoint's own.
-        precision: `bfloat16` runs the model under autocast; trained parameters stay float32.
+        precision: `bfloat16` runs the model under autocast; trained parameters stay float32. `auto`
+            does so where the hardware computes in bfloat16; a run's provenance says what it was.
     """
 
     learning_rate: NotNegative
@@ -128,7 +130,7 @@ class Training(_Strict):
     weight_decay: NotNegative
     max_grad_norm: Positive
     dropout: Fraction | None = None
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
 
 
 class Defaults(Overrides):
@@ -138,7 +140,7 @@ class Defaults(Overrides):
     max_length: Count
     weight_decay: NotNegative
     max_grad_norm: Positive
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
 
 
 class Sites(_Strict):

@@ -15,13 +15,16 @@ from beft.flat import Flat
 from beft.models import Encoder
 
 
-class _AddOwn(torch.autograd.Function):
-    """Adds to each row of x (1, N, H) the bias (R, H) of its slot, given by `owner` (N,)."""
+class AddOwn(torch.autograd.Function):
+    """Adds to each row of x (1, N, H) the bias (R, H) of its slot, given by `owner` (N,).
+
+    Without `add`, the biases are known to be zero, and only their gradient is of interest.
+    """
 
     @staticmethod
-    def forward(ctx, x, biases, owner):
+    def forward(ctx, x, biases, owner, add=True):
         ctx.owner, ctx.slots = owner, len(biases)
-        return x + biases.to(x.dtype).index_select(0, owner)
+        return x + biases.to(x.dtype).index_select(0, owner) if add else x.view_as(x)
 
     @staticmethod
     def backward(ctx, grad):
@@ -30,9 +33,9 @@ class _AddOwn(torch.autograd.Function):
         rows = grad[0].float()
         if grad.is_cuda:
             lengths = torch.bincount(ctx.owner, minlength=ctx.slots)
-            return grad, torch.segment_reduce(rows, "sum", lengths=lengths), None
+            return grad, torch.segment_reduce(rows, "sum", lengths=lengths), None, None
         own = rows.new_zeros(ctx.slots, rows.shape[1])
-        return grad, own.index_add_(0, ctx.owner, rows), None
+        return grad, own.index_add_(0, ctx.owner, rows), None, None
 
 
 @contextmanager
@@ -61,7 +64,7 @@ def _install_bias(stack: ExitStack, model, parameter: str, values, flat: Flat) -
     kept, module.bias = module.bias, None
     stack.callback(setattr, module, "bias", kept)
     hook = module.register_forward_hook(
-        lambda module, args, out: _AddOwn.apply(out, values, flat.owner(out.shape[1]))
+        lambda module, args, out: AddOwn.apply(out, values, flat.owner(out.shape[1]))
     )
     stack.callback(hook.remove)
 

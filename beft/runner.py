@@ -14,6 +14,7 @@ from typing import Any
 from beft import provenance
 from beft.bench import Bench, check_inputs, current_inputs, gradients_file, probe_inert
 from beft.engine import engine, groups, packs_together, serves
+from beft.evaluate import lowered
 from beft.hashing import sha256
 from beft.models import Encoder
 from beft.numerics import code_digest
@@ -74,7 +75,7 @@ def run_pack(
             begun = job.begun(recipes)
             started = {r.digest for group in begun for r in group}
             rest = [r for r in recipes if r.digest in todo - started]
-            for group in (*begun, *groups(rest, flat)):
+            for group in (*begun, *groups(rest, flat, device)):
                 job.train(group, flat)
         entries = []
         for recipe in pack.recipes:
@@ -181,6 +182,7 @@ class _Job:
         provenance.reset_peak_memory(bench.device)
         encoder, data = bench.encoder(runs[0]), [bench.data(r) for r in runs]
         names = ", ".join(dict.fromkeys(r.technique for r in runs))
+        precision = runs[0].training["precision"]
         control = Control(
             work / CHECKPOINT,
             self.checkpoint_seconds,
@@ -204,6 +206,7 @@ class _Job:
                 started=started,
                 seconds=round(seconds, 3),
                 runs_together=len(runs),
+                precision="bfloat16" if lowered(bench.device, precision) else "float32",
             )
             parts = parts_of(encoder, recipe)
             files = run_files(recipe, state, encoder, parts, len(own.train)) | extra

@@ -1,5 +1,11 @@
-"""The project's own side of each comparison."""
+"""The project's own side of each comparison.
 
+As a program it trains a pack from nothing:
+`python -m benchmarks.ours '{"terms": ["v"], "seeds": [0], "precision": "float32", "threads": 1}'`.
+"""
+
+import json
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,6 +19,7 @@ from beft.models import Encoder
 from beft.recipe import Recipe
 from beft.train import Control, Data
 from beft.train import train as run_to_end
+from benchmarks.material import material, recipe
 
 
 def train(
@@ -35,3 +42,17 @@ def train(
             used.close()
         seconds = time.perf_counter() - start
     return seconds, [s.history[-1]["validation/accuracy"] for s in states]
+
+
+if __name__ == "__main__":
+    wish = json.loads(sys.argv[1])
+    torch.set_num_threads(wish["threads"])
+    source = material()
+    encoder = source.encoder()
+    pairs = [(term, seed) for term in wish["terms"] for seed in wish["seeds"]]
+    pack = [recipe(source, f"b_{term}", seed, wish["precision"]) for term, seed in pairs]
+    _, accuracies = train(encoder, pack, *source.encoded(encoder.tokenizer))
+    by_term: dict[str, list[float]] = {}
+    for (term, _), accuracy in zip(pairs, accuracies, strict=True):
+        by_term.setdefault(term, []).append(accuracy)
+    print(json.dumps({"accuracies": accuracies, "by_term": by_term}))

@@ -6,7 +6,9 @@ import tiny
 import torch
 from examples import encoded
 
+from beft import gradients
 from beft.batches import collate
+from beft.engine import serves
 from beft.gradients import log_likelihood, measure
 from beft.inert import inert_terms
 from beft.models import load_encoder
@@ -54,12 +56,14 @@ def test_equals_a_loop_over_single_examples(tmp_path, architecture, labels):
     data = encoded(7, 3, labels)
     if encoder.model.config.model_type not in ("bert", "electra"):
         data = type(data)(data.ids, None, data.labels)
-    got = measure(encoder.model, encoder.sites, data, 0, "cpu", batch_size=4)
+    flat = serves(encoder, "cpu")
+    assert flat == (architecture != "deberta-v3")
+    got = measure(encoder, data, "cpu", 4, flat)
     expected, squares = loop(encoder, data, 4)
     for term in encoder.sites.terms:
         scale = max(expected[t][0].max() for t in expected)
         np.testing.assert_allclose(
-            got.mean_square[term], expected[term][0], rtol=1e-4, atol=1e-7 * scale
+            got.mean_square[term], expected[term][0], rtol=1e-5, atol=1e-7 * scale
         )
         np.testing.assert_allclose(
             got.batch_square[term], squares[term], rtol=1e-4, atol=1e-7 * scale
@@ -67,11 +71,38 @@ def test_equals_a_loop_over_single_examples(tmp_path, architecture, labels):
         np.testing.assert_allclose(got.mean_abs[term], expected[term][1], rtol=1e-3, atol=1e-6)
 
 
-def test_measuring_changes_nothing(tmp_path):
+@pytest.mark.parametrize("refuses", [False, True])
+def test_chunks_that_fit_into_memory_change_nothing(tmp_path, monkeypatch, refuses):
+    """By measurement, or because the device refused a larger one: whole batches at a time."""
+    encoder, data = load_encoder(tiny.checkpoint("bert", tmp_path), 2), encoded(13, 3)
+    whole = measure(encoder, data, "cpu", 2, True)
+    real, sizes = gradients._flat, []
+
+    def flat(*arguments):
+        sizes.append(len(arguments[-1]))
+        if refuses and sizes[-1] > 4:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(*arguments)
+
+    monkeypatch.setattr(gradients, "_flat", flat)
+    if not refuses:
+        monkeypatch.setattr(gradients, "fitting_tokens", lambda *_: 20)
+    parts = measure(encoder, data, "cpu", 2, True)
+    done = [n for n in sizes if not refuses or n <= 4]
+    assert len(done) > 3 and all(n % 2 == 0 for n in done[:-1])
+    for kind, terms in vars(whole).items():
+        for term, values in terms.items():
+            np.testing.assert_allclose(
+                vars(parts)[kind][term], values, rtol=1e-5, atol=1e-9, err_msg=f"{kind} {term}"
+            )
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_measuring_changes_nothing(tmp_path, flat):
     encoder = load_encoder(tiny.checkpoint("bert", tmp_path), 2)
     encoder.model.bert.pooler.dense.bias.requires_grad_(False)
     before = {n: (p.detach().clone(), p.requires_grad) for n, p in encoder.model.named_parameters()}
-    measure(encoder.model, encoder.sites, encoded(5, 0), 0, "cpu", 2)
+    measure(encoder, encoded(5, 0), "cpu", 2, flat)
     for name, p in encoder.model.named_parameters():
         assert torch.equal(p, before[name][0]) and p.requires_grad == before[name][1]
         assert p.grad is None
@@ -89,7 +120,8 @@ def test_key_biases_are_inert_without_relative_positions(tmp_path, architecture,
     data = encoded(8, 0)
     if encoder.model.config.model_type not in ("bert", "electra"):
         data = type(data)(data.ids, None, data.labels)
-    found = inert_terms(measure(encoder.model, encoder.sites, data, 0, "cpu", 8).mean_abs)
+    flat = serves(encoder, "cpu")
+    found = inert_terms(measure(encoder, data, "cpu", 8, flat).mean_abs)
     assert set(found) == ({"k"} if inert else set())
     if inert:
         assert "gradient" in found["k"]

@@ -145,6 +145,54 @@ def test_a_diverging_run_leaves_its_neighbours_alone(folder, tmp_path):
 def test_runs_that_differ_in_more_than_rate_seed_and_technique_do_not_share(folder):
     a, b = recipe("b_v"), recipe("b_q", seed=8, learning_rate=1.0)
     other, weights = recipe("b_v", batch_size=2), recipe("full")
-    found = groups([a, b, other, weights], flat=True)
+    found = groups([a, b, other, weights], True, "cpu")
     assert found == [[a, b], [other], [weights]]
-    assert groups([a, b], flat=False) == [[a], [b]]
+    assert groups([a, b], False, "cpu") == [[a], [b]]
+
+
+def fits(monkeypatch, tokens: int) -> None:
+    """Memory for passes of so many tokens."""
+    monkeypatch.setattr("beft.memory.used_by", lambda device, work: 100)
+    monkeypatch.setattr("beft.packing.fitting_tokens", lambda *_: tokens)
+
+
+@pytest.mark.parametrize("tokens", [120, 40, 9])
+def test_a_split_by_memory_changes_no_result(folder, tmp_path, monkeypatch, tokens):
+    """Passes of some runs, of one run, and of a part of one run's batch; dropout on."""
+    whole = run(folder, tmp_path / "whole", MIXED[:4], 0.1)
+    fits(monkeypatch, tokens)
+    for state, expected in zip(run(folder, tmp_path / "split", MIXED[:4], 0.1), whole, strict=True):
+        assert_same(state, expected)
+
+
+def test_a_pass_that_does_not_fit_is_made_smaller(folder, tmp_path, monkeypatch, caplog):
+    """The device refuses passes of more than 60 tokens: half as many are tried, and it is said."""
+    whole = run(folder, tmp_path / "whole", MIXED[:4], 0.1)
+    real = Slots._gradient
+
+    def gradient(slots, chunk, seeds):
+        if sum(share.lengths().sum() for share in chunk) > 60:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(slots, chunk, seeds)
+
+    monkeypatch.setattr(Slots, "_gradient", gradient)
+    for state, expected in zip(run(folder, tmp_path / "split", MIXED[:4], 0.1), whole, strict=True):
+        assert_same(state, expected)
+    assert "did not fit" in caplog.text
+
+
+def test_a_measured_split_is_logged(folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("beft.memory.used_by", lambda device, work: 100 * 2**20)
+    monkeypatch.setattr("beft.memory.free_bytes", lambda device: 2**30)
+    run(folder, tmp_path, MIXED[:2])
+    assert "per token measured, 1024 MB free" in caplog.text
+
+
+def test_auto_precision_is_what_the_hardware_has(folder, tmp_path, monkeypatch):
+    """The same results as the precision that it stands for, on hardware with and without it."""
+    for capable, stands_for in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capable: {"avx512_bf16": c})
+        place = tmp_path / stands_for
+        auto = run(folder, place / "auto", [recipe("b_v", precision="auto")])[0]
+        named = run(folder, place / "named", [recipe("b_v", precision=stands_for)])[0]
+        assert auto.history == named.history

@@ -1,0 +1,119 @@
+"""How many tokens fit into memory at once: measured on the real model, not guessed."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+log = logging.getLogger(__name__)
+
+# Tokens per pass, forward and backward. On a CPU they fill the matrix units and stay in cache; a
+# GPU needs more to be busy.
+STEP_TOKENS = {"cpu": 2048, "cuda": 16384}
+SHARE = 0.8  # of the free memory may be used
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def step_tokens(device: str) -> int:
+    """What a pass has at most where memory is no question."""
+    return STEP_TOKENS[device.partition(":")[0]]
+
+
+def free_bytes(device: str) -> float:
+    """Memory that this process can still have: the GPU's, or the least of machine and cgroups.
+
+    Infinite where the system does not tell.
+    """
+    if device.startswith("cuda"):
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    found = [float("inf")]
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(int(next(x for x in lines if x.startswith("MemAvailable")).split()[1]) * 1024)
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next(x for x in lines if x.startswith("0::"))[3:].lstrip("/")
+        folder = CGROUPS / own
+        for place in (folder, *folder.parents):
+            if place.is_relative_to(CGROUPS):
+                found.append(_left(place))
+    return min(found)
+
+
+def _left(cgroup: Path) -> float:
+    """What a cgroup's limit leaves; files that it only caches can be dropped."""
+    with suppress(OSError, StopIteration, ValueError):
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        lines = (cgroup / "memory.stat").read_text().splitlines()
+        cached = int(next(x for x in lines if x.startswith("inactive_file ")).split()[1])
+        return limit - used + cached
+    return float("inf")
+
+
+def used_by(device: str, work: Callable[[], object]) -> int:
+    """Bytes that `work` needs at its peak, beyond what is in use before."""
+    if device.startswith("cuda"):
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    before = peak = _resident()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.is_set():
+            peak = max(peak, _resident())
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return peak - before
+
+
+def _resident() -> int:
+    with suppress(OSError, IndexError, ValueError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return 0
+
+
+def fitting_tokens(device: str, most: int, sample: int, work: Callable[[], object]) -> int:
+    """How many tokens a pass may have, at most `most`, by what a pass over `sample` tokens takes.
+
+    Args:
+        work: the pass over the sample; it is run once, for its memory.
+    """
+    per_token = used_by(device, work) / sample
+    free = free_bytes(device)
+    fit = most if per_token * most <= SHARE * free else max(1, int(SHARE * free / per_token))
+    if fit < most:
+        log.warning(
+            "memory: %.2f MB per token measured, %.0f MB free: passes of %d tokens instead of %d",
+            *(per_token / 2**20, free / 2**20, fit, most),
+        )
+    return fit
+
+
+def smaller(tokens: int, error: Exception) -> int:
+    """Half as many tokens, after a pass that did not fit.
+
+    Raises:
+        The error itself, when a pass cannot be made smaller.
+    """
+    if tokens <= 1:
+        raise error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    log.warning("memory: a pass of %d tokens did not fit; going on with %d", tokens, tokens // 2)
+    return tokens // 2

@@ -1,0 +1,54 @@
+"""`python -m benchmarks [engine] [packs] [pipeline] [gpu]`: measures all, or what is named."""
+
+import logging
+import os
+import sys
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+from benchmarks import engine, figure, measure, packs, pipeline
+
+COLUMNS = {
+    "engine": "case ours_seconds peer_seconds ratio ours_metric peer_metric repeats note",
+    "packs": "case ours_seconds seconds_per_run peer_seconds ratio",
+    "pipeline": "case ours_seconds limit_seconds note",
+    "gpu": "case ours_seconds peer_seconds ratio runs_per_hour peak_memory_mb matrix_share note",
+}
+
+
+def _gpu() -> list[dict]:
+    from benchmarks import gpu
+
+    rows = gpu.measure("cuda" if torch.cuda.is_available() else "cpu", small=False)
+    if rows and rows[0]["ours_seconds"] is not None:
+        measure.save("gpu", rows)
+    return rows
+
+
+def _pipeline() -> list[dict]:
+    rows = pipeline.measure()
+    measure.save("pipeline", rows)
+    return rows
+
+
+RUNNERS = {"engine": engine.run, "packs": packs.run, "pipeline": _pipeline, "gpu": _gpu}
+
+
+def main(names: list[str]) -> int:
+    """Measures what is named; prints a table each; draws the figure from what is on file."""
+    unknown = set(names) - set(RUNNERS)
+    if unknown:
+        print(f"benchmarks: unknown: {', '.join(unknown)}; valid: {', '.join(RUNNERS)}")
+        return 2
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for name in names or RUNNERS:
+        measure.show(name, RUNNERS[name](), COLUMNS[name].split())
+    for path in figure.draw():
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
