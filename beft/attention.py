@@ -58,9 +58,12 @@ class _Attention(torch.autograd.Function):
         shares = None if not p else flat.noise.shares(heads, p)
         kept, outputs = [], []
         for block, q, k, v in _by_block(flat, heads, spread):
-            mask = 0.0 if block.mask is None else _each_head(block.mask, heads).to(dtype)
-            mask = torch.as_tensor(mask, dtype=dtype, device=q.device)
-            scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scaling)  # (S * heads, L, L)
+            # With a beta of 0 the first argument counts for nothing.
+            mask = q.new_empty(1, 1, 1) if block.mask is None else _each_head(block.mask, heads)
+            beta = 0 if block.mask is None else 1
+            scores = torch.baddbmm(  # (S * heads, L, L)
+                mask.to(dtype), q, k.transpose(1, 2), beta=beta, alpha=scaling
+            )
             share = torch.softmax(scores, dim=-1, dtype=torch.float32)
             factor = _factor(block, heads, shares)
             used = share if factor is None else share * factor

@@ -1,5 +1,6 @@
 """The two ways to compute runs behind one interface: packed without padding, or one by one."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from beft.packing import Slots
 from beft.padded import Padded
 from beft.recipe import Recipe
 from beft.techniques import TECHNIQUES
+
+log = logging.getLogger(__name__)
 
 Losses = dict[int, float | None]
 MAX_RUNS = {"cpu": 16, "cuda": 64}  # of one engine: more gain nothing
@@ -105,7 +108,10 @@ def serves(encoder: Encoder, device: str) -> bool:
     recipe = Recipe({}, {}, "", {}, "head_only", 0, {**settings, "precision": "float32"})
     try:
         got = Slots(encoder, [recipe], [data], device).predict(data, [0])[0]
-    except (TypeError, AttributeError, RuntimeError, KeyError, ValueError, IndexError):
+    except (TypeError, AttributeError, RuntimeError, KeyError, ValueError, IndexError) as error:
+        log.info(
+            "its runs take the padded path, one by one: %s", " ".join(str(error).split())[:300]
+        )
         return False
     expected = predict(encoder.model, data, encoder.tokenizer.pad_token_id, device, "float32")
     return bool(np.allclose(got, expected, rtol=1e-4, atol=1e-5))

@@ -25,11 +25,11 @@ def autocast(device: str, precision: str):
     return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=enabled)
 
 
-def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy, or mean squared error for regression."""
+def losses_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each example, (B,), or its squared error for regression."""
     if logits.shape[1] == 1:
-        return torch.nn.functional.mse_loss(logits[:, 0].float(), labels)
-    return torch.nn.functional.cross_entropy(logits.float(), labels)
+        return (logits[:, 0].float() - labels) ** 2
+    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
 
 
 @torch.inference_mode()

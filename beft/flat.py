@@ -10,7 +10,8 @@ import torch
 from beft.noise import Noise, token_keys
 from beft.shares import Share
 
-SPLIT = 6000
+# Attention cells that one more block must save to be worth its overhead.
+SPLIT = {"cpu": 6000, "cuda": 500_000}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ class Flat:
             return self.slots
         return self._tokens_owner
 
+    def counts(self, rows: int) -> list[torch.Tensor]:
+        """How many rows make a sequence, and sequences a run; the latter alone for first tokens."""
+        return [self._sizes] if rows == len(self.slots) else [self.lengths, self._sizes]
+
+    @cached_property
+    def _sizes(self) -> torch.Tensor:
+        return torch.tensor(self.sequences, device=self.slots.device)
+
     @cached_property
     def _tokens_owner(self) -> torch.Tensor:
         return self.slots.repeat_interleave(self.lengths, output_size=self.ids.shape[1])
@@ -108,7 +117,7 @@ def flatten(
         )
         keys = token_keys(np.repeat(seeds, counts), numbers, lengths)
         noise = Noise(tensor(keys), tensor(starts))
-    blocks, cells = _blocks(lengths, starts, tensor)
+    blocks, cells = _blocks(lengths, starts, device, tensor)
     return Flat(
         ids=tensor(np.concatenate([data.ids[row] for data, row in examples]))[None],
         positions=tensor(np.arange(total) - np.repeat(starts, lengths) + offset)[None],
@@ -124,12 +133,12 @@ def flatten(
 
 
 def _blocks(
-    lengths: np.ndarray, starts: np.ndarray, tensor: Callable
+    lengths: np.ndarray, starts: np.ndarray, device: str, tensor: Callable
 ) -> tuple[list[Block], torch.Tensor]:
     """Sequences by length, in as few blocks as waste little, and the cell of each token."""
     ranking = np.argsort(-lengths, kind="stable")
     blocks, cells, done = [], np.empty(int(lengths.sum()), np.int64), 0
-    for members in np.split(ranking, _cuts(lengths[ranking])):
+    for members in np.split(ranking, _cuts(lengths[ranking], SPLIT[device.partition(":")[0]])):
         own, column = lengths[members][:, None], np.arange(lengths[members[0]])
         real = column < own
         places = starts[members][:, None] + np.minimum(column, own - 1)
@@ -157,11 +166,11 @@ def _grid(flat: Flat, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(there), (back[:, None] + head * steps[:, None]).view(-1)
 
 
-def _cuts(lengths: np.ndarray) -> list[int]:
-    """Where new blocks begin: where all shorter sequences together save `SPLIT` cells by it."""
+def _cuts(lengths: np.ndarray, worth: int) -> list[int]:
+    """Where new blocks begin: where all shorter sequences together save cells that are worth it."""
     cuts, width = [], int(lengths[0])
     for i, length in enumerate(lengths):
-        if (len(lengths) - i) * (width**2 - int(length) ** 2) > SPLIT:
+        if (len(lengths) - i) * (width**2 - int(length) ** 2) > worth:
             cuts.append(i)
             width = int(length)
     return cuts

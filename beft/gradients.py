@@ -149,7 +149,7 @@ def _flat(encoder, parameters: dict, data: Encoded, device: str, rows: np.ndarra
 
 
 def _sums_into(slot: torch.Tensor, row: Flat):
-    return lambda module, args, out: AddOwn.apply(out, slot, row.owner(out.shape[1]), False)
+    return lambda module, args, out: AddOwn.apply(out, slot, row, False)
 
 
 def _padded(encoder, parameters: dict, data: Encoded, device: str, rows: np.ndarray) -> dict:

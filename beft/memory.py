@@ -113,7 +113,5 @@ def smaller(tokens: int, error: Exception) -> int:
     """
     if tokens <= 1:
         raise error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     log.warning("memory: a pass of %d tokens did not fit; going on with %d", tokens, tokens // 2)
     return tokens // 2

@@ -117,7 +117,8 @@ class Noise:
         call, device = self._next(), str(self.keys.device)
 
         def of(places: torch.Tensor) -> torch.Tensor:
-            columns = _pairs(heads, places.shape[1], device) ^ call
+            longest = places.shape[1]
+            columns = _pairs(heads, 1 << (longest - 1).bit_length(), device)[:, :longest] ^ call
             rows = self.keys[places]
             return factors(rows[:, None, :, None], columns[:, None, :], p)
 

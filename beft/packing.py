@@ -10,7 +10,7 @@ import torch
 
 from beft.adamw import adamw
 from beft.batches import Encoded, by_tokens
-from beft.evaluate import autocast, loss_of, lowered
+from beft.evaluate import autocast, losses_of, lowered
 from beft.flat import Flat, first_position, flatten
 from beft.memory import fitting_tokens, smaller, step_tokens
 from beft.models import Encoder, init_head
@@ -30,12 +30,14 @@ class Leaf:
     Attributes:
         parameter: its name in the model.
         runs: the runs that train it.
+        index: the same as a tensor, on the device.
         values: (len(runs), *shape), float32; shares memory with `Slots.theta`.
         pretrained: (*shape), for the runs that do not.
     """
 
     parameter: str
     runs: tuple[int, ...]
+    index: torch.Tensor
     values: torch.Tensor
     pretrained: torch.Tensor
 
@@ -85,10 +87,13 @@ class Slots:
             pre = named[name].detach()
             size = len(runs) * pre.numel()
             values = self.theta[place : place + size].view(len(runs), *pre.shape)
-            self.leaves.append(Leaf(name, tuple(runs), values.detach().requires_grad_(), pre))
+            index = torch.tensor(runs, device=device)
+            values = values.detach().requires_grad_()
+            self.leaves.append(Leaf(name, tuple(runs), index, values, pre))
             place += size
         rates = [r.training["learning_rate"] for r in recipes]
         decay, norm = settings["weight_decay"], settings["max_grad_norm"]
+        self.pretrained = read_biases(self.model, encoder.sites)
         self._lower_weights()
         self.optimizer = adamw(self.theta, self.owner, rates, decay, norm)
 
@@ -110,19 +115,20 @@ class Slots:
         """The parameter of these runs, (len(runs), *shape), differentiable."""
         if leaf.runs == tuple(runs):
             return leaf.values
+        place = leaf.runs.index(runs[0]) if runs[0] in leaf.runs else len(leaf.runs)
+        if leaf.runs[place : place + len(runs)] == tuple(runs):
+            return leaf.values[place : place + len(runs)]
         table = torch.cat([leaf.values, leaf.pretrained[None].float()])
         rows = [leaf.runs.index(r) if r in leaf.runs else len(leaf.runs) for r in runs]
         return table[torch.tensor(rows, device=table.device)]
 
-    def logits(self, flat: Flat, runs: Sequence[int]) -> list[torch.Tensor]:
-        """The head's outputs of each run, (sequences, labels)."""
+    def logits(self, flat: Flat, runs: Sequence[int]) -> torch.Tensor:
+        """The head's outputs of all sequences, (S, labels), run after run."""
         values = {leaf.parameter: self.value(leaf, runs) for leaf in self.leaves}
         own = {n: v for n, v in values.items() if n in self.encoder.head}
         biases = {n: v for n, v in values.items() if n not in own}
         with computing(self.encoder, flat, biases):
-            states = first_states(self.encoder, flat)
-            each = [{n: v[i] for n, v in own.items()} for i in range(len(runs))]
-            return heads(self.encoder, flat, states, each)
+            return heads(self.encoder, flat, first_states(self.encoder, flat), own)
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
         """One update of each run on its own batch; see `engine.Engine.step`."""
@@ -161,7 +167,7 @@ class Slots:
         place = 0
         for leaf in self.leaves:
             own = gradient[place : place + leaf.values.numel()].view(len(leaf.runs), -1)
-            squares[list(leaf.runs)] += own.double().square().sum(1)
+            squares.index_add_(0, leaf.index, own.double().square().sum(1))
             place += leaf.values.numel()
         return squares.sqrt().float()
 
@@ -169,21 +175,19 @@ class Slots:
         """The weighted mean loss of each share, and the gradient of their sum, (P,)."""
         runs = [share.run for share in chunk]
         flat = flatten(chunk, self.offset, self.device, [seeds[run] for run in runs])
+        labels = torch.cat([share.labels() for share in chunk]).to(self.device)
         with autocast(self.device, self.precision):
-            outputs = self.logits(flat, runs)
-        losses = torch.stack(
-            [
-                share.weight * loss_of(logits, share.labels().to(self.device))
-                for logits, share in zip(outputs, chunk, strict=True)
-            ]
-        )
+            each = losses_of(self.logits(flat, runs), labels)
+        weights = np.repeat([s.weight / len(s.rows) for s in chunk], flat.sequences)
+        each = each * torch.as_tensor(weights, dtype=torch.float32, device=self.device)
         values = [leaf.values for leaf in self.leaves]
-        grads = torch.autograd.grad(losses.sum(), values, allow_unused=True)
+        grads = torch.autograd.grad(each.sum(), values, allow_unused=True)
         flat_grads = [
             torch.zeros_like(v).view(-1) if g is None else g.reshape(-1)
             for g, v in zip(grads, values, strict=True)
         ]
-        return losses.tolist(), torch.cat(flat_grads)
+        losses = [float(own.sum()) for own in each.detach().cpu().split(flat.sequences)]
+        return losses, torch.cat(flat_grads)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that a checkpoint of these runs needs besides their recipes."""
@@ -212,13 +216,14 @@ class Slots:
             for rows in by_tokens(data, 2 * self.tokens // len(runs)):
                 self.tick()
                 flat = flatten([Share(run, data, rows) for run in runs], self.offset, self.device)
-                for own, logits in zip(out, self.logits(flat, runs), strict=True):
-                    own[rows] = logits.cpu().numpy()
+                logits = self.logits(flat, runs).cpu().numpy()
+                for own, part in zip(out, np.split(logits, len(runs)), strict=True):
+                    own[rows] = part
         return out
 
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
         """All biases of a run: term -> (layers, width) float32 on the CPU."""
-        biases = read_biases(self.model, self.encoder.sites)
+        biases = {term: values.clone() for term, values in self.pretrained.items()}
         leaves = {leaf.parameter: leaf for leaf in self.leaves}
         for term in trained_terms(self.encoder, self.recipes[run]):
             for site in self.encoder.sites.of(term):

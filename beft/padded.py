@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from beft.batches import Encoded, collate
-from beft.evaluate import autocast, loss_of, predict
+from beft.evaluate import autocast, losses_of, predict
 from beft.models import Encoder, init_head
 from beft.recipe import Recipe
 from beft.sites import read_biases
@@ -72,7 +72,7 @@ class Padded:
         labels = batch.pop("labels")
         torch.manual_seed(seeds[0])
         with autocast(self.device, self.settings["precision"]):
-            loss = loss_of(model(**batch).logits, labels)
+            loss = losses_of(model(**batch).logits, labels).mean()
         loss.backward()
         for tuned in self.tuned:
             tuned.pull_gradient()

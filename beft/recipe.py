@@ -14,7 +14,7 @@ from beft.errors import UserError
 from beft.hashing import model_identity, split_identity
 from beft.techniques import TECHNIQUES
 
-RECIPE_VERSION = 1  # bumped when the same recipe would give other numbers (see beft/numerics.py)
+RECIPE_VERSION = 2  # bumped when the same recipe would give other numbers (see beft/numerics.py)
 SOURCE_VERSION = 1  # bumped when the same dataset would be normalised differently
 SUBSET_VERSION = 1  # bumped when the same rows would be drawn differently
 

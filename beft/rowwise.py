@@ -2,8 +2,9 @@
 dropout of the row, and behind the last attention only what the head reads."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,26 +17,29 @@ from beft.models import Encoder
 
 
 class AddOwn(torch.autograd.Function):
-    """Adds to each row of x (1, N, H) the bias (R, H) of its slot, given by `owner` (N,).
+    """Adds to each row of x (1, N, H) the bias (R, H) of its run.
 
     Without `add`, the biases are known to be zero, and only their gradient is of interest.
     """
 
     @staticmethod
-    def forward(ctx, x, biases, owner, add=True):
-        ctx.owner, ctx.slots = owner, len(biases)
-        return x + biases.to(x.dtype).index_select(0, owner) if add else x.view_as(x)
+    def forward(ctx, x, biases, flat: Flat, add=True):
+        ctx.flat, ctx.runs = flat, len(biases)
+        if not add:
+            return x.view_as(x)
+        return x + biases.to(x.dtype).index_select(0, flat.owner(x.shape[1]))
 
     @staticmethod
     def backward(ctx, grad):
         # Added row by row, not by a product with ones and zeros: 0 * NaN of a diverging run would
         # reach its neighbours.
-        rows = grad[0].float()
-        if grad.is_cuda:
-            lengths = torch.bincount(ctx.owner, minlength=ctx.slots)
-            return grad, torch.segment_reduce(rows, "sum", lengths=lengths), None, None
-        own = rows.new_zeros(ctx.slots, rows.shape[1])
-        return grad, own.index_add_(0, ctx.owner, rows), None, None
+        rows, count = grad[0].float(), grad.shape[1]
+        if grad.is_cuda:  # in two steps, because a run's rows are many for one thread
+            for lengths in ctx.flat.counts(count):
+                rows = torch.segment_reduce(rows, "sum", lengths=lengths, unsafe=True)
+            return grad, rows, None, None
+        own = rows.new_zeros(ctx.runs, rows.shape[1])
+        return grad, own.index_add_(0, ctx.flat.owner(count), rows), None, None
 
 
 @contextmanager
@@ -63,9 +67,7 @@ def _install_bias(stack: ExitStack, model, parameter: str, values, flat: Flat) -
     module = model.get_submodule(parameter.rpartition(".")[0])
     kept, module.bias = module.bias, None
     stack.callback(setattr, module, "bias", kept)
-    hook = module.register_forward_hook(
-        lambda module, args, out: AddOwn.apply(out, values, flat.owner(out.shape[1]))
-    )
+    hook = module.register_forward_hook(lambda module, args, out: AddOwn.apply(out, values, flat))
     stack.callback(hook.remove)
 
 
@@ -93,7 +95,7 @@ def _install_cut(stack: ExitStack, encoder: Encoder, flat: Flat) -> None:
     module = encoder.model.get_submodule(path)
     if list(inspect.signature(module.forward).parameters) == ["hidden_states", "input_tensor"]:
         hook = module.register_forward_pre_hook(
-            lambda module, args: tuple(x[:, flat.first] for x in args)
+            lambda module, args: tuple(x.index_select(1, flat.first) for x in args)
         )
         stack.callback(hook.remove)
 
@@ -105,20 +107,42 @@ def first_states(encoder: Encoder, flat: Flat) -> torch.Tensor:
 
 
 def heads(
-    encoder: Encoder, flat: Flat, states: torch.Tensor, own: Sequence[Mapping[str, torch.Tensor]]
-) -> list[torch.Tensor]:
-    """Logits of each slot, (sequences, labels) float32, from its own head; within `computing`.
+    encoder: Encoder, flat: Flat, states: torch.Tensor, own: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """Logits of all sequences, (S, labels) float32, each from its run's head; within `computing`.
 
     Args:
         states: from `first_states`.
-        own: parameter name -> value, for each slot.
+        own: parameter name -> the value of each run, (R, *shape).
     """
+    names = {name.rpartition(".")[0] for name in own}
+    modules = {name: encoder.model.get_submodule(name) for name in names}
+    if not all(isinstance(module, torch.nn.Linear) for module in modules.values()):
+        return _one_by_one(encoder, flat, states, own)
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            weights = own.get(f"{name}.weight", [module.weight] * len(flat.sequences))
+            biases = own.get(f"{name}.bias", [module.bias] * len(flat.sequences))
+            module.forward = partial(_own_linear, flat.sequences, weights, biases)
+            stack.callback(delattr, module, "forward")
+        with nullcontext() if flat.noise is None else flat.noise.head_of(flat.first):
+            return head_logits(encoder, states, {})
+
+
+def _own_linear(sequences: list[int], weights, biases, x: torch.Tensor) -> torch.Tensor:
+    """A linear module whose rows belong to runs, each with its own weight and bias."""
+    parts = zip(x.split(sequences), weights, biases, strict=True)
+    return torch.cat([torch.nn.functional.linear(part, w, b) for part, w, b in parts])
+
+
+def _one_by_one(encoder, flat: Flat, states, own) -> torch.Tensor:
+    """The same for heads of other modules: run after run."""
     outputs = []
-    parts = zip(states.split(flat.sequences), flat.first.split(flat.sequences), own, strict=True)
-    for part, tokens, head in parts:
+    parts = zip(states.split(flat.sequences), flat.first.split(flat.sequences), strict=True)
+    for run, (part, tokens) in enumerate(parts):
         with nullcontext() if flat.noise is None else flat.noise.head_of(tokens):
-            outputs.append(head_logits(encoder, part, head))
-    return outputs
+            outputs.append(head_logits(encoder, part, {n: v[run] for n, v in own.items()}))
+    return torch.cat(outputs)
 
 
 def head_logits(
@@ -135,6 +159,6 @@ def head_logits(
     base.forward = given
     try:
         ids = torch.zeros(len(first), 1, dtype=torch.int64, device=first.device)
-        return functional_call(encoder.model, dict(own), (ids,)).logits.float()
+        return functional_call(encoder.model, dict(own), (ids,), tie_weights=False).logits.float()
     finally:
         del base.forward
