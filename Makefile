@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,slurm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,demo,dev,slurm]'
 	touch $@
 
 .PHONY: demo test check bench report help
@@ -33,7 +33,7 @@ report: .venv/installed ## write reports/ from whatever has been run so far
 	beft report
 
 bench: .venv/installed ## measure speed, into benchmarks/results/
-	@if [ -d benchmarks ]; then python -m benchmarks; else echo 'nothing to measure yet: no benchmarks/'; exit 1; fi
+	python -m benchmarks
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

@@ -10,6 +10,7 @@ import torch
 
 from beft.batches import Encoded, collate
 from beft.flat import Flat, first_position, flatten
+from beft.frozen import frozen_linears
 from beft.memory import fitting_tokens, smaller, step_tokens
 from beft.models import Encoder
 from beft.rowwise import AddOwn, computing, first_states, head_logits
@@ -83,8 +84,10 @@ def measure(
 def _chunks(encoder, parameters, data, device, batch_size, flat):
     """Rows of consecutive whole batches, and each example's gradient: name -> (rows, width)."""
     rows, tokens = np.arange(len(data)), step_tokens(device)
-    work = partial(_flat if flat else _padded, encoder, parameters, data, device)
+    work = partial(_padded, encoder, parameters, data, device)
     if flat:
+        linears = frozen_linears(encoder, torch.float32)
+        work = partial(_flat, encoder, parameters, linears, data, device)
         few = rows[:batch_size]
         sample = sum(len(data.ids[row]) for row in few)
         tokens = fitting_tokens(device, tokens, sample, lambda: work(few))
@@ -127,7 +130,9 @@ def _add(sums: list[dict], grads: dict[str, torch.Tensor], count: int, batch_siz
     return len(sizes)
 
 
-def _flat(encoder, parameters: dict, data: Encoded, device: str, rows: np.ndarray) -> dict:
+def _flat(
+    encoder, parameters: dict, linears: dict, data: Encoded, device: str, rows: np.ndarray
+) -> dict:
     """The gradient of log p(y_i|x_i) for each example: parameter name -> (rows, width).
 
     The packed engine's mechanism with one slot per example, in one row of tokens. A bias is added
@@ -138,7 +143,7 @@ def _flat(encoder, parameters: dict, data: Encoded, device: str, rows: np.ndarra
     shares = [Share(i, data, rows[i : i + 1]) for i in range(len(rows))]
     row = flatten(shares, first_position(model.base_model), device)
     slots = {n: p.new_zeros(len(rows), len(p), requires_grad=True) for n, p in parameters.items()}
-    with computing(encoder, row, {}), ExitStack() as stack:
+    with computing(encoder, row, linears, {}), ExitStack() as stack:
         for name, slot in slots.items():
             module = model.get_submodule(name.rpartition(".")[0])
             stack.callback(module.register_forward_hook(_sums_into(slot, row)).remove)

@@ -12,6 +12,7 @@ from beft.adamw import adamw
 from beft.batches import Encoded, by_tokens
 from beft.evaluate import autocast, losses_of, lowered
 from beft.flat import Flat, first_position, flatten
+from beft.frozen import frozen_linears
 from beft.memory import fitting_tokens, smaller, step_tokens
 from beft.models import Encoder, init_head
 from beft.padded import parts_of
@@ -94,17 +95,9 @@ class Slots:
         rates = [r.training["learning_rate"] for r in recipes]
         decay, norm = settings["weight_decay"], settings["max_grad_norm"]
         self.pretrained = read_biases(self.model, encoder.sites)
-        self._lower_weights()
+        dtype = torch.bfloat16 if lowered(device, self.precision) else torch.float32
+        self.linears = frozen_linears(encoder, dtype)
         self.optimizer = adamw(self.theta, self.owner, rates, decay, norm)
-
-    def _lower_weights(self) -> None:
-        """Casts the frozen weights once; autocast would do so again in every forward pass."""
-        self.weights: dict[torch.nn.Linear, torch.Tensor] = {}
-        if lowered(self.device, self.precision):
-            for module in self.base.modules():
-                if isinstance(module, torch.nn.Linear):
-                    self.weights[module] = module.weight.data
-                    module.weight.data = module.weight.data.bfloat16()
 
     def _initial_head(self, seed: int) -> dict[str, torch.Tensor]:
         init_head(self.encoder, seed)
@@ -127,7 +120,7 @@ class Slots:
         values = {leaf.parameter: self.value(leaf, runs) for leaf in self.leaves}
         own = {n: v for n, v in values.items() if n in self.encoder.head}
         biases = {n: v for n, v in values.items() if n not in own}
-        with computing(self.encoder, flat, biases):
+        with computing(self.encoder, flat, self.linears, biases):
             return heads(self.encoder, flat, first_states(self.encoder, flat), own)
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
@@ -202,9 +195,7 @@ class Slots:
         self.tokens = int(state["tokens"])
 
     def close(self) -> None:
-        """Puts the weights back to float32; of the rest only the drawn head was touched."""
-        for module, weight in self.weights.items():
-            module.weight.data = weight
+        """Nothing to put back: of the model, only the drawn head was touched."""
 
     def _head_leaves(self) -> list[Leaf]:
         return [leaf for leaf in self.leaves if leaf.parameter in self.encoder.head]

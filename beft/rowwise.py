@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from beft.attention import IMPLEMENTATION
 from beft.flat import Flat
+from beft.frozen import Frozen, forward_of
 from beft.models import Encoder
 
 
@@ -43,11 +44,17 @@ class AddOwn(torch.autograd.Function):
 
 
 @contextmanager
-def computing(encoder: Encoder, flat: Flat, biases: Mapping[str, torch.Tensor]) -> Iterator[None]:
+def computing(
+    encoder: Encoder,
+    flat: Flat,
+    linears: Mapping[str, Frozen],
+    biases: Mapping[str, torch.Tensor],
+) -> Iterator[None]:
     """The model computing this row.
 
     Args:
-        biases: parameter name -> the value of each slot of the row, (slots, width).
+        linears: from `frozen_linears`.
+        biases: parameter name -> the value of each run of the row, (runs, width).
     """
     model = encoder.model
     with ExitStack() as stack:
@@ -55,6 +62,10 @@ def computing(encoder: Encoder, flat: Flat, biases: Mapping[str, torch.Tensor]) 
         stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
         config._attn_implementation = IMPLEMENTATION
         model.eval()
+        for name, frozen in linears.items():
+            module = model.get_submodule(name)
+            module.forward = forward_of(module, frozen)
+            stack.callback(delattr, module, "forward")
         for parameter, values in biases.items():
             _install_bias(stack, model, parameter, values, flat)
         if flat.noise is not None:

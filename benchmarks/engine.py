@@ -53,7 +53,7 @@ def one_run(case: str, source, precision: str, kind: str) -> dict:
     own(0)  # both warm
     names = {"peft": "Trainer + PEFT's BEFT", "freeze": "Trainer, all else frozen"}
     note = f"{precision}, {len(train)} examples, {EPOCHS} epochs, against {names[kind]}"
-    return M.alternate(case, own, peer, REPEATS, note)
+    return M.alternate(case, own, peer, REPEATS if kind == "peft" else 2, note)
 
 
 def fisher(case: str, source, every: bool) -> dict:
@@ -79,7 +79,7 @@ def fisher(case: str, source, every: bool) -> dict:
     own(0)
     kind = "of all parameters" if every else "of the biases alone"
     note = f"float32, against a loop of batch size 1 with gradients {kind}"
-    return M.alternate(case, own, loop, 3, note)
+    return M.alternate(case, own, loop, 2, note)
 
 
 def _loop(encoder, data, every: bool) -> float:
