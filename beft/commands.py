@@ -137,9 +137,12 @@ def score(params: Path, study: str | None, scores: Path) -> None:
 
 
 def collect(params: Path, study: str | None, reports: Path) -> None:
+    _collect(load(params, study), reports)
+
+
+def _collect(project: Project, reports: Path) -> None:
     from beft.report import frames
 
-    project = load(params, study)
     frames.write(frames.collect(project), reports)
     if reports.resolve() == project.root / "reports":
         project.stamp_reports()
@@ -171,6 +174,7 @@ def page(reports: Path) -> None:
 
 
 def report(params: Path, study: str | None, reports: Path) -> None:
+    from beft.report.build import build
     from beft.scores import render_scores
 
     project = load(params, study)
@@ -178,11 +182,9 @@ def report(params: Path, study: str | None, reports: Path) -> None:
         target = project.layout.data / "scores" / key
         if not target.is_file() and all(run_flaw(project.layout, r) is None for r in cell.recipes):
             write_file(target, render_scores(project.layout, cell))
-    collect(params, study, reports)
-    tabulate(reports)
-    plot(reports)
-    page(reports)
-    log.info("wrote %s", reports / "index.html")
+    _collect(project, reports)
+    with explain_os_errors(reports):
+        build(reports)
 
 
 def plan(params: Path, study: str | None) -> None:

@@ -41,6 +41,8 @@ class Frozen:
 
     def back(self, grad: torch.Tensor) -> torch.Tensor:
         """The gradient of x from that of the product."""
+        if not self.packs:  # no second copy of the weights, which may be many
+            return grad.to(self.weight.dtype) @ self.weight
         return self._times(grad, self._back, None)
 
     def _times(self, x, weight, bias) -> torch.Tensor:

@@ -27,10 +27,10 @@ def run() -> list[dict]:
     for case in (
         lambda: one_run("one_run_fp32", source, "float32", "peft"),
         lambda: one_run("one_run_best", source, "bfloat16", "peft"),
-        lambda: one_run("one_run_best_freeze", source, "bfloat16", "freeze"),
         lambda: fisher("fisher_1000", source, every=False),
         lambda: fisher("fisher_1000_all_gradients", source, every=True),
         sweep,
+        lambda: one_run("one_run_best_freeze", source, "bfloat16", "freeze"),
     ):
         rows.append(case())
         M.save("engine", rows, material=source.name, **FACTS)

@@ -1,7 +1,6 @@
 """From runs to cells: mean, deviation, n and the reason where a number is not there."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -86,27 +85,40 @@ def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS).set_index(keys, drop=False)
     values = rows.groupby(keys, sort=False)["value"]
     table = values.agg(mean="mean", std="std", n="count", planned="size").reset_index()
-    table = table.assign(status="ok", short="", reason="")[COLUMNS].set_index(keys, drop=False)
-    for key, part in rows[rows["value"].isna()].groupby(keys, sort=False):
-        states = Counter(part["status"].where(part["status"] != "ok", "undefined"))
-        status = "partial" if table.at[key, "n"] else "+".join(sorted(states))
-        why = _why(states, int(table.at[key, "planned"]), part)
-        table.loc[[key], ["status", "short", "reason"]] = [status, *why]
-    return table
+    lost: dict[tuple, list[tuple[str, str]]] = {}  # of each cell: status and reason of its runs
+    bad = rows.loc[rows["value"].isna(), [*keys, "status", "reason"]]
+    for *key, status, reason in bad.itertuples(index=False, name=None):
+        lost.setdefault(tuple(key), []).append((status, reason))
+    stories = [
+        _story(lost.get(tuple(key), []), n, planned)
+        for *key, n, planned in table[[*keys, "n", "planned"]].itertuples(index=False, name=None)
+    ]
+    told = pd.DataFrame(stories, columns=["status", "short", "reason"], index=table.index)
+    return table.join(told)[COLUMNS].set_index(keys, drop=False)
 
 
-def _why(counts: Counter, planned: int, rows: pd.DataFrame) -> tuple[str, str]:
-    """A few words for the cell, and the whole reason with every distinct message."""
+def _story(lost: list[tuple[str, str]], n: int, planned: int) -> tuple[str, str, str]:
+    """Status of a cell, a few words for it, and the whole reason with every distinct message.
+
+    Args:
+        lost: status and reason of every run that does not count.
+        n: runs that count.
+        planned: all runs.
+    """
+    reasons: dict[str, list[str]] = {}
+    for status, reason in lost:
+        # A run that is ok and does not count has a value that is not finite.
+        reasons.setdefault("undefined" if status == "ok" else status, []).append(reason)
     short, full = [], []
-    for state in sorted(counts):
-        inert = state == "skipped" and rows["reason"].str.contains("inert").any()
-        alone = state in ("missing", "skipped") and counts[state] == planned
-        words = state if alone else f"{counts[state]}/{planned} {state}"
+    for state, said in sorted(reasons.items()):
+        inert = state == "skipped" and any("inert" in reason for _, reason in lost)
+        alone = state in ("missing", "skipped") and len(said) == planned
+        words = state if alone else f"{len(said)}/{planned} {state}"
         short.append(f"{words}: inert" if inert else words)
-        messages = sorted({one_line(text) for text in rows["reason"][rows["status"] == state]})
-        said = "; ".join(text for text in messages if text)
-        full.append(f"{words}: {said}" if said else words)
-    return ", ".join(short), ", ".join(full)
+        messages = "; ".join(filter(None, sorted(set(map(one_line, said)))))
+        full.append(f"{words}: {messages}" if messages and state != "undefined" else words)
+    status = "+".join(sorted(reasons)) or "ok"
+    return "partial" if n and lost else status, ", ".join(short), ", ".join(full)
 
 
 def one_line(text: object) -> str:

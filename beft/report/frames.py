@@ -1,6 +1,8 @@
 """The frames that everything in reports/ is made from: gathered from runs, kept as csv."""
 
+import csv
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -124,20 +126,24 @@ def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
 
 
 def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
-    table = pd.read_csv(folder / "history.csv", float_precision="round_trip")
     metric = recipe.task["metric"]
-    return [
-        {
-            "digest": recipe.digest,
-            "epoch": row["epoch"],
-            "train_loss": row["train_loss"],
-            "split": split,
-            "metric": metric,
-            "value": row[f"{split}/{metric}"],
-        }
-        for row in table.to_dict("records")
-        for split in recipe.task["validation"]
-    ]
+    # By hand: a frame of its own for each of thousands of runs would take most of the time.
+    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        columns = next(lines)
+        splits = [(s, columns.index(f"{s}/{metric}")) for s in recipe.task["validation"]]
+        return [
+            {
+                "digest": recipe.digest,
+                "epoch": int(line[0]),
+                "train_loss": float(line[1] or math.nan),
+                "split": split,
+                "metric": metric,
+                "value": float(line[place] or math.nan),
+            }
+            for line in lines
+            for split, place in splits
+        ]
 
 
 def _scores(project: Project) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def _slots(frames: Frames, scores: pd.DataFrame) -> list[tuple[str, str] | None]
 
 def _terms(scores: pd.DataFrame) -> list[str]:
     first = [term for term in chosen.TERMS if (scores["term"] == term).any()]
-    return first + [term for term in dict.fromkeys(scores["term"]) if term not in first]
+    return first + [term for term in scores["term"].unique() if term not in first]
 
 
 def _heatmap(panel: Axes, part: pd.DataFrame, terms: list[str]):
@@ -107,7 +107,10 @@ def _annotate(panel: Axes, values: np.ndarray, image) -> None:
         if math.isfinite(value):
             digits = f"{value:.0f}" if values.shape[1] > 8 else f"{value:.1f}"
             ink = _ink(image.cmap(image.norm(value)))
-            panel.text(column, row, digits, ha="center", va="center", color=ink, fontsize=8.5)
+            text = panel.text(
+                column, row, digits, ha="center", va="center", color=ink, fontsize=8.5
+            )
+            text.set_in_layout(False)  # it lies inside the panel; measuring it would take long
 
 
 def _ink(colour: tuple[float, ...]) -> str:

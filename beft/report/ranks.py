@@ -15,6 +15,7 @@ from beft.report.style import blank, explain, footnote, literal, look, sheet
 
 SELECTORS = ("projection", "magnitude", "fisher")
 ORDER = ("v", "q", "k")
+Inert = dict[tuple[str, str, str], tuple[str, ...]]  # what `selection.inert` returns
 
 
 def figure1(frames: Frames) -> Figure:
@@ -35,16 +36,17 @@ def _ranks_and_metric(frames: Frames, most: int) -> Figure:
     height = 1.0 + 1.6 * len(tasks)
     figure, axes = sheet(len(tasks), 4, height)
     missing, terms = [], max(frames.scores["term"].nunique(), 3)
+    means, dead = frames.scores[frames.scores["layer"] == "mean"], chosen.inert(frames)
     for row, task in zip(axes, tasks, strict=True):
         for panel, selector in zip(row, SELECTORS, strict=False):
-            _rank_panel(panel, frames, (models[0], task), selector, regimes, terms)
+            _rank_panel(panel, means, dead, (models[0], task, selector), regimes, terms)
             if task == tasks[0]:
                 panel.set_title(f"{selector} rank")
-        missing += _metric_panel(row[3], frames, (models[0], task), regimes)
+        missing += _metric_panel(row[3], frames, dead, (models[0], task), regimes)
         row[0].set_ylabel(f"{literal(task, 16)}\nrank of {terms} terms")
     for panel in axes[:-1].flat:
         panel.tick_params(labelbottom=False)
-    inert = any(key[0] == models[0] and key[1] in tasks for key in chosen.inert(frames))
+    inert = any(key[0] == models[0] and key[1] in tasks for key in dead)
     _legend(figure, inert)
     notes = [f"Not complete: {'; '.join(missing)}."] if missing else []
     summary = f"{models[0]}: means over seeds; bars: sample deviation; rank 1: most important term."
@@ -66,25 +68,20 @@ def _regime_axis(panel: Axes, regimes: list[str]) -> None:
 
 def _rank_panel(
     panel: Axes,
-    frames: Frames,
-    place: tuple[str, str],
-    selector: str,
+    scores: pd.DataFrame,
+    dead: Inert,
+    place: tuple[str, str, str],
     regimes: list[str],
     terms: int,
 ) -> None:
-    model, task = place
-    scores = frames.scores
+    model, task, selector = place
     scores = scores[
-        (scores["model"] == model)
-        & (scores["task"] == task)
-        & (scores["selector"] == selector)
-        & (scores["layer"].astype(str) == "mean")
+        (scores["model"] == model) & (scores["task"] == task) & (scores["selector"] == selector)
     ]
     means = scores.groupby(["term", "regime"])["rank"].mean()
     if means.notna().sum() == 0:
         explain(panel, f"no {selector} scores")
         return
-    dead = chosen.inert(frames)
     for shift, term in zip((0.0, -0.07, 0.07), ORDER, strict=True):
         ys = [float(means.get((term, regime), math.nan)) for regime in regimes]
         xs = [position + shift for position in range(len(regimes))]
@@ -107,7 +104,9 @@ def _line(panel: Axes, xs: list, ys: list, technique: str, hollow: list[bool], b
         )
 
 
-def _metric_panel(panel: Axes, frames: Frames, place: tuple, regimes: list[str]) -> list[str]:
+def _metric_panel(
+    panel: Axes, frames: Frames, dead: Inert, place: tuple[str, str], regimes: list[str]
+) -> list[str]:
     """Draw the metric of each term; return what could not be drawn, in words."""
     model, task = place
     split, names = (
@@ -116,7 +115,7 @@ def _metric_panel(panel: Axes, frames: Frames, place: tuple, regimes: list[str])
     )
     metric = next((str(name) for name in names if not pd.isna(name)), "metric")
     panel.set_title(f"{literal(metric, 14)} (%)")
-    table, dead, missing, drawn = grid.cells(frames), chosen.inert(frames), [], False
+    table, missing, drawn = grid.cells(frames), [], False
     for shift, term in zip((0.0, -0.07, 0.07), ORDER, strict=True):
         ys, bars = [], []
         for regime in regimes:

@@ -1,7 +1,9 @@
 """What each selector chose, what came out best, and whether the two agree."""
 
 import math
+from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -77,30 +79,49 @@ def outcomes(frames: Frames, column: str = "best") -> dict[tuple[str, str, str],
     lead = {task: names[0] for task, names in grid.splits(frames).items()}
     rows = rows[rows["split"] == rows["task"].map(lead)]
     result = {place: {**UNDECIDED, "reason": "no term was run"} for place in places(frames)}
-    for place, part in rows.groupby(PLACE, sort=False):
-        result[place] = _outcome(part)
-    return result
+    found: dict[tuple[str, str, str], list] = {}
+    for row in rows.itertuples(index=False):
+        found.setdefault((row.model, row.task, row.regime), []).append(row)
+    return result | {place: _outcome(part) for place, part in found.items()}
 
 
-def _outcome(part: pd.DataFrame) -> dict:
-    part = part.assign(term=part["technique"].str.removeprefix("b_"))
-    wide = part.pivot_table(values="value", index="seed", columns="term", dropna=False)
-    means = [(term, float(wide[term].mean())) for term in TERMS if term in wide]
+def _outcome(rows: list) -> dict:
+    """The outcome of one place, from its runs of the terms that are compared."""
+    values: dict[str, dict[int, float]] = {}
+    lost: dict[str, set[str]] = {}
+    for row in rows:
+        term = row.technique.removeprefix("b_")
+        values.setdefault(term, {})[row.seed] = row.value
+        if math.isnan(row.value):
+            lost.setdefault(term, set()).add(row.status)
+    means = [(term, _mean(values[term].values())) for term in TERMS if term in values]
     best = grid.ties(means)
     ordered = sorted((value for _, value in means if math.isfinite(value)), reverse=True)
-    states = part[part["value"].isna()].groupby("term")["status"].agg(set)
-    lacking = [t for t, v in means if not math.isfinite(v) and states.get(t) != {"skipped"}]
+    lacking = [t for t, v in means if not math.isfinite(v) and lost.get(t) != {"skipped"}]
     reason = f"{', '.join(lacking)} without a result" if lacking else ""
     if len(ordered) < 2:
         reason = reason or "fewer than two terms with results"
     if reason:
         return {**UNDECIDED, "reason": reason}
-    full = wide[[term for term, value in means if math.isfinite(value)]].dropna()
-    won = int((full[best].max(axis=1) >= full.max(axis=1)).sum())
+    compared = [term for term, value in means if math.isfinite(value)]
+    seeds = [
+        seed
+        for seed in values[compared[0]]
+        if all(math.isfinite(values[term].get(seed, math.nan)) for term in compared)
+    ]
+    won = sum(
+        max(values[term][seed] for term in best) >= max(values[term][seed] for term in compared)
+        for seed in seeds
+    )
     return {
-        "best": best, "lead": ordered[0] - ordered[1], "seeds_won": won, "seeds": len(full),
+        "best": best, "lead": ordered[0] - ordered[1], "seeds_won": won, "seeds": len(seeds),
         "decided": True, "reason": "",
     }  # fmt: skip
+
+
+def _mean(values: Iterable[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
 
 
 def selection(frames: Frames, column: str = "best") -> pd.DataFrame:

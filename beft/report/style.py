@@ -10,6 +10,7 @@ import matplotlib
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.figure import Figure
 
 WIDTH = 7.2  # inches: the text width of a two-column page
@@ -140,9 +141,18 @@ def blank(words: str) -> Figure:
 
 def render(figure: Figure) -> dict[str, bytes]:
     """The figure as SVG, PNG and PDF, the same bytes each time."""
-    files = {}
-    for suffix, options in FORMATS.items():
-        out = io.BytesIO()
-        figure.savefig(out, format=suffix, **options)
-        files[suffix] = out.getvalue()
-    return files
+    return {suffix: _render(figure, suffix, **options) for suffix, options in FORMATS.items()}
+
+
+def _render(figure: Figure, suffix: str, metadata: dict, dpi: float | None = None) -> bytes:
+    """The figure in one format: what `savefig` does, but it draws all twice to arrange panels."""
+    engine, own = figure.get_layout_engine(), figure.dpi
+    canvas, out = get_registered_canvas_class(suffix)(figure), io.BytesIO()
+    figure.dpi = dpi or own
+    engine.execute(figure)  # for each format anew, since each measures text in its own way
+    figure.set_layout_engine("none")
+    figure.dpi = dpi or own  # vector formats leave another one
+    getattr(canvas, f"print_{suffix}")(out, metadata=metadata)
+    figure.dpi = own
+    figure.set_layout_engine(engine)
+    return out.getvalue()

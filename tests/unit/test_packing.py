@@ -100,6 +100,16 @@ def test_each_run_of_a_pack_equals_the_run_alone(folder, tmp_path, dropout):
         assert_same(states[i], alone)
 
 
+def test_with_dropout_the_pack_does_not_matter(folder, tmp_path):
+    """One run alone, between others, and first of two: the same result up to rounding."""
+    own = MIXED[3]
+    alone = run(folder, tmp_path / "alone", [own], 0.1)[0]
+    among = run(folder, tmp_path / "among", [MIXED[0], own, MIXED[4]], 0.1)[1]
+    first = run(folder, tmp_path / "first", [own, MIXED[6]], 0.1)[0]
+    assert_same(among, alone)
+    assert_same(first, alone)
+
+
 def test_dropout_is_really_on(folder, tmp_path):
     with_dropout = run(folder, tmp_path / "a", [MIXED[0]], 0.1)[0]
     without = run(folder, tmp_path / "b", [MIXED[0]], 0.0)[0]

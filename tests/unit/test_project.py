@@ -124,6 +124,13 @@ def test_a_study_may_be_a_path_and_its_name_is_the_files(root, tmp_path):
         assert made.name == "narrow" and {r.seed for r in made.recipes} == {5}
 
 
+def test_the_papers_study_is_its_encoders_and_techniques_on_glue():
+    """2 models, 8 tasks of GLUE, 3 regimes, 6 techniques and, for Fisher, `untuned`, 5 seeds."""
+    made = load(sandbox.ROOT / "params.yaml", "paper")
+    assert len({r.digest for r in made.recipes}) == 2 * 8 * 3 * (6 + 1) * 5
+    assert len(made.packs) == 2 * 8 * 3 * (6 + 1)
+
+
 def config(root, **changes):
     from beft.params import read_yaml
 

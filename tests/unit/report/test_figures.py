@@ -1,5 +1,6 @@
 """Figures: no text lies on another, gaps are explained, bytes depend on the data only."""
 
+import io
 import itertools
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -10,7 +11,7 @@ from matplotlib.text import Text
 
 from beft.report import figures
 from beft.report.frames import Frames
-from beft.report.style import LOOKS, look, style
+from beft.report.style import FORMATS, LOOKS, look, style
 
 
 def texts(name: str, frames: Frames, monkeypatch) -> tuple:
@@ -49,6 +50,20 @@ def check(name: str, frames: Frames, monkeypatch) -> list[str]:
 
 
 NAMES = list(figures.FIGURES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("study", ["frames", "nothing"])
+def test_files_are_those_of_savefig(name: str, study: str, request) -> None:
+    """`render` draws once where `savefig` draws twice; nothing else may differ."""
+    frames = request.getfixturevalue(study)
+    files = figures.draw(name, frames)
+    with style():
+        figure = figures.FIGURES[name](frames)
+        for suffix, content in files.items():
+            out = io.BytesIO()
+            figure.savefig(out, format=suffix, **FORMATS[suffix])
+            assert out.getvalue() == content, suffix
 
 
 @pytest.mark.parametrize("name", NAMES)
