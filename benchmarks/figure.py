@@ -65,7 +65,7 @@ def _examples(axes, results: dict) -> None:
         ("ours_seconds", OURS, "o-", "ours, one run"),
     ):
         axes.plot(counts, [r[key] for r in rows], marker, color=colour, label=label)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.3 * max(r["peer_seconds"] for r in rows))
     axes.set_xlabel("training examples")
     axes.set_ylabel("seconds of an epoch")
     axes.legend()

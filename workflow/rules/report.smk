@@ -77,6 +77,7 @@ rule plot:
         "logs/plot.log",
     benchmark:
         "logs/plot.tsv"
+    threads: 4  # a process for each figure
     params:
         code=PROJECT.report_code,
     shell:
