@@ -147,7 +147,7 @@ def _flat(
         for name, slot in slots.items():
             module = model.get_submodule(name.rpartition(".")[0])
             stack.callback(module.register_forward_hook(_sums_into(slot, row)).remove)
-        logits = head_logits(encoder, first_states(encoder, row), {})
+        logits = head_logits(encoder, row, first_states(encoder, row))
     labels = data.labels[torch.as_tensor(rows)].to(device)
     total = log_likelihood(logits, labels).sum()
     return dict(zip(slots, torch.autograd.grad(total, list(slots.values())), strict=True))

@@ -1,6 +1,7 @@
 """How many tokens fit into memory at once: measured on the real model, not guessed."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -84,7 +85,7 @@ def used_by(device: str, work: Callable[[], object]) -> int:
 
 def _resident() -> int:
     with suppress(OSError, IndexError, ValueError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 

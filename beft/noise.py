@@ -4,14 +4,13 @@ No random state is kept, so a run's masks depend neither on its neighbours in a 
 a batch is cut to fit into memory, nor on the device.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 
-_HEAD = 2**20  # number of a head's first call: the same however many the encoder makes
+_HEAD = 2**20  # calls before a head's first
 _WIDEST = 2**16  # keys of one token for attention: head * _WIDEST + place
 
 
@@ -94,7 +93,6 @@ class Noise:
 
     def __init__(self, keys: torch.Tensor, first: torch.Tensor):
         self.keys, self.first = keys, first
-        self._head: torch.Tensor | None = None
         self._calls = 0
 
     def _next(self) -> int:
@@ -104,9 +102,8 @@ class Noise:
     def hidden(self, shape: torch.Size, p: float) -> torch.Tensor:
         """Factors of the next hidden states: one row for each token, or each first token."""
         columns = _columns(shape[-1], str(self.keys.device)) ^ self._next()
-        rows = self.keys if self._head is None else self.keys[self._head]
-        if shape.numel() != len(rows) * shape[-1]:
-            rows = self.keys[self.first]
+        whole = shape.numel() == len(self.keys) * shape[-1]
+        rows = self.keys if whole else self.keys[self.first]
         return factors(rows[:, None], columns, p).view(shape)
 
     def shares(self, heads: int, p: float):
@@ -124,12 +121,6 @@ class Noise:
 
         return of
 
-    @contextmanager
-    def head_of(self, tokens: torch.Tensor) -> Iterator[None]:
-        """Within it, hidden states are those of a head: one row for each of these tokens."""
-        calls = self._calls
-        self._head, self._calls = tokens, _HEAD
-        try:
-            yield
-        finally:
-            self._head, self._calls = None, calls
+    def begin_head(self) -> None:
+        """What follows belongs to the head; its numbers do not depend on the encoder's depth."""
+        self._calls = _HEAD

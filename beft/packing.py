@@ -65,39 +65,43 @@ class Slots:
         self.model = encoder.model
         self.base = self.model.base_model
         self.offset = first_position(self.base)
-        named = dict(self.model.named_parameters())
-        start = []
+        self.pretrained = read_biases(self.model, encoder.sites)
+        dtype = torch.bfloat16 if lowered(device, self.precision) else torch.float32
+        self.linears = frozen_linears(encoder, dtype)
+        self._lay_out(self._wanted())
+        rates = [r.training["learning_rate"] for r in recipes]
+        decay, norm = settings["weight_decay"], settings["max_grad_norm"]
+        self.optimizer = adamw(self.theta, self.owner, rates, decay, norm)
+
+    def _wanted(self) -> dict[str, list[int]]:
+        """Each trained parameter's runs: biases by term, then the head, which all train."""
         wanted: dict[str, list[int]] = {}
-        for run, recipe in enumerate(recipes):
-            for term in trained_terms(encoder, recipe):
-                for site in encoder.sites.of(term):
+        for run, recipe in enumerate(self.recipes):
+            for term in trained_terms(self.encoder, recipe):
+                for site in self.encoder.sites.of(term):
                     wanted.setdefault(site.parameter, []).append(run)
-        for name in encoder.head:
-            wanted[name] = list(range(len(recipes)))
-        fresh = [self._initial_head(recipe.seed) for recipe in recipes]
+        return wanted | {name: list(range(len(self.recipes))) for name in self.encoder.head}
+
+    def _lay_out(self, wanted: dict[str, list[int]]) -> None:
+        """Puts the initial values of all slots one after the other into `theta`."""
+        named = dict(self.model.named_parameters())
+        fresh = [self._initial_head(recipe.seed) for recipe in self.recipes]
+        start, owners = [], []
         for name, runs in wanted.items():
             start += [fresh[r][name] if name in fresh[r] else named[name].detach() for r in runs]
-        owners = [
-            torch.full((named[n].numel(),), run) for n, runs in wanted.items() for run in runs
-        ]
+            owners += [torch.full((named[name].numel(),), run) for run in runs]
         self.theta = torch.cat([s.reshape(-1).float() for s in start])
-        self.owner = torch.cat(owners).to(device)
+        self.owner = torch.cat(owners).to(self.device)
         self.leaves: list[Leaf] = []
         place = 0
         for name, runs in wanted.items():
             pre = named[name].detach()
             size = len(runs) * pre.numel()
             values = self.theta[place : place + size].view(len(runs), *pre.shape)
-            index = torch.tensor(runs, device=device)
             values = values.detach().requires_grad_()
+            index = torch.tensor(runs, device=self.device)
             self.leaves.append(Leaf(name, tuple(runs), index, values, pre))
             place += size
-        rates = [r.training["learning_rate"] for r in recipes]
-        decay, norm = settings["weight_decay"], settings["max_grad_norm"]
-        self.pretrained = read_biases(self.model, encoder.sites)
-        dtype = torch.bfloat16 if lowered(device, self.precision) else torch.float32
-        self.linears = frozen_linears(encoder, dtype)
-        self.optimizer = adamw(self.theta, self.owner, rates, decay, norm)
 
     def _initial_head(self, seed: int) -> dict[str, torch.Tensor]:
         init_head(self.encoder, seed)

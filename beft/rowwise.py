@@ -3,12 +3,11 @@ dropout of the row, and behind the last attention only what the head reads."""
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from torch.func import functional_call
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from beft.attention import IMPLEMENTATION
@@ -125,19 +124,20 @@ def heads(
     Args:
         states: from `first_states`.
         own: parameter name -> the value of each run, (R, *shape).
+
+    Raises:
+        TypeError: when the head has parameters of other modules.
     """
-    names = {name.rpartition(".")[0] for name in own}
-    modules = {name: encoder.model.get_submodule(name) for name in names}
-    if not all(isinstance(module, torch.nn.Linear) for module in modules.values()):
-        return _one_by_one(encoder, flat, states, own)
     with ExitStack() as stack:
-        for name, module in modules.items():
+        for name in {name.rpartition(".")[0] for name in own}:
+            module = encoder.model.get_submodule(name)
+            if not isinstance(module, torch.nn.Linear):
+                raise TypeError(f"{name} of the head is not a linear module")
             weights = own.get(f"{name}.weight", [module.weight] * len(flat.sequences))
             biases = own.get(f"{name}.bias", [module.bias] * len(flat.sequences))
             module.forward = partial(_own_linear, flat.sequences, weights, biases)
             stack.callback(delattr, module, "forward")
-        with nullcontext() if flat.noise is None else flat.noise.head_of(flat.first):
-            return head_logits(encoder, states, {})
+        return head_logits(encoder, flat, states)
 
 
 def _own_linear(sequences: list[int], weights, biases, x: torch.Tensor) -> torch.Tensor:
@@ -146,30 +146,20 @@ def _own_linear(sequences: list[int], weights, biases, x: torch.Tensor) -> torch
     return torch.cat([torch.nn.functional.linear(part, w, b) for part, w, b in parts])
 
 
-def _one_by_one(encoder, flat: Flat, states, own) -> torch.Tensor:
-    """The same for heads of other modules: run after run."""
-    outputs = []
-    parts = zip(states.split(flat.sequences), flat.first.split(flat.sequences), strict=True)
-    for run, (part, tokens) in enumerate(parts):
-        with nullcontext() if flat.noise is None else flat.noise.head_of(tokens):
-            outputs.append(head_logits(encoder, part, {n: v[run] for n, v in own.items()}))
-    return torch.cat(outputs)
-
-
-def head_logits(
-    encoder: Encoder, first: torch.Tensor, own: Mapping[str, torch.Tensor]
-) -> torch.Tensor:
+def head_logits(encoder: Encoder, flat: Flat, states: torch.Tensor) -> torch.Tensor:
     """What the model computes after its base, (S, labels), from first tokens (S, H)."""
     base = encoder.model.base_model
 
     def given(*args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
         pooler = getattr(base, "pooler", None)
-        pooled = None if pooler is None else pooler(first[:, None])
-        return BaseModelOutputWithPooling(last_hidden_state=first[:, None], pooler_output=pooled)
+        pooled = None if pooler is None else pooler(states[:, None])
+        return BaseModelOutputWithPooling(last_hidden_state=states[:, None], pooler_output=pooled)
 
+    if flat.noise is not None:
+        flat.noise.begin_head()
     base.forward = given
     try:
-        ids = torch.zeros(len(first), 1, dtype=torch.int64, device=first.device)
-        return functional_call(encoder.model, dict(own), (ids,), tie_weights=False).logits.float()
+        ids = torch.zeros(len(states), 1, dtype=torch.int64, device=states.device)
+        return encoder.model(ids).logits.float()
     finally:
         del base.forward

@@ -45,8 +45,7 @@ def main(names: list[str]) -> int:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     for name in names or RUNNERS:
         measure.show(name, RUNNERS[name](), COLUMNS[name].split())
-    for path in figure.draw():
-        print(path)
+    print(figure.draw())
     return 0
 
 

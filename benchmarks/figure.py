@@ -9,19 +9,17 @@ from benchmarks.measure import RESULTS, load
 OURS, PEER, FLOOR = "#D55E00", "#0072B2", "#777777"
 
 
-def draw() -> list[Path]:
-    """Writes results/engine.{svg,png} from results/*.json."""
+def draw() -> Path:
+    """Writes results/engine.png from results/*.json."""
     with style():
         figure, axes = sheet(1, 3, 2.9)
         _ratios(axes[0, 0], load("engine")["rows"])
         _packs(axes[0, 1], load("packs"))
         _examples(axes[0, 2], load("packs"))
         files = render(figure)
-    paths = []
-    for suffix in ("svg", "png"):
-        paths.append(RESULTS / f"engine.{suffix}")
-        write_file(paths[-1], files[suffix])
-    return paths
+    path = RESULTS / "engine.png"
+    write_file(path, files["png"])
+    return path
 
 
 def _ratios(axes, rows: list[dict]) -> None:

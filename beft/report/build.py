@@ -1,6 +1,7 @@
 """Everything in reports/ that people read, made from the frames beside it."""
 
 import logging
+import os
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -44,7 +45,7 @@ def write_figures(frames: Frames, reports: Path) -> list[Path]:
     """
     paths, folder, names = [], reports / "figures", wanted(frames, "figures", FIGURES)
     _drop_others(folder, names)
-    with ProcessPoolExecutor(len(names) or 1) as pool:
+    with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1) or 1) as pool:
         drawn = pool.map(write_figure, names, repeat(frames), repeat(folder))
         for name, files in zip(names, drawn, strict=True):
             paths += files

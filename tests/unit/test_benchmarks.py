@@ -9,8 +9,7 @@ import tiny
 from examples import encoded
 
 from beft.models import load_encoder
-
-measure = pytest.importorskip("benchmarks.measure", reason="benchmarks/ is not importable here")
+from benchmarks import measure, packs
 
 
 def test_alternate_takes_medians_of_seconds_and_means_of_metrics():
@@ -35,7 +34,6 @@ def test_the_floor_counts_real_tokens_and_what_is_read(tmp_path, monkeypatch):
     A layer's q, k, v have 3 * 256 weights, what follows 256 + 2 * 384; in the last layer that is
     computed for first tokens alone. Training counts twice: forward and backward.
     """
-    packs = pytest.importorskip("benchmarks.packs", reason="peft is not installed")
     monkeypatch.setattr(packs, "_rate", lambda dtype: 1.0)
     encoder = load_encoder(tiny.checkpoint("bert", tmp_path), 2)
     train, validation = encoded(5, 0), encoded(7, 1)

@@ -70,17 +70,12 @@ def test_shares_of_attention_do_not_depend_on_padding():
     assert independent(wide[..., 1:, :], wide[..., :-1, :])  # queries
 
 
-def test_a_head_sees_its_own_tokens_alone():
-    """Two heads of a pack, and one of them alone: the same factors at the same sequence."""
-    row = noise([1, 2], [0, 0], [3, 4])
-    row.hidden(torch.Size([1, 7, 8]), 0.5)
-    with row.head_of(torch.tensor([0])):
-        row.hidden(torch.Size([1, 8]), 0.5)
-    with row.head_of(torch.tensor([3])):
-        packed = row.hidden(torch.Size([1, 8]), 0.5)
-    alone = noise([2], [0], [4])
-    with alone.head_of(torch.tensor([0])):
-        assert torch.equal(alone.hidden(torch.Size([1, 8]), 0.5), packed)
+def test_a_heads_factors_do_not_depend_on_the_encoder_before_it():
+    deep, flat = noise([1], [0], [3]), noise([1], [0], [3])
+    deep.hidden(torch.Size([1, 3, 8]), 0.5)
+    for row in (deep, flat):
+        row.begin_head()
+    assert torch.equal(dropped(deep, 1), dropped(flat, 1))
 
 
 def test_first_tokens_alone_keep_their_factors():

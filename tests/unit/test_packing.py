@@ -7,10 +7,11 @@ import torch
 from examples import encoded
 from recipes import recipe
 
-from beft.batches import Encoded
+from beft.batches import Encoded, collate
 from beft.engine import engine, groups, serves
 from beft.evaluate import predict
 from beft.models import load_encoder
+from beft.noise import Noise
 from beft.packing import Slots
 from beft.train import Control, Data, train
 
@@ -125,6 +126,48 @@ def test_dropout_factors_have_the_right_share_and_mean(folder):
     zeros = (keep == 0).float().mean().item()
     assert abs(zeros - 0.1) < 5 * (0.1 * 0.9 / 1e5) ** 0.5
     torch.testing.assert_close(keep[keep > 0].unique(), torch.tensor([1 / 0.9]), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("architecture", FLAT)
+def test_dropout_is_wherever_the_model_has_it(tmp_path, architecture, monkeypatch):
+    """As many calls as the untouched model makes in training; attention once in each layer."""
+    encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), 2, dropout=0.1)
+    data = of_lengths([3, 5, 4, 6], takes_types(encoder))
+    model, expected = encoder.model.train(), []
+    hooks = [
+        m.register_forward_hook(lambda *_: expected.append(1))
+        for m in model.modules()
+        if isinstance(m, torch.nn.Dropout)
+    ]
+    batch = collate(data, np.arange(4), 0, "cpu")
+    del batch["labels"]
+    model(**batch)
+    for hook in hooks:
+        hook.remove()
+    calls = {"hidden": 0, "shares": 0}
+    for name in calls:
+        real = getattr(Noise, name)
+
+        def counted(noise, *arguments, name=name, real=real):
+            calls[name] += 1
+            return real(noise, *arguments)
+
+        monkeypatch.setattr(Noise, name, counted)
+    slots = Slots(encoder, [recipe("b_v", dropout=0.1)], [data], "cpu")
+    slots.measured = True
+    slots.step({0: np.arange(4)}, {0: 1})
+    assert calls == {"hidden": len(expected), "shares": tiny.LAYERS}
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "xlm-roberta", "camembert", "electra"])
+def test_behind_the_last_attention_only_first_tokens_are_computed(tmp_path, architecture):
+    encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), 2)
+    data, rows = of_lengths([3, 5, 4, 6], takes_types(encoder)), []
+    for site in encoder.sites.of("intermediate"):
+        module = encoder.model.get_submodule(site.module)
+        module.register_forward_hook(lambda module, args, out: rows.append(out.shape[1]))
+    Slots(encoder, [recipe("b_v")], [data], "cpu").predict(data, [0])
+    assert rows == [18, 4]
 
 
 def test_bfloat16_is_what_autocast_gives(folder):
