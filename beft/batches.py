@@ -1,13 +1,15 @@
 """From text to tensors: tokenise once, then batch with no more padding than needed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from beft.metrics import score
 from beft.tasks import fields
 
 
@@ -27,6 +29,20 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def length(self, row: int) -> int:
+        """Tokens of an example."""
+        return len(self.ids[row])
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """Predictions: the best class (n,) int64, or the value itself (n,) float32."""
+        return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
+
+    def evaluate(self, predictions: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
+        """Each metric as a fraction; predictions that are not finite score NaN."""
+        if not np.isfinite(predictions).all():
+            return dict.fromkeys(metrics, float("nan"))
+        return {metric: score(metric, predictions, self.labels.numpy()) for metric in metrics}
 
     def take(self, rows: np.ndarray) -> "Encoded":
         """The examples at these rows, in this order."""
@@ -79,19 +95,19 @@ def collate(data: Encoded, rows: np.ndarray, pad: int, device: str) -> dict[str,
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def by_tokens(data: Encoded, budget: int) -> Iterator[np.ndarray]:
+def by_tokens(data: Any, budget: int) -> Iterator[np.ndarray]:
     """Rows in batches of at most `budget` tokens (or one example), longest first.
 
     Neighbours have similar lengths, so that padding them costs little, and the first batch needs
     the most memory.
     """
-    rows = np.argsort([-len(ids) for ids in data.ids], kind="stable")
+    rows = np.argsort([-data.length(row) for row in range(len(data))], kind="stable")
     start, total = 0, 0
     for end, row in enumerate(rows):
-        total += len(data.ids[row])
+        total += data.length(row)
         if total > budget and end > start:
             yield rows[start:end]
-            start, total = end, len(data.ids[row])
+            start, total = end, data.length(row)
     yield rows[start:]
 
 

@@ -1,7 +1,7 @@
 """What the runs of a pack share: inputs that are what they should be, model, tokenised data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,21 @@ from safetensors.torch import save
 
 from beft.batches import Encoded, encode
 from beft.data import check_source, read_subset, split_checksums
+from beft.decoders.check import check_rows
+from beft.decoders.encode import Prompts, demonstrations, encode_prompts, evaluated_rows
+from beft.decoders.models import Decoder, load_decoder
 from beft.engine import serves
 from beft.errors import UserError
+from beft.evaluate import lowered
 from beft.flat import first_position
 from beft.gradients import measure
 from beft.inert import inert_terms
 from beft.mirror import locate
 from beft.models import Encoder, init_head, load_encoder
-from beft.recipe import Recipe
+from beft.recipe import Recipe, kind_of
 from beft.store import Layout, read_json
+from beft.tasks.prompts import words_of
+from beft.techniques import TECHNIQUES
 from beft.train import Data
 
 PROBE_EXAMPLES = 32  # enough to tell a zero gradient from a small one
@@ -32,11 +38,50 @@ class Bench:
 
     layout: Layout
     device: str
-    encoders: dict[Any, Encoder]
-    splits: dict[Any, Encoded]
+    encoders: dict[Any, Encoder | Decoder]
+    splits: dict[Any, Encoded | Prompts]
+
+    def model(self, recipe: Recipe) -> Encoder | Decoder:
+        """The recipe's model with pretrained weights, loaded once per pack."""
+        return self.decoder(recipe) if is_decoder(recipe) else self.encoder(recipe)
+
+    def decoder(self, recipe: Recipe) -> Decoder:
+        """In bfloat16 where that is the precision and no weight is trained, else in float32.
+
+        What is measured is measured in float32: rounding would hide which terms are inert.
+        """
+        technique, training = TECHNIQUES[recipe.technique], recipe.training
+        frozen = technique.biases_only or technique.adds or not technique.trains
+        frozen &= not technique.measures
+        lower = frozen and lowered(self.device, training["precision"])
+        key = (training["dropout"], lower)
+        if key not in self.encoders:
+            self.encoders.clear()  # one large model at a time
+            self.encoders[key] = load_decoder(
+                locate(self.layout.root, self.layout.model(recipe)),
+                sites=recipe.model["sites"],
+                device=self.device,
+                dropout=training["dropout"],
+                dtype=torch.bfloat16 if lower else torch.float32,
+                name=recipe.model["alias"],
+            )
+            check_rows(self.encoders[key], self.device, recipe.model["alias"])
+        self._check_length(recipe, self.encoders[key].model.config)
+        return self.encoders[key]
+
+    def _check_length(self, recipe: Recipe, config) -> None:
+        length, alias = recipe.training["max_length"], recipe.model["alias"]
+        extra = recipe.training.get("prefix_tokens", 0)
+        for name in ("max_position_embeddings", "n_positions", "sliding_window"):
+            limit = getattr(config, name, None)
+            if limit is not None and length + extra > limit:
+                raise UserError(
+                    f"model '{alias}': max_length {length} exceeds its {limit - extra} tokens "
+                    f"({name}); set a smaller one"
+                )
 
     def encoder(self, recipe: Recipe) -> Encoder:
-        """The recipe's model with pretrained weights, loaded once per pack."""
+        """An encoder with a head for the recipe's task."""
         dropout = recipe.training["dropout"]
         if dropout not in self.encoders:
             alias, length = recipe.model["alias"], recipe.training["max_length"]
@@ -55,23 +100,69 @@ class Bench:
                 )
         return self.encoders[dropout]
 
-    def split(self, recipe: Recipe, name: str) -> Encoded:
+    def split(self, recipe: Recipe, name: str) -> Encoded | Prompts:
         """A tokenised split."""
+        if is_decoder(recipe):
+            return self._evaluated(recipe, name)
         key = (name, recipe.training["max_length"])
         if key not in self.splits:
-            table = pq.read_table(self.layout.source(recipe) / f"{name}.parquet")
             tokenizer = self.encoder(recipe).tokenizer
-            self.splits[key] = encode(table, recipe.task, tokenizer, key[1])
+            self.splits[key] = encode(self._table(recipe, name), recipe.task, tokenizer, key[1])
         return self.splits[key]
+
+    def _evaluated(self, recipe: Recipe, name: str) -> Prompts:
+        """The examples of a split that decoders are evaluated on, as prompts."""
+        shown = recipe.training.get("demonstrations")
+        drawn = (recipe.seed, recipe.subset) if shown else None
+        size = recipe.training["evaluated"]
+        key = repr((name, recipe.training["max_length"], size, shown, drawn))
+        if key not in self.splits:
+            words = words_of(
+                self._table(recipe, name), recipe.task, f"{recipe.task['name']}/{name}"
+            )
+            words = [words[i] for i in evaluated_rows(words, size, recipe.task["name"])]
+            before = None
+            if shown:
+                own = self._words(recipe)
+                before = demonstrations(own, shown, recipe.seed, len(words))
+            self.splits[key] = self._prompts(recipe, words, name, before)
+        return self.splits[key]
+
+    def _prompts(self, recipe: Recipe, words: list, split: str, before=None) -> Prompts:
+        return encode_prompts(
+            words,
+            self.decoder(recipe).tokenizer,
+            recipe.training["max_length"],
+            room=recipe.training.get("max_new_tokens", 0),
+            before=before,
+            where=f"{recipe.task['name']}/{split}",
+        )
+
+    def _table(self, recipe: Recipe, name: str):
+        return pq.read_table(self.layout.source(recipe) / f"{name}.parquet")
+
+    def _words(self, recipe: Recipe) -> list:
+        """The run's training subset in words."""
+        rows = read_subset(self.layout.source(recipe), recipe, self.layout.subset(recipe))
+        name = recipe.task["train"]
+        table = self._table(recipe, name).take(rows)
+        return words_of(table, recipe.task, f"{recipe.task['name']}/{name}")
 
     def data(self, recipe: Recipe) -> Data:
         """The run's training subset and validation splits."""
-        source = self.layout.source(recipe)
-        rows = read_subset(source, recipe, self.layout.subset(recipe))
-        table = pq.read_table(source / f"{recipe.task['train']}.parquet").take(rows)
+        validation = {s: self.split(recipe, s) for s in recipe.task["validation"]}
+        if is_decoder(recipe):
+            train = self._prompts(recipe, self._words(recipe), recipe.task["train"])
+            return Data(train, validation)
+        rows = read_subset(self.layout.source(recipe), recipe, self.layout.subset(recipe))
+        table = self._table(recipe, recipe.task["train"]).take(rows)
         length = recipe.training["max_length"]
         train = encode(table, recipe.task, self.encoder(recipe).tokenizer, length)
-        return Data(train, {s: self.split(recipe, s) for s in recipe.task["validation"]})
+        return Data(train, validation)
+
+
+def is_decoder(recipe: Recipe) -> bool:
+    return kind_of(recipe.model) == "decoder"
 
 
 def current_inputs(layout: Layout, recipe: Recipe) -> dict[str, Any]:
@@ -104,7 +195,7 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
 def gradients_file(
     bench: Bench,
     recipe: Recipe,
-    encoder: Encoder,
+    encoder: Encoder | Decoder,
     data: Data,
     progress: Callable[[int, int, str], None],
 ) -> bytes:
@@ -128,9 +219,11 @@ def gradients_file(
 
 def probe_inert(bench: Bench, recipe: Recipe) -> dict[str, str]:
     """Measures which terms are inert, on a few examples, without training."""
-    encoder = bench.encoder(recipe)
-    data = bench.data(recipe).train
-    init_head(encoder, recipe.seed)
+    exact = replace(recipe, training={**recipe.training, "precision": "float32"})
+    encoder = bench.model(exact)
+    data = bench.data(exact).train
+    if encoder.fresh:
+        init_head(encoder, recipe.seed)
     few = data.take(np.arange(min(PROBE_EXAMPLES, len(data))))
     flat = serves(encoder, bench.device)
     measured = measure(encoder, few, bench.device, len(few), flat)

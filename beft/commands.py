@@ -27,7 +27,8 @@ def fetch(params: Path, study: str | None, tasks: list[str], models: list[str]) 
 
     project = load(params, study)
     if not tasks and not models:
-        tasks, models = list(project.study.tasks), list(project.study.models)
+        tasks = list(dict.fromkeys(r.task["name"] for r in project.recipes))
+        models = list(dict.fromkeys(r.model["alias"] for r in project.recipes))
     for kind, names, known in (
         ("task", tasks, {r.task["name"] for r in project.recipes}),
         ("model", models, {r.model["alias"] for r in project.recipes}),
@@ -258,6 +259,14 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
         print(f"beft: {len(found)} problems in study '{project.name}'", file=sys.stderr)
         sys.exit(1)
     print(f"{len(project.recipes)} runs of study '{project.name}' are what their recipes say")
+
+
+def export(params: Path, study: str | None, digest: str, to: Path, epoch: str) -> None:
+    from beft.export import export as export_run
+
+    os.environ["HF_HUB_OFFLINE"] = "1"  # only what is in the mirror
+    recipe = export_run(load(params, study), digest, to, epoch)
+    print(f"{to}: {recipe.folder()}, {epoch} epoch, as a BEFT adapter for PEFT")
 
 
 def schema(folder: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
@@ -17,9 +16,10 @@ from beft import mirror
 from beft import params as P
 from beft.errors import UserError
 from beft.hashing import sha256, split_file
+from beft.normalise import normalise
 from beft.recipe import digest, task_source
 from beft.store import flaw, read_json, set_aside, to_json, write_file, write_folder
-from beft.tasks import Task, resolve
+from beft.tasks import resolve
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def _read_splits(root: Path, name: str, given: P.Task, splits: list[str]) -> dic
         files = {split: split_file(folder, split) for split in splits}
     else:
         files = mirror.ensure_dataset(root, name, given, splits)
-    text = resolve(name, given).columns()[:-1]
+    text = [column for column, kind in resolve(name, given).reads().items() if kind == "text"]
     return {s: (read_table(path, text), str(path), sha256(path)) for s, path in files.items()}
 
 
@@ -105,80 +105,6 @@ def read_table(path: Path, text: Iterable[str] = ()) -> pa.Table:
         kind = {".parquet": "parquet", ".jsonl": "JSON lines", ".csv": "UTF-8 csv"}[path.suffix]
         detail = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not readable as {kind} ({detail})") from None
-
-
-def normalise(table: pa.Table, task: Task, origin: str) -> pa.Table:
-    """Checks columns and labels and gives them one type.
-
-    Raises:
-        UserError: naming the file and the missing column, or the row and its label.
-    """
-    if table.num_rows == 0:
-        raise UserError(f"{origin}: the split is empty")
-    for column in task.columns():
-        if column not in table.column_names:
-            hint = P.nearest(column, table.column_names)
-            raise UserError(f"{origin}: no column '{column}'; {hint}")
-        if table.column_names.count(column) > 1:
-            raise UserError(f"{origin}: more than one column '{column}'")
-    for column in task.columns()[:-1]:
-        values = _plain(table[column])
-        if not _is_text(values.type):
-            raise UserError(f"{origin}: column '{column}' holds {values.type}, not text")
-        if values.null_count:
-            row = pc.index(values.is_null(), True).as_py()
-            raise UserError(f"{origin}: row {row}: '{column}' is empty (null)")
-        table = table.set_column(
-            table.column_names.index(column), column, values.cast(pa.string()).combine_chunks()
-        )
-    labels = _labels(table[task.label], task, origin)
-    table = table.set_column(table.column_names.index(task.label), task.label, labels)
-    return table.replace_schema_metadata(None)
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without dictionary encoding, which is how categories are stored."""
-    dictionary = pa.types.is_dictionary(column.type)
-    return column.cast(column.type.value_type) if dictionary else column
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _labels(column: pa.ChunkedArray, task: Task, origin: str) -> pa.Array:
-    column = _plain(column).combine_chunks()
-    if column.null_count:
-        row = pc.index(column.is_null(), True).as_py()
-        raise UserError(f"{origin}: row {row}: '{task.label}' is empty (null)")
-    textual = _is_text(column.type)
-    if task.labels and textual:
-        values = column.to_pylist()
-        for row, value in enumerate(values):
-            if value not in task.labels:
-                raise UserError(
-                    f"{origin}: row {row}: label '{value}' is not one of {', '.join(task.labels)}"
-                )
-        return pa.array([task.labels.index(v) for v in values], pa.int64())
-    if textual or not (
-        pa.types.is_integer(column.type)
-        or pa.types.is_floating(column.type)
-        or pa.types.is_boolean(column.type)
-    ):
-        raise UserError(f"{origin}: column '{task.label}' holds {column.type}, not labels")
-    values = np.asarray(column.cast(pa.float64() if not task.labels else column.type))
-    if not task.labels:
-        return _in_range(values.astype(np.float64), np.isfinite(values), "a number", origin)
-    integral = values.astype(np.float64)
-    valid = (integral == np.floor(integral)) & (integral >= 0) & (integral < len(task.labels))
-    return _in_range(integral, valid, f"one of 0 to {len(task.labels) - 1}", origin, pa.int64())
-
-
-def _in_range(values, valid, what: str, origin: str, dtype: pa.DataType | None = None) -> pa.Array:
-    if not valid.all():
-        row = int(np.argmin(valid))
-        raise UserError(f"{origin}: row {row}: label {values[row]:g} is not {what}")
-    return pa.array(values).cast(dtype or pa.float64())
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:
@@ -232,11 +158,17 @@ def draw(labels: np.ndarray, size: int | str, stratify: bool, task: str, seed: i
 def subset_rows(source: Path, recipe: Any) -> np.ndarray:
     """The rows of a recipe's (task, regime, seed), in order, (n,) int64."""
     task = recipe.task
-    if task["labels"] == [] and recipe.subset["stratify"]:
-        raise UserError(f"tasks.{task['name']}.stratify: regression has no classes")
-    labels = pq.read_table(source / f"{task['train']}.parquet", columns=[task["label"]])
+    if not task.get("labels") and recipe.subset["stratify"]:
+        raise UserError(
+            f"tasks.{task['name']}.stratify: regression and answers in words have no classes"
+        )
+    file = source / f"{task['train']}.parquet"
+    if "label" in task:
+        labels = pq.read_table(file, columns=[task["label"]])[task["label"]].to_numpy()
+    else:
+        labels = np.zeros(pq.read_metadata(file).num_rows)
     return draw(
-        labels[task["label"]].to_numpy(),
+        labels,
         recipe.subset["size"],
         recipe.subset["stratify"],
         task["name"],

@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from beft.batches import Encoded
+from beft.decoders.engine import Prompted, Whole
+from beft.decoders.models import Decoder
 from beft.evaluate import predict
 from beft.models import Encoder
-from beft.packing import Slots
+from beft.packing import Flattened
 from beft.padded import Padded
 from beft.recipe import Recipe
 from beft.techniques import TECHNIQUES
@@ -38,8 +40,11 @@ class Engine(Protocol):
             run -> mean loss; None, and no update, where loss or gradient is not finite.
         """
 
-    def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
-        """Logits (n, labels) of every example for each of these runs, dropout off."""
+    def predict(self, data: Any, runs: Sequence[int]) -> list[np.ndarray]:
+        """Logits (n, labels) of every example for each of these runs, dropout off.
+
+        Of a decoder: scores (n, C) of candidates, or generated tokens (n, T).
+        """
 
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
         """All biases of a run: term -> (layers, width) float32 on the CPU."""
@@ -76,9 +81,9 @@ def groups(recipes: Sequence[Recipe], flat: bool, device: str) -> list[list[Reci
 
 
 def engine(
-    encoder: Encoder,
+    encoder: Encoder | Decoder,
     recipes: Sequence[Recipe],
-    train: Sequence[Encoded],
+    train: Sequence[Any],
     device: str,
     flat: bool,
 ) -> Engine:
@@ -88,17 +93,24 @@ def engine(
         train: each run's training subset.
         flat: whether the model can be computed without padding (`packing.serves`).
     """
-    if flat and packs_together(recipes[0]):
-        return Slots(encoder, recipes, train, device)
+    together = flat and packs_together(recipes[0])
+    if isinstance(encoder, Decoder):
+        if together:
+            return Prompted(encoder, recipes, train, device)
+        return Whole(encoder, recipes[0], train[0], device)
+    if together:
+        return Flattened(encoder, recipes, train, device)
     return Padded(encoder, recipes[0], train[0], device)
 
 
-def serves(encoder: Encoder, device: str) -> bool:
+def serves(encoder: Encoder | Decoder, device: str) -> bool:
     """Whether a row gives this model's own logits; otherwise its runs take the padded path.
 
     Tried on three short sequences: an architecture whose attention is not a plain function of
     query, key and value (relative positions, for one) fails or differs.
     """
+    if isinstance(encoder, Decoder):
+        return True  # one path for all of them
     special = set(encoder.tokenizer.all_special_ids)
     words = [i for i in range(len(encoder.tokenizer)) if i not in special][:15]
     types = "token_type_ids" in encoder.tokenizer.model_input_names
@@ -107,7 +119,7 @@ def serves(encoder: Encoder, device: str) -> bool:
     settings = {"learning_rate": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0}
     recipe = Recipe({}, {}, "", {}, "head_only", 0, {**settings, "precision": "float32"})
     try:
-        got = Slots(encoder, [recipe], [data], device).predict(data, [0])[0]
+        got = Flattened(encoder, [recipe], [data], device).predict(data, [0])[0]
     except (TypeError, AttributeError, RuntimeError, KeyError, ValueError, IndexError) as error:
         log.info(
             "its runs take the padded path, one by one: %s", " ".join(str(error).split())[:300]

@@ -1,10 +1,9 @@
-"""Loss, and evaluation of a classifier or regressor on a whole split."""
+"""Precision, loss, and the outputs of a classifier or regressor on a whole split."""
 
 import numpy as np
 import torch
 
 from beft.batches import Encoded, by_tokens, collate
-from beft.metrics import score
 
 TOKENS = 4096  # per forward pass: fills the matrix units, needs little memory
 
@@ -54,15 +53,3 @@ def predict(
             out = model(**batch).logits
         logits[rows] = out.float().cpu().numpy()
     return logits
-
-
-def decide(logits: np.ndarray) -> np.ndarray:
-    """Predictions from logits: the best class (n,) int64, or the value itself (n,) float32."""
-    return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
-
-
-def evaluate(predictions: np.ndarray, data: Encoded, metric: str) -> float:
-    """The task's metric as a fraction; predictions that are not finite score NaN."""
-    if not np.isfinite(predictions).all():
-        return float("nan")
-    return score(metric, predictions, data.labels.numpy())

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from beft.batches import Encoded, collate
+from beft.decoders.gradients import answer_gradients
+from beft.decoders.models import Decoder
 from beft.flat import Flat, first_position, flatten
 from beft.frozen import frozen_linears
 from beft.memory import fitting_tokens, smaller, step_tokens
@@ -46,8 +49,8 @@ def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def measure(
-    encoder: Encoder,
-    data: Encoded,
+    encoder: Encoder | Decoder,
+    data: Any,
     device: str,
     batch_size: int,
     flat: bool,
@@ -85,11 +88,14 @@ def _chunks(encoder, parameters, data, device, batch_size, flat):
     """Rows of consecutive whole batches, and each example's gradient: name -> (rows, width)."""
     rows, tokens = np.arange(len(data)), step_tokens(device)
     work = partial(_padded, encoder, parameters, data, device)
-    if flat:
+    if isinstance(encoder, Decoder):
+        work = partial(answer_gradients, encoder, parameters, data, device)
+    elif flat:
         linears = frozen_linears(encoder, torch.float32)
         work = partial(_flat, encoder, parameters, linears, data, device)
+    if flat:
         few = rows[:batch_size]
-        sample = sum(len(data.ids[row]) for row in few)
+        sample = sum(data.length(row) for row in few)
         tokens = fitting_tokens(device, tokens, sample, lambda: work(few))
     while len(rows):
         own = rows[: _whole_batches(data, rows, batch_size, tokens) if flat else batch_size]
@@ -104,9 +110,9 @@ def _chunks(encoder, parameters, data, device, batch_size, flat):
         rows = rows[len(own) :]
 
 
-def _whole_batches(data: Encoded, rows: np.ndarray, batch_size: int, tokens: int) -> int:
+def _whole_batches(data: Any, rows: np.ndarray, batch_size: int, tokens: int) -> int:
     """How many of these rows make whole batches of at most `tokens` tokens, one batch at least."""
-    total = np.cumsum([len(data.ids[row]) for row in rows[: max(tokens, batch_size)]])
+    total = np.cumsum([data.length(row) for row in rows[: max(tokens, batch_size)]])
     fit = int((total <= tokens).sum())
     return len(rows) if fit == len(rows) else max(1, fit // batch_size) * batch_size
 
@@ -203,6 +209,6 @@ def _zeros(parameters: dict) -> dict[str, torch.Tensor]:
 def _by_term(sums: dict, sites: BiasSites, count: int) -> dict[str, np.ndarray]:
     def of(site):
         values = sums[site.parameter].cpu().numpy() / count
-        return values if site.rows is None else values[slice(*site.rows)]
+        return values if site.rows is None else values[site.rows.index()]
 
     return {term: np.stack([of(s) for s in sites.of(term)]) for term in sites.terms}

@@ -1,20 +1,14 @@
 """Load a pretrained encoder from a local directory: its weights, tokenizer, bias sites and head."""
 
-import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,21 +16,18 @@ from transformers import (
 
 from beft.checkpoints import check_checkpoint
 from beft.errors import UserError
+from beft.loading import (
+    check_vocabulary,
+    lacking,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    misfit,
+    model_label,
+    set_dropout,
+)
 from beft.quiet import quiet_transformers
 from beft.sites import BiasSites, find_sites
-
-log = logging.getLogger(__name__)
-
-# What the libraries raise for files that they cannot use.
-_UNUSABLE = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    StrictDataclassError,
-    SafetensorError,
-)
 
 
 @dataclass(frozen=True)
@@ -85,21 +76,17 @@ def load_encoder(
         UserError: The directory is not a usable checkpoint of an encoder; the message says why.
     """
     path = Path(path)
-    label = f"model '{name}' ({path})" if name else f"model {path}"
+    label = model_label(path, name)
     if num_labels < 1:
         raise UserError(f"{label}: num_labels must be 1 (regression) or more, not {num_labels}")
     check_checkpoint(path, label)
     with quiet_transformers():
-        config = _load_config(path, label, num_labels, dropout)
-        tokenizer = _load_tokenizer(path, label)
-        model, missing = _load_model(path, label, config)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise UserError(
-            f"{label}: its tokenizer has {len(tokenizer)} tokens, its weights embed only "
-            f"{model.get_input_embeddings().num_embeddings}; use the tokenizer that belongs to it"
-        )
+        config = _config(path, label, num_labels, dropout)
+        tokenizer = _tokenizer(path, label)
+        model, missing = _model(path, label, config)
+    check_vocabulary(label, tokenizer, model)
     try:
-        found = find_sites(model, sites)
+        found = _sites(model, sites)
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
     head, fresh = _head(model, missing, label)
@@ -127,15 +114,8 @@ def init_head(encoder: Encoder, seed: int) -> None:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
 
 
-def _load_config(
-    path: Path, label: str, num_labels: int, dropout: float | None
-) -> PreTrainedConfig:
-    try:
-        config = AutoConfig.from_pretrained(
-            path, num_labels=num_labels, local_files_only=True, trust_remote_code=False
-        )
-    except _UNUSABLE as error:
-        raise UserError(f"{label}: config.json is not usable: {_one_line(error)}") from error
+def _config(path: Path, label: str, num_labels: int, dropout: float | None) -> PreTrainedConfig:
+    config = load_config(path, label, num_labels=num_labels)
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise UserError(
             f"{label}: the architecture '{config.model_type}' has no sequence classification head; "
@@ -143,20 +123,12 @@ def _load_config(
         )
     # A checkpoint may state the problem of the task it was tuned on before.
     config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
-    if dropout is not None:
-        for key, value in config.to_dict().items():
-            if "dropout" in key and isinstance(value, int | float):
-                setattr(config, key, float(dropout))
+    set_dropout(config, dropout)
     return config
 
 
-def _load_tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # the compiled tokenizers raise nothing more precise
-        raise UserError(f"{label}: its tokenizer is not usable: {_one_line(error)}") from error
+def _tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(path, label)
     if tokenizer.pad_token_id is None:
         raise UserError(
             f"{label}: its tokenizer has no padding token; name one as 'pad_token' in "
@@ -165,39 +137,27 @@ def _load_tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _load_model(
+def _model(
     path: Path, label: str, config: PreTrainedConfig
 ) -> tuple[PreTrainedModel, frozenset[str]]:
     """The model and the names of its parameters that the checkpoint does not hold."""
-    architecture = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
-    supports_sdpa = getattr(architecture, "_supports_sdpa", False)
-    try:
-        # What the checkpoint lacks is drawn here: leave the caller's random state alone.
-        with torch.random.fork_rng(devices=[]):
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                path,
-                config=config,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                attn_implementation="sdpa" if supports_sdpa else "eager",
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-    except _UNUSABLE as error:
-        raise UserError(f"{label}: its weights do not load: {_one_line(error)}") from error
-    log.debug("%s: not in the checkpoint: %s", label, sorted(info["missing_keys"]))
-    log.debug("%s: not used of the checkpoint: %s", label, sorted(info["unexpected_keys"]))
-    for key, there, here in sorted(info["mismatched_keys"]):
+    auto = AutoModelForSequenceClassification
+    model, missing, misfits = load_weights(auto, path, label, config, torch.float32)
+    for key, (there, here) in sorted(misfits.items()):
         if not _is_head(model, key):
-            raise UserError(
-                f"{label}: the weights do not fit config.json: {key} has shape {tuple(there)}, the "
-                f"config asks for {tuple(here)}; fetch both from the same checkpoint"
-            )
+            raise misfit(label, key, there, here)
     # A head for another number of labels does not fit: it starts anew.
-    mismatched = {key for key, *_ in info["mismatched_keys"]}
-    return model, frozenset(info["missing_keys"]) | mismatched
+    return model, missing | frozenset(misfits)
+
+
+def _sites(model: PreTrainedModel, declared: Mapping[str, str] | None) -> BiasSites:
+    found = find_sites(model, declared)
+    if found.fused:
+        raise UserError(
+            f"{type(model).__name__} computes q, k and v in one fused linear "
+            f"({found.of('q')[0].module}): such models are supported as decoders only"
+        )
+    return found
 
 
 def _head(
@@ -207,10 +167,7 @@ def _head(
     names = [name for name, _ in model.named_parameters()]
     lost = [name for name in names if name in missing and not _is_head(model, name)]
     if lost:
-        raise UserError(
-            f"{label}: the checkpoint lacks {len(lost)} weights of the encoder, such as {lost[0]}; "
-            "fetch it again or use another checkpoint"
-        )
+        raise lacking(label, "encoder", lost)
     head = [
         name
         for name in names
@@ -227,7 +184,3 @@ def _is_head(model: PreTrainedModel, name: str) -> bool:
 
 def _is_pooler(name: str) -> bool:
     return "pooler" in name.split(".")
-
-
-def _one_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

@@ -44,7 +44,7 @@ def token_keys(seeds: Sequence[int], sequences: Sequence[int], lengths: Sequence
 
 
 @lru_cache(maxsize=64)
-def _columns(count: int, device: str) -> torch.Tensor:
+def column_keys(count: int, device: str) -> torch.Tensor:
     """A key for each feature, (count,) int32."""
     with np.errstate(over="ignore"):
         return torch.from_numpy(_short(_scrambled(np.arange(count) + 2**40))).to(device)
@@ -59,7 +59,8 @@ def _pairs(heads: int, places: int, device: str) -> torch.Tensor:
 
 
 @lru_cache(maxsize=4096)
-def _call(number: int) -> int:
+def call_key(number: int) -> int:
+    """A key for each dropout of a pass, by its number, int32."""
     with np.errstate(over="ignore"):
         return int(_short(_scrambled(np.array([number + 2**42])))[0])
 
@@ -97,11 +98,11 @@ class Noise:
 
     def _next(self) -> int:
         self._calls += 1
-        return _call(self._calls)
+        return call_key(self._calls)
 
     def hidden(self, shape: torch.Size, p: float) -> torch.Tensor:
         """Factors of the next hidden states: one row for each token, or each first token."""
-        columns = _columns(shape[-1], str(self.keys.device)) ^ self._next()
+        columns = column_keys(shape[-1], str(self.keys.device)) ^ self._next()
         whole = shape.numel() == len(self.keys) * shape[-1]
         rows = self.keys if whole else self.keys[self.first]
         return factors(rows[:, None], columns, p).view(shape)

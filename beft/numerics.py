@@ -25,10 +25,13 @@ LEDGER = PACKAGE / "numerics.json"
 BYSTANDERS = frozenset(
     f"{name}.py"
     for name in (
-        *("__init__", "cli", "commands", "errors", "hashing", "mirror", "numerics", "params"),
-        *("project", "provenance", "quiet", "scores", "selectors", "store", "verify"),
+        *("__init__", "cli", "commands", "errors", "export", "fields", "hashing", "mirror"),
+        *("numerics", "params", "project", "provenance", "quiet", "scores", "selectors"),
+        *("store", "verify", "yamlfile"),
     )
 )
+
+OUTSIDE = ("report/", "demo_decoders/")  # what is drawn from runs; what made the demo's decoders
 
 
 def essence(source: str) -> str:
@@ -52,7 +55,7 @@ def essence(source: str) -> str:
 def modules(package: Path = PACKAGE) -> list[str]:
     """The modules that decide numbers, relative to the package."""
     names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
-    return [n for n in names if n not in BYSTANDERS and not n.startswith("report/")]
+    return [n for n in names if n not in BYSTANDERS and not n.startswith(OUTSIDE)]
 
 
 @cache

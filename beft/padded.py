@@ -1,16 +1,18 @@
-"""One run on a padded batch: for techniques that change weights, and for architectures whose
-attention needs more than query, key and value."""
+"""One run on a padded batch: for techniques that change weights or add some, and for
+architectures whose attention needs more than query, key and value."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from beft.batches import Encoded, collate
+from beft.adapters import adapt
+from beft.batches import collate
 from beft.evaluate import autocast, losses_of, predict
-from beft.models import Encoder, init_head
+from beft.models import init_head
 from beft.recipe import Recipe
 from beft.sites import read_biases
 from beft.techniques import TECHNIQUES, Part
@@ -36,65 +38,84 @@ class Tuned:
 
 
 class Padded:
-    """The engine of one run; trains the model's own parameters in place."""
+    """The engine of one run; trains the model's own parameters in place, or an adapter's."""
 
-    def __init__(self, encoder: Encoder, recipe: Recipe, train: Encoded, device: str):
+    def __init__(self, encoder: Any, recipe: Recipe, train: Any, device: str):
+        """An engine for this run.
+
+        Args:
+            encoder: an `Encoder`, or a `Decoder`, which has no head.
+        """
         self.encoder, self.recipes, self.train, self.device = encoder, [recipe], train, device
         self.settings = recipe.training
         self.tick: Callable[[], None] = lambda: None
         parts = parts_of(encoder, recipe)
-        self._keep(parts)
-        init_head(encoder, recipe.seed)
+        named = dict(encoder.model.named_parameters())
+        names = {p.parameter for p in parts} | set(encoder.head)
+        self.pretrained = [(named[n], named[n].detach().clone()) for n in names]
+        self.biases = read_biases(encoder.model, encoder.sites)
+        if encoder.fresh:
+            init_head(encoder, recipe.seed)
+        self.adapter = adapt(encoder, recipe)
         self.tuned = tuned_of(encoder, parts)
-        self.optimizer = torch.optim.AdamW(
-            [t.value for t in self.tuned],
-            lr=self.settings["learning_rate"],
-            weight_decay=self.settings["weight_decay"],
-            fused=True,
-        )
-
-    def _keep(self, parts: tuple[Part, ...]) -> None:
-        named = dict(self.encoder.model.named_parameters())
-        names = {p.parameter for p in parts} | set(self.encoder.head)
-        self.pretrained = {named[n]: named[n].detach().clone() for n in names}
+        if self.adapter is not None:
+            own = self.adapter.tuned.values()
+            self.tuned += [Tuned(p, None, p.requires_grad_(True)) for p in own]
+        self.optimizer = None
+        if self.tuned:
+            self.optimizer = torch.optim.AdamW(
+                [t.value for t in self.tuned],
+                lr=self.settings["learning_rate"],
+                weight_decay=self.settings["weight_decay"],
+                fused=True,
+            )
 
     def close(self) -> None:
         """Puts the pretrained values back."""
-        for parameter, value in self.pretrained.items():
+        for parameter, value in self.pretrained:
             parameter.data.copy_(value)
             parameter.grad = None
+        if self.adapter is not None:
+            self.adapter.remove()
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
         """One update; see `engine.Engine.step`."""
-        model = self.encoder.model.train()
-        pad = self.encoder.tokenizer.pad_token_id
-        batch = collate(self.train, batches[0], pad, self.device)
-        labels = batch.pop("labels")
-        torch.manual_seed(seeds[0])
-        with autocast(self.device, self.settings["precision"]):
-            loss = losses_of(model(**batch).logits, labels).mean()
-        loss.backward()
+        loss = self._backward(batches[0], seeds[0])
         for tuned in self.tuned:
             tuned.pull_gradient()
         values = [t.value for t in self.tuned]
         norm = torch.nn.utils.clip_grad_norm_(values, self.settings["max_grad_norm"]).item()
-        finite = math.isfinite(loss.item()) and math.isfinite(norm)
+        finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
             self.optimizer.step()
         for tuned in self.tuned:
             tuned.parameter.grad = None
             tuned.value.grad = None
             tuned.push_value()
-        return {0: loss.item() if finite else None}
+        return {0: loss if finite else None}
 
-    def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
+    def _backward(self, rows: np.ndarray, seed: int) -> float:
+        """The mean loss of a batch, its gradients left in the parameters."""
+        model = self.encoder.model.train()
+        pad = self.encoder.tokenizer.pad_token_id
+        batch = collate(self.train, rows, pad, self.device)
+        labels = batch.pop("labels")
+        torch.manual_seed(seed)
+        with autocast(self.device, self.settings["precision"]):
+            loss = losses_of(model(**batch).logits, labels).mean()
+        loss.backward()
+        return loss.item()
+
+    def predict(self, data: Any, runs: Sequence[int]) -> list[np.ndarray]:
         """Logits of every example; see `engine.Engine.predict`."""
         pad, precision = self.encoder.tokenizer.pad_token_id, self.settings["precision"]
         model, device = self.encoder.model, self.device
         return [predict(model, data, pad, device, precision, self.tick) for _ in runs]
 
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
-        """All biases as they are now."""
+        """All biases as they are now; an adapter changes none."""
+        if self.adapter is not None:
+            return self.biases
         return read_biases(self.encoder.model, self.encoder.sites)
 
     def head(self, run: int) -> dict[str, torch.Tensor]:
@@ -123,7 +144,7 @@ class Padded:
                 self.optimizer.state[tuned.value] = {k: v.to(device) for k, v in moments.items()}
 
 
-def tuned_of(encoder: Encoder, parts: tuple[Part, ...]) -> list[Tuned]:
+def tuned_of(encoder: Any, parts: tuple[Part, ...]) -> list[Tuned]:
     """Freezes the model except for these parts and the head."""
     parameters = dict(encoder.model.named_parameters())
     for p in parameters.values():
@@ -140,20 +161,20 @@ def tuned_of(encoder: Encoder, parts: tuple[Part, ...]) -> list[Tuned]:
     return tuned
 
 
-def encoder_shapes(encoder: Encoder) -> dict[str, tuple[int, ...]]:
+def shapes_of(encoder: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters that are not the head's."""
     named = encoder.model.named_parameters()
     return {n: tuple(p.shape) for n, p in named if n not in encoder.head}
 
 
-def parts_of(encoder: Encoder, recipe: Recipe) -> tuple[Part, ...]:
+def parts_of(encoder: Any, recipe: Recipe) -> tuple[Part, ...]:
     """What a recipe trains besides the head."""
-    return TECHNIQUES[recipe.technique].select(encoder_shapes(encoder), encoder.sites, recipe.seed)
+    return TECHNIQUES[recipe.technique].select(shapes_of(encoder), encoder.sites, recipe.seed)
 
 
-def trained_numbers(encoder: Encoder, parts: tuple[Part, ...]) -> tuple[int, int]:
+def trained_numbers(encoder: Any, parts: tuple[Part, ...]) -> tuple[int, int]:
     """(scalars that the technique trains besides the head, parameters of the encoder)."""
-    shapes = encoder_shapes(encoder)
+    shapes = shapes_of(encoder)
     trained = sum(
         math.prod(shapes[p.parameter]) if p.index is None else len(p.index) for p in parts
     )

@@ -1,101 +1,44 @@
 """The typed model of params.yaml and of studies: the only authority on what a setting means."""
 
-import difflib
 import re
-from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from beft.errors import UserError
+from beft.fields import (
+    NAME,
+    Column,
+    Count,
+    Fraction,
+    HubId,
+    Name,
+    NotNegative,
+    Positive,
+    Precision,
+    Regime,
+    Seed,
+    Size,
+    Strict,
+    StudyName,
+    distinct,
+    list_of,
+    nearest,
+)
+from beft.yamlfile import read_yaml
 
 REGIMES = ("low", "medium", "high", "all")
+KINDS = ("encoder", "decoder")
 METRICS = ("accuracy", "f1", "f1_macro", "matthews", "spearman", "pearson")
+OBJECTIVES = ("cross_entropy_over_candidates", "language_model_on_answer")
+SCORINGS = ("normalised", "plain", "calibrated")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
-TABLES = ("table1", "table1_last", "selection")
-FIGURES = ("figure1", "figure4", "layers", "curves")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+TABLES = ("table1", "table1_last", "selection", "table5", "table6")
+FIGURES = ("figure1", "figure4", "layers", "curves", "zero_shot", "cost")
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """A hint for a misspelt name: the closest valid one, else the list of valid ones."""
-    valid = sorted(str(v) for v in valid)
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"valid: {', '.join(valid)}" if valid else "none are defined"
-
-
-def _name(value: str) -> str:
-    if not NAME.fullmatch(value):
-        raise ValueError(f"'{value}' is not a name (letters, digits, '.', '_' and '-' only)")
-    return value
-
-
-def _hub_id(value: str) -> str:
-    parts = value.split("/")
-    if len(parts) > 2 or not all(NAME.fullmatch(p) for p in parts):
-        raise ValueError(f"'{value}' is not a hub id (owner/name)")
-    return value
-
-
-def _not_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a number, not true or false")
-    return value
-
-
-def _distinct(values: list) -> list:
-    seen = set()
-    for value in values:
-        if value in seen:
-            raise ValueError(f"'{value}' is listed twice")
-        seen.add(value)
-    return values
-
-
-Name = Annotated[str, AfterValidator(_name)]
-HubId = Annotated[str, AfterValidator(_hub_id)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-Size = Count | Literal["all"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_not_bool)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_not_bool)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), BeforeValidator(_not_bool)]
-Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-Regime = Literal["low", "medium", "high", "all"]
-Column = Annotated[str, Field(min_length=1, max_length=200)]
-Precision = Literal["float32", "bfloat16", "auto"]
-StudyName = Annotated[str, Field(min_length=1)]  # a name in studies/, or a path
-
-
-class _Strict(BaseModel):
-    """A mapping whose keys are all known; a misspelt key is an error that names the nearest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        if data is None:
-            return {}
-        if isinstance(data, dict):
-            for key in data:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key '{key}'; {nearest(key, cls.model_fields)}")
-        return data
-
-
-class Overrides(_Strict):
+class Overrides(Strict):
     """Training settings that a task, a technique or a study sets differently."""
 
     learning_rate: Positive | None = None
@@ -106,10 +49,21 @@ class Overrides(_Strict):
     max_grad_norm: Positive | None = None
     dropout: Fraction | None = None
     precision: Precision | None = None
+    objective: Literal[OBJECTIVES] | None = None
+    scoring: Literal[SCORINGS] | None = None
+    evaluated: Size | None = None
+    max_new_tokens: Count | None = None
+    demonstrations: Count | None = None
+    lora_rank: Count | None = None
+    lora_alpha: Count | None = None
+    prefix_tokens: Count | None = None
 
 
-class Training(_Strict):
+class Training(Strict):
     """The settings of one fine-tune, all of them resolved.
+
+    Those that are None by default enter only the recipes that read them: the first four of them
+    those of decoders, the others those of techniques that name them.
 
     Attributes:
         learning_rate: constant over the run (AdamW).
@@ -121,6 +75,15 @@ class Training(_Strict):
         dropout: probability everywhere in the model; none means the checkpoint's own.
         precision: `bfloat16` runs the model under autocast; trained parameters stay float32. `auto`
             does so where the hardware computes in bfloat16; a run's provenance says what it was.
+        objective: cross-entropy over the candidates' scores, or the language model's loss on the
+            right answer.
+        scoring: of candidates, by log-likelihood: `normalised` divides by the number of tokens,
+            `plain` does not, `calibrated` subtracts that of the same answer without the prompt.
+        evaluated: examples of each validation split, the same ones for every run.
+        max_new_tokens: of a generated answer, which ends earlier at a newline.
+        demonstrations: solved examples before a prompt, as many of them as fit.
+        lora_rank, lora_alpha: of LoRA's matrices; what they add is scaled by alpha / rank.
+        prefix_tokens: length of a trained prefix.
     """
 
     learning_rate: NotNegative
@@ -131,6 +94,14 @@ class Training(_Strict):
     max_grad_norm: Positive
     dropout: Fraction | None = None
     precision: Precision
+    objective: Literal[OBJECTIVES] | None = None
+    scoring: Literal[SCORINGS] | None = None
+    evaluated: Size | None = None
+    max_new_tokens: Count | None = None
+    demonstrations: Count | None = None
+    lora_rank: Count | None = None
+    lora_alpha: Count | None = None
+    prefix_tokens: Count | None = None
 
 
 class Defaults(Overrides):
@@ -143,7 +114,15 @@ class Defaults(Overrides):
     precision: Precision
 
 
-class Sites(_Strict):
+class Decoding(Overrides):
+    """`decoder:` in params.yaml: what holds for decoders where nobody says otherwise."""
+
+    scoring: Literal[SCORINGS] = "normalised"
+    evaluated: Size = "all"
+    max_new_tokens: Count = 50
+
+
+class Sites(Strict):
     """Where an architecture that is not recognised keeps its projections."""
 
     layers: str
@@ -152,9 +131,13 @@ class Sites(_Strict):
     v: str
 
 
-class Model(_Strict):
-    """A pretrained model: from the hub, from an installed package, or from a local directory."""
+class Model(Strict):
+    """A pretrained model: from the hub, from an installed package, or from a local directory.
 
+    An encoder gets a classification head; a decoder (a causal language model) answers prompts.
+    """
+
+    kind: Literal[KINDS] = "encoder"
     hub: HubId | None = None
     revision: Name | None = None
     path: str | None = None
@@ -175,7 +158,42 @@ class Model(_Strict):
         return self
 
 
-class Task(Overrides):
+class Prompt(Strict):
+    """How a decoder is asked for the class of an example.
+
+    Attributes:
+        template: the prompt, with {columns}.
+        passage: the column whose beginning is left out where the prompt is too long.
+        answers: one for each label, in their order.
+    """
+
+    template: Annotated[str, Field(min_length=1)]
+    passage: Column
+    answers: list_of(Annotated[str, Field(min_length=1)], least=2)
+
+
+class Settings(Overrides):
+    """Training settings and sizes of a task.
+
+    Attributes:
+        regimes: training-set sizes; `all` always exists.
+        models, techniques: training settings for single models or techniques on this task.
+    """
+
+    regimes: dict[Literal["low", "medium", "high"], Size] = {}
+    models: dict[Name, Overrides] = {}
+    techniques: dict[Name, Overrides] = {}
+
+    @model_validator(mode="after")
+    def _growing(self) -> "Settings":
+        given = [self.regimes[r] for r in REGIMES if r in self.regimes]
+        sizes = [float("inf") if size == "all" else size for size in given]
+        if sizes != sorted(sizes):
+            raise ValueError("regimes must not shrink from low to medium to high")
+        return self
+
+
+class Task(Settings):
     """A dataset and how to read it; what is absent comes from the table of tasks.
 
     Attributes:
@@ -183,8 +201,8 @@ class Task(Overrides):
         label: the label column.
         labels: the class names in order of their numbers; an empty list means regression.
         train, validation: split names.
-        regimes: training-set sizes; `all` always exists.
-        models, techniques: training settings for single models or techniques on this task.
+        prompt: how decoders are asked, for a task whose examples have classes.
+        decoder: for decoders, takes the place of this task's own settings and sizes.
     """
 
     hub: HubId | None = None
@@ -194,14 +212,13 @@ class Task(Overrides):
     demo: bool = False
     text: Annotated[list[Column], Field(min_length=1, max_length=2)] | None = None
     label: Column | None = None
-    labels: Annotated[list[str], AfterValidator(_distinct)] | None = None
+    labels: Annotated[list[str], AfterValidator(distinct)] | None = None
     metric: Literal[METRICS] | None = None
     train: Name | None = None
-    validation: Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)] | None = None
-    regimes: dict[Literal["low", "medium", "high"], Size] = {}
+    validation: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] | None = None
     stratify: bool = False
-    models: dict[Name, Overrides] = {}
-    techniques: dict[Name, Overrides] = {}
+    prompt: Prompt | None = None
+    decoder: Settings | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> "Task":
@@ -213,14 +230,14 @@ class Task(Overrides):
             raise ValueError("'config' and 'revision' go with 'hub'")
         if self.labels is not None and len(self.labels) == 1:
             raise ValueError("'labels' needs two or more classes, or [] for regression")
-        given = [self.regimes[r] for r in REGIMES if r in self.regimes]
-        sizes = [float("inf") if size == "all" else size for size in given]
-        if sizes != sorted(sizes):
-            raise ValueError("regimes must not shrink from low to medium to high")
         return self
 
+    def of(self, kind: str) -> Settings:
+        """The settings and sizes for this kind of model."""
+        return self.decoder if kind == "decoder" and self.decoder is not None else self
 
-class Execution(_Strict):
+
+class Execution(Strict):
     """How jobs run. Nothing here changes a number, so nothing here is part of a recipe.
 
     Attributes:
@@ -237,22 +254,34 @@ class Execution(_Strict):
     checkpoint_seconds: NotNegative = 60
 
 
-class Params(_Strict):
+class Params(Strict):
     """params.yaml: every scientific choice."""
 
     study: StudyName
     training: Defaults
+    decoder: Decoding = Decoding()
     models: dict[Name, Model]
     tasks: dict[Name, Task]
     techniques: dict[Name, Overrides]
     execution: Execution = Execution()
 
 
-def _list_of(item: Any, least: int = 1) -> Any:
-    return Annotated[list[item], Field(min_length=least), AfterValidator(_distinct)]
+class Selection(Strict):
+    """Further runs of a study: a product of lists; a list that is absent is the study's own.
+
+    Attributes:
+        training: settings for these runs, in place of the study's.
+    """
+
+    models: list_of(Name) | None = None
+    tasks: list_of(Name) | None = None
+    regimes: list_of(Regime) | None = None
+    techniques: list_of(Name) | None = None
+    seeds: list_of(Seed) | None = None
+    training: Overrides | None = None
 
 
-class Study(_Strict):
+class Study(Strict):
     """A selection of what to run, and which tables and figures to write.
 
     Attributes:
@@ -262,62 +291,29 @@ class Study(_Strict):
         skip_inert: leave out runs of terms whose measured gradient is zero up to rounding.
         fuse_techniques: one job for all techniques of a (model, task, regime), rather than one
             job each.
+        also: further selections; what is run is all of them, each run once.
     """
 
     description: str = ""
-    models: _list_of(Name)
-    tasks: _list_of(Name)
-    regimes: _list_of(Regime)
-    techniques: _list_of(Name)
-    seeds: _list_of(Seed)
+    models: list_of(Name)
+    tasks: list_of(Name)
+    regimes: list_of(Regime)
+    techniques: list_of(Name)
+    seeds: list_of(Seed)
     training: Overrides = Overrides()
-    selectors: _list_of(Literal[SELECTORS], least=0) = list(SELECTORS)
+    selectors: list_of(Literal[SELECTORS], least=0) = list(SELECTORS)
     skip_inert: bool = False
     fuse_techniques: bool = False
-    tables: _list_of(Literal[TABLES], least=0) = ["table1", "selection"]
-    figures: _list_of(Literal[FIGURES], least=0) = list(FIGURES)
+    tables: list_of(Literal[TABLES], least=0) = ["table1", "selection"]
+    figures: list_of(Literal[FIGURES], least=0) = ["figure1", "figure4", "layers", "curves"]
+    also: list[Selection] = []
 
-
-class _Loader(yaml.SafeLoader):
-    """YAML where a name defined twice is an error, not a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if not isinstance(key, Hashable):
-                raise UserError(f"{self.name}: line {line}: a key must be a single value")
-            if key in seen:
-                raise UserError(f"{self.name}: line {line}: '{key}' is defined twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> dict:
-    """A YAML mapping from a file.
-
-    Raises:
-        UserError: when the file is missing, empty, not UTF-8, not YAML, or not a mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    try:
-        loader = _Loader(text)
-        loader.name = str(path)
-        data = loader.get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(data, dict):
-        what = "empty" if data is None else "not a mapping of keys to values"
-        raise UserError(f"{path}: the file is {what}")
-    return data
+    def selections(self) -> list[Selection]:
+        """All of it as products of lists, none of them absent."""
+        names = list(Selection.model_fields)
+        own = {name: getattr(self, name) for name in names}
+        rest = [{n: v for n in names if (v := getattr(s, n)) is not None} for s in self.also]
+        return [Selection(**{**own, **given}) for given in ({}, *rest)]
 
 
 def _validate(cls: type[BaseModel], data: dict, path: Path) -> Any:

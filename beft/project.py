@@ -12,6 +12,7 @@ from beft.errors import UserError
 from beft.hashing import sha256
 from beft.recipe import Pack, Recipe, digest, grid, packs
 from beft.store import Layout, to_json, write_file
+from beft.techniques import TECHNIQUES
 
 SCORE_VERSION = 1  # bumped when the same snapshots would be scored differently
 
@@ -65,7 +66,7 @@ class Project:
         groups: dict[str, list[Recipe]] = {}
         if self.study.selectors:
             for recipe in self.recipes:
-                if recipe.technique in ("all_biases", "untuned"):
+                if recipe.technique == "all_biases" or TECHNIQUES[recipe.technique].measures:
                     groups.setdefault(recipe.cell(), []).append(recipe)
         cells = [Cell(tuple(g), tuple(self.study.selectors)) for g in groups.values()]
         return {cell.scores(): cell for cell in cells}

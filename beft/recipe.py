@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,18 @@ from beft.techniques import TECHNIQUES
 RECIPE_VERSION = 2  # bumped when the same recipe would give other numbers (see beft/numerics.py)
 SOURCE_VERSION = 1  # bumped when the same dataset would be normalised differently
 SUBSET_VERSION = 1  # bumped when the same rows would be drawn differently
+
+# The training settings that every recipe reads.
+COMMON = (
+    "learning_rate",
+    "epochs",
+    "batch_size",
+    "max_length",
+    "weight_decay",
+    "max_grad_norm",
+    "dropout",
+    "precision",
+)
 
 
 def digest(data: Any) -> str:
@@ -133,40 +146,54 @@ def grid(params: P.Params, study: P.Study, root: Path, study_name: str = "") -> 
         UserError: for a model, task or technique that params.yaml does not define, a setting
             that is missing, or a local source that is not there.
     """
-    where = f"study '{study_name}'"
+    for name in params.techniques:
+        if name not in TECHNIQUES:
+            hint = P.nearest(name, list(TECHNIQUES))
+            raise UserError(f"params.yaml: techniques: '{name}' unknown; {hint}")
+    found: dict[str, Recipe] = {}
+    for chosen in study.selections():
+        _check_names(params, chosen, f"study '{study_name}'")
+        models = {alias: _model(alias, params.models[alias], root) for alias in chosen.models}
+        sources = {t: task_source(t, params.tasks[t], root) for t in chosen.tasks}
+        for model, task, regime in product(chosen.models, chosen.tasks, chosen.regimes):
+            names = techniques_of(study, chosen, params.models[model].kind)
+            for technique, seed in product(names, chosen.seeds):
+                recipe = _recipe(
+                    params, chosen, models[model], task, sources[task], regime, technique, seed
+                )
+                found.setdefault(recipe.digest, recipe)
+    return list(found.values())
+
+
+def _check_names(params: P.Params, chosen: P.Selection, where: str) -> None:
     for kind, names, known in (
-        ("models", study.models, params.models),
-        ("tasks", study.tasks, params.tasks),
-        ("techniques", study.techniques, TECHNIQUES),
+        ("models", chosen.models, params.models),
+        ("tasks", chosen.tasks, params.tasks),
+        ("techniques", chosen.techniques, TECHNIQUES),
     ):
         for name in names:
             if name not in known:
                 raise UserError(
                     f"{where}: {kind}: '{name}' unknown; {P.nearest(name, list(known))}"
                 )
-    for name in params.techniques:
-        if name not in TECHNIQUES:
-            hint = P.nearest(name, list(TECHNIQUES))
-            raise UserError(f"params.yaml: techniques: '{name}' unknown; {hint}")
-    models = {alias: _model(alias, params.models[alias], root) for alias in study.models}
-    return [
-        _recipe(params, study, models[model], task, source, regime, technique, seed)
-        for model in study.models
-        for task, source in ((t, task_source(t, params.tasks[t], root)) for t in study.tasks)
-        for regime in study.regimes
-        for technique in techniques_of(study)
-        for seed in study.seeds
-    ]
+    for model, technique in product(chosen.models, chosen.techniques):
+        kind = params.models[model].kind
+        if kind not in TECHNIQUES[technique].kinds:
+            fit = [t for t in chosen.techniques if kind in TECHNIQUES[t].kinds]
+            raise UserError(
+                f"{where}: techniques: '{technique}' is not for {kind}s, and models.{model} is "
+                f"one; of these it can have {', '.join(fit) or 'none'}: select them in 'also:'"
+            )
 
 
-def techniques_of(study: P.Study) -> list[str]:
-    """The study's techniques, and those whose runs its selectors need."""
+def techniques_of(study: P.Study, chosen: P.Selection, kind: str) -> list[str]:
+    """A selection's techniques, and those whose runs the study's selectors need."""
     needed = []
     if any(s in ("projection", "projection_printed", "magnitude") for s in study.selectors):
         needed.append("all_biases")
     if study.selectors:
         needed.append("untuned")  # Fisher, and the measurement of inert terms
-    return list(dict.fromkeys([*study.techniques, *needed]))
+    return list(dict.fromkeys([*chosen.techniques, *needed]))
 
 
 def packs(recipes: Iterable[Recipe], study: P.Study) -> list[Pack]:
@@ -180,17 +207,19 @@ def packs(recipes: Iterable[Recipe], study: P.Study) -> list[Pack]:
 
 def _model(alias: str, model: P.Model, root: Path) -> dict[str, Any]:
     sites = model.sites.model_dump() if model.sites else None
+    kind = {} if model.kind == "encoder" else {"kind": model.kind}  # encoders came first
     if model.path is not None:
         path = (root / model.path).resolve()
         if not path.is_dir():
             raise UserError(f"models.{alias}.path: {path} is not a directory")
-        return {"alias": alias, "content": model_identity(path), "sites": sites}
+        return {"alias": alias, "content": model_identity(path), "sites": sites, **kind}
     return {
         "alias": alias,
         "hub": model.hub,
         "revision": model.revision,
         "sha256": model.sha256,
         "sites": sites,
+        **kind,
     }
 
 
@@ -199,7 +228,7 @@ def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
     spec = tasks.resolve(name, task)
     splits = [spec.train, *spec.validation]
     source: dict[str, Any] = {"version": SOURCE_VERSION, "label": spec.label, "splits": splits}
-    source |= {"labels": list(spec.labels), "text": list(spec.columns()[:-1])}
+    source |= {"labels": list(spec.labels), "text": list(spec.reads())}
     if task.demo:
         from beft.tasks.demo import DEMO_VERSION
 
@@ -212,38 +241,67 @@ def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
     return {**source, "hub": task.hub, "config": task.config, "revision": task.revision}
 
 
-def _recipe(params, study, model, name, source, regime, technique, seed) -> Recipe:
+def _recipe(params, chosen, model, name, source, regime, technique, seed) -> Recipe:
     task = params.tasks[name]
-    training = resolve_training(params, study, model["alias"], name, technique)
-    size = task.regimes.get(regime, "all") if regime != "all" else "all"
-    if regime != "all" and regime not in task.regimes:
+    kind = kind_of(model)
+    view = _task(name, task, kind, model["alias"])
+    training = resolve_training(params, chosen, model["alias"], name, technique)
+    regimes = task.of(kind).regimes
+    size = regimes.get(regime, "all") if regime != "all" else "all"
+    if regime != "all" and regime not in regimes:
         raise UserError(f"params.yaml: tasks.{name}.regimes: no size for '{regime}', which is used")
     return Recipe(
         model=model,
-        task={"name": name, **tasks.resolve(name, task).to_dict()},
+        task=view,
         source=digest(source),
         subset={"regime": regime, "size": size, "stratify": task.stratify},
         technique=technique,
         seed=seed,
-        training=training.model_dump(),
+        training=training,
     )
 
 
-def resolve_training(
-    params: P.Params, study: P.Study, model: str, task: str, technique: str
-) -> P.Training:
-    """The settings of one fine-tune.
+def kind_of(model: dict[str, Any]) -> str:
+    """Whether a recipe's model is an `encoder` or a `decoder`."""
+    return model.get("kind", "encoder")
 
-    The later wins: params.training, the task, the task's own setting for this model, the study,
-    the technique, the task's own setting for this technique. A study's rate is thus one for bias
-    terms; it does not become that of `full`, which has its own.
+
+def _task(name: str, given: P.Task, kind: str, alias: str) -> dict[str, Any]:
+    """The view of a task that models of this kind have."""
+    task = tasks.resolve(name, given)
+    if kind == "encoder":
+        if not task.text:
+            raise UserError(
+                f"tasks.{name} asks for text, not for a class, and models.{alias} is an encoder; "
+                "select it for decoders"
+            )
+        return {"name": name, **task.to_dict()}
+    if task.prompt is None:
+        raise UserError(
+            f"tasks.{name} has no prompt, and models.{alias} is a decoder; give it "
+            f"'prompt:' with template, passage and answers"
+        )
+    view = task.prompt_dict()
+    return {"name": name, **view, "metric": view["metrics"][0]}
+
+
+def resolve_training(
+    params: P.Params, chosen: P.Selection, model: str, task: str, technique: str
+) -> dict[str, Any]:
+    """The settings of one fine-tune, those that its recipe reads (`params.Training`).
+
+    The later wins: params.training, params.decoder for decoders, the task, the task's own setting
+    for this model, the study, the technique, the task's own setting for this technique. A study's
+    rate is thus one for bias terms; it does not become that of `full`, which has its own.
     """
-    definition = params.tasks[task]
+    kind = params.models[model].kind
+    definition = params.tasks[task].of(kind)
     layers = [
         params.training,
+        params.decoder if kind == "decoder" else None,
         definition,
         definition.models.get(model),
-        study.training,
+        chosen.training,
         params.techniques.get(technique),
         definition.techniques.get(technique),
     ]
@@ -252,9 +310,20 @@ def resolve_training(
         for key in P.Overrides.model_fields:
             if (value := getattr(layer, key)) is not None:
                 settings[key] = value
+    view = tasks.resolve(task, params.tasks[task]).prompt if kind == "decoder" else None
+    wanted = {*COMMON, *TECHNIQUES[technique].settings, *_asked(view, technique)}
     if not TECHNIQUES[technique].trains:
         settings |= {"learning_rate": 0.0, "epochs": 0}
-    for key in ("learning_rate", "epochs"):
-        if key not in settings:
-            raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
-    return P.Training(**settings)
+    for key in sorted(wanted - set(settings) - {"dropout"}):
+        raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
+    all_of_them = P.Training(**settings).model_dump()
+    return {key: value for key, value in all_of_them.items() if key in wanted}
+
+
+def _asked(view: tasks.Prompt | None, technique: str) -> set[str]:
+    """The settings that a decoder's recipe reads besides those of every recipe."""
+    if view is None:
+        return set()
+    trains = {"objective"} if TECHNIQUES[technique].trains else set()
+    answers = "max_new_tokens" if view.kind == "generation" else "scoring"
+    return {"evaluated", answers} | trains

@@ -3,32 +3,36 @@
 import csv
 import io
 import json
+from typing import Any
 
 import torch
 from safetensors.torch import save
 
-from beft.models import Encoder
 from beft.padded import trained_numbers
 from beft.recipe import Recipe
 from beft.store import to_json
 from beft.techniques import Part
-from beft.train import State
+from beft.train import State, metrics_of
 
 
 def run_files(
-    recipe: Recipe, state: State, encoder: Encoder, parts: tuple[Part, ...], train_examples: int
+    recipe: Recipe,
+    state: State,
+    encoder: Any,
+    parts: tuple[Part, ...],
+    added: int,
+    train_examples: int,
 ) -> dict[str, bytes]:
     """The files of a finished run that follow from its recipe alone."""
     trained, total = trained_numbers(encoder, parts)
+    trained += added
     metric = recipe.task["metric"]
-    scores = {}
+    scores, others = {}, {}
     for split in recipe.task["validation"]:
-        values = {h["epoch"]: h[f"{split}/{metric}"] for h in state.history}
-        fine = bool(values) and state.status == "ok"
-        scores[split] = {
-            "best": values[state.best_epoch] if fine else None,
-            "last": values[max(values)] if fine else None,
-        }
+        fine = bool(state.history) and state.status == "ok"
+        scores[split] = _best_and_last(state, f"{split}/{metric}", fine)
+        for name in metrics_of(recipe.task)[1:]:
+            others.setdefault(split, {})[name] = _best_and_last(state, f"{split}/{name}", fine)
     metrics = {
         "status": state.status,
         "reason": state.reason,
@@ -41,6 +45,10 @@ def run_files(
         "trainable_percent": 100 * trained / total,
         "encoder_params": total,
     }
+    if names := getattr(encoder, "added", ()):
+        metrics["added_biases"] = sum(encoder.model.get_parameter(n).numel() for n in names)
+    if others:
+        metrics["other_metrics"] = others
     groups: dict[str, dict[str, torch.Tensor]] = {"biases": {}, "head": {}, "predictions": {}}
     for key, tensor in state.tensors.items():
         group, _, name = key.partition("/")
@@ -53,9 +61,17 @@ def run_files(
     }
 
 
+def _best_and_last(state: State, key: str, fine: bool) -> dict[str, float | None]:
+    """A metric at the epoch that the reported one chose, and at the last one."""
+    if not fine:
+        return {"best": None, "last": None}
+    values = {h["epoch"]: h[key] for h in state.history}
+    return {"best": values[state.best_epoch], "last": values[max(values)]}
+
+
 def _history_csv(recipe: Recipe, state: State) -> bytes:
     columns = ["epoch", "train_loss"]
-    columns += [f"{s}/{recipe.task['metric']}" for s in recipe.task["validation"]]
+    columns += [f"{s}/{m}" for s in recipe.task["validation"] for m in metrics_of(recipe.task)]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()

@@ -18,14 +18,15 @@ CANONICAL = (
 def name_biases(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, str]:
     """Name each bias of a layer: term -> path of the bias relative to the layer.
 
-    A bias that plays none of the canonical roles is named by the path of its module, dots replaced.
+    q, k and v have the same path where one fused linear holds them. A bias that plays none of the
+    canonical roles is named by the path of its module, dots replaced.
     """
-    roles = {path: term for term, path in projections.items()}
-    roles |= _roles_of_linears(layer, projections) | _roles_of_norms(layer, projections)
-    terms = {}
+    roles = _roles_of_linears(layer, projections) | _roles_of_norms(layer, projections)
+    terms = {term: f"{path}.bias" for term, path in projections.items()}
+    named = set(terms.values())
     for name, parameter in layer.named_parameters():
         module, _, leaf = name.rpartition(".")
-        if parameter.ndim != 1 or "bias" not in leaf:
+        if parameter.ndim != 1 or "bias" not in leaf or name in named:
             continue
         term = roles.get(module) if leaf == "bias" else None
         if term is None:
@@ -71,13 +72,14 @@ def _roles_of_norms(layer: nn.Module, projections: Mapping[str, str]) -> dict[st
     if len(norms) != 2:
         return {}
     _, part = _attention_part(layer, projections)
-    first, second = sorted(norms, key=lambda n: not (part and under(n, part)))
+    # Layers register their norms in the order of their use, but for Falcon's, which names them.
+    first, second = sorted(norms, key=lambda n: (not (part and under(n, part)), "input" not in n))
     return {first: "attention_norm", second: "output_norm"}
 
 
 def _attention_part(layer: nn.Module, projections: Mapping[str, str]) -> tuple[str, str]:
     """The smallest module that holds q, k and v, and the outermost one around it in the layer."""
-    split = [path.split(".") for path in projections.values()]
+    split = [path.split(".")[:-1] for path in projections.values()]
     common = []
     for names in zip(*split, strict=False):
         if len(set(names)) > 1:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from beft import provenance
+from beft.adapters import added_numbers
 from beft.bench import Bench, check_inputs, current_inputs, gradients_file, probe_inert
+from beft.decoders.models import Decoder
 from beft.engine import engine, groups, packs_together, serves
 from beft.evaluate import lowered
 from beft.hashing import sha256
@@ -70,7 +72,7 @@ def run_pack(
         if todo:
             job = _Job(bench, inputs, origin, todo, checkpoint_seconds, stop, progress)
             flat = any(packs_together(r) for r in recipes) and serves(
-                bench.encoder(recipes[0]), device
+                bench.model(recipes[0]), device
             )
             begun = job.begun(recipes)
             started = {r.digest for group in begun for r in group}
@@ -180,7 +182,7 @@ class _Job:
         bench = self.bench
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         provenance.reset_peak_memory(bench.device)
-        encoder, data = bench.encoder(runs[0]), [bench.data(r) for r in runs]
+        encoder, data = bench.model(runs[0]), [bench.data(r) for r in runs]
         names = ", ".join(dict.fromkeys(r.technique for r in runs))
         precision = runs[0].training["precision"]
         control = Control(
@@ -209,12 +211,13 @@ class _Job:
                 precision="bfloat16" if lowered(bench.device, precision) else "float32",
             )
             parts = parts_of(encoder, recipe)
-            files = run_files(recipe, state, encoder, parts, len(own.train)) | extra
+            added = added_numbers(encoder, recipe)
+            files = run_files(recipe, state, encoder, parts, added, len(own.train)) | extra
             write_folder(bench.layout.run(recipe), files | {"provenance.json": to_json(facts)})
             log.info("%s: %s", recipe.folder(), state.reason or "done")
 
-    def _measured(self, recipe: Recipe, encoder: Encoder, data: Data) -> dict[str, bytes]:
-        if TECHNIQUES[recipe.technique].trains:
+    def _measured(self, recipe: Recipe, encoder: Encoder | Decoder, data: Data) -> dict[str, bytes]:
+        if not TECHNIQUES[recipe.technique].measures:
             return {}
 
         def progress(done: int, total: int, text: str) -> None:

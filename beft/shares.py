@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-
-from beft.batches import Encoded
 
 
 @dataclass(frozen=True)
@@ -15,21 +14,21 @@ class Share:
 
     Attributes:
         run: whose batch it is.
-        data: the run's training examples.
+        data: the run's training examples: `Encoded`, or `Prompts` of a decoder.
         rows: of `data`.
         start: number of the first of them within the batch.
         weight: their share of the batch.
     """
 
     run: int
-    data: Encoded
+    data: Any
     rows: np.ndarray
     start: int = 0
     weight: float = 1.0
 
     def lengths(self) -> np.ndarray:
         """Tokens of each example."""
-        return np.array([len(self.data.ids[row]) for row in self.rows])
+        return np.array([self.data.length(row) for row in self.rows])
 
     def labels(self) -> torch.Tensor:
         """Of each example."""

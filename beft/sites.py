@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from beft.errors import UserError
+from beft.fused import Rows
 from beft.roles import CANONICAL, PROJECTIONS, name_biases
 from beft.structure import Stack, declared_stack, find_stack
 
@@ -20,14 +21,14 @@ class Site:
         layer: Index of the layer, from 0.
         module: Full path of the module that owns the bias.
         parameter: Full name of the bias, as in `model.named_parameters()`.
-        rows: The part of a fused projection's bias; None where the whole parameter is the bias.
+        rows: The term's rows of a fused projection; None where the whole parameter is the bias.
     """
 
     term: str
     layer: int
     module: str
     parameter: str
-    rows: tuple[int, int] | None = None
+    rows: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class BiasSites:
     def terms(self) -> tuple[str, ...]:
         """The terms: q, k, v, the canonical others, then those named by their path in the layer."""
         return tuple(site.term for site in self.sites if site.layer == 0)
+
+    @property
+    def fused(self) -> bool:
+        """Whether q, k and v are rows of one projection in each layer."""
+        return any(site.rows is not None for site in self.sites)
 
     def of(self, term: str) -> tuple[Site, ...]:
         """The sites of one term, by layer.
@@ -79,7 +85,7 @@ def find_sites(model: nn.Module, declared: Mapping[str, str] | None = None) -> B
     )
     return BiasSites(
         sites=tuple(
-            _site(term, index, f"{stack.path}.{index}.{biases[term]}")
+            _site(term, index, f"{stack.path}.{index}.{biases[term]}", stack.rows.get(term))
             for index, biases in enumerate(layers)
             for term in terms
         ),
@@ -87,13 +93,47 @@ def find_sites(model: nn.Module, declared: Mapping[str, str] | None = None) -> B
     )
 
 
+def add_projection_biases(
+    model: nn.Module, declared: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """Give each q, k and v projection that has no bias one of zeros, frozen, in its weight's dtype.
+
+    It stands on the projection itself, so it is added before rotary positions and before norms of
+    queries and keys, and zeros leave the model's output as it was. Other modules get none.
+
+    Args:
+        model: A transformer, changed in place.
+        declared: As in `find_sites`.
+
+    Returns:
+        Names of the new parameters, by layer.
+
+    Raises:
+        UserError: The structure is unknown, or a projection is no plain linear.
+    """
+    stack = declared_stack(model, declared) if declared is not None else find_stack(model)
+    added = []
+    for index, layer in enumerate(stack.layers):
+        for path in dict.fromkeys(stack.projections.values()):
+            linear, name = layer.get_submodule(path), f"{stack.path}.{index}.{path}"
+            if getattr(linear, "bias", None) is not None:
+                continue
+            if not isinstance(linear, nn.Linear):
+                raise UserError(
+                    f"{type(model).__name__}: {name} has no bias, and a {type(linear).__name__} "
+                    "takes none; use a model whose projections are plain linears"
+                )
+            weight = linear.weight
+            linear.bias = nn.Parameter(weight.new_zeros(weight.shape[0]), requires_grad=False)
+            added.append(f"{name}.bias")
+    return tuple(added)
+
+
 def read_biases(model: nn.Module, sites: BiasSites) -> dict[str, torch.Tensor]:
     """Copy the biases out: term -> float32 tensor (layers, width) on the CPU."""
     with torch.no_grad():
         return {
-            term: torch.stack(
-                [_view(model, s).detach().to("cpu", torch.float32) for s in sites.of(term)]
-            )
+            term: torch.stack([_read(model, s).to("cpu", torch.float32) for s in sites.of(term)])
             for term in sites.terms
         }
 
@@ -110,7 +150,7 @@ def write_biases(model: nn.Module, sites: BiasSites, biases: Mapping[str, torch.
             f"this model has {', '.join(sorted(sites.terms))}; use a snapshot made with this model"
         )
     for term in sites.terms:
-        here = (sites.num_layers, _view(model, sites.of(term)[0]).numel())
+        here = (sites.num_layers, _read(model, sites.of(term)[0]).numel())
         there = tuple(biases[term].shape)
         if there != here:
             raise UserError(
@@ -120,16 +160,28 @@ def write_biases(model: nn.Module, sites: BiasSites, biases: Mapping[str, torch.
     with torch.no_grad():
         for term in sites.terms:
             for site in sites.of(term):
-                _view(model, site).copy_(biases[term][site.layer])
+                _write(model, site, biases[term][site.layer])
 
 
-def _view(model: nn.Module, site: Site) -> torch.Tensor:
+def _read(model: nn.Module, site: Site) -> torch.Tensor:
+    parameter = model.get_parameter(site.parameter).detach()
+    return parameter if site.rows is None else parameter[_index(site.rows, parameter)]
+
+
+def _write(model: nn.Module, site: Site, values: torch.Tensor) -> None:
     parameter = model.get_parameter(site.parameter)
-    return parameter if site.rows is None else parameter[slice(*site.rows)]
+    if site.rows is None:
+        parameter.copy_(values)
+    else:
+        parameter[_index(site.rows, parameter)] = values.to(parameter)
 
 
-def _site(term: str, layer: int, parameter: str) -> Site:
-    return Site(term, layer, module=parameter.rpartition(".")[0], parameter=parameter)
+def _index(rows: Rows, parameter: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(rows.index()).to(parameter.device)
+
+
+def _site(term: str, layer: int, parameter: str, rows: Rows | None) -> Site:
+    return Site(term, layer, parameter.rpartition(".")[0], parameter, rows)
 
 
 def _check_projection_biases(model: nn.Module, stack: Stack) -> None:

@@ -2,11 +2,12 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from beft.errors import UserError
+from beft.fused import Rows, fused_projection
 from beft.roles import PROJECTIONS, features, is_linear, under
 
 # What q, k and v are called in an attention module: words of structure that families share.
@@ -28,11 +29,13 @@ class Stack:
         path: Full path of the list of layers.
         layers: The layers, first to last.
         projections: Term (q, k, v) -> path of its linear relative to a layer.
+        rows: Term -> its rows where the three are one fused linear; empty where they are three.
     """
 
     path: str
     layers: tuple[nn.Module, ...]
     projections: Mapping[str, str]
+    rows: Mapping[str, Rows] = field(default_factory=dict)
 
 
 def find_stack(model: nn.Module) -> Stack:
@@ -41,10 +44,11 @@ def find_stack(model: nn.Module) -> Stack:
     Raises:
         UserError: There is none, or two could be meant; the message shows how to declare one.
     """
+    fused, rows = fused_projection(getattr(model, "config", None)) or ("", {})
     lists = {
         path: tuple(modules)
         for path, modules in _lists_of_equals(model)
-        if all(_attention_blocks(layer) for layer in modules)
+        if all(_attention_blocks(layer, fused) for layer in modules)
     }
     longest = max(map(len, lists.values()), default=0)
     paths = [path for path, layers in lists.items() if len(layers) == longest]
@@ -54,11 +58,11 @@ def find_stack(model: nn.Module) -> Stack:
         raise _unknown(model, "no q, k, v linears are recognised")
     if len(paths) > 1:
         raise _unknown(model, f"there are several stacks of layers ({', '.join(paths)})")
-    blocks = _attention_blocks(lists[paths[0]][0])
+    blocks = _attention_blocks(lists[paths[0]][0], fused)
     if len(blocks) > 1:
         raise _unknown(model, "a layer holds several attention blocks")
     _check_no_parallel_lists(model, paths[0])
-    return Stack(paths[0], lists[paths[0]], blocks[0])
+    return Stack(paths[0], lists[paths[0]], blocks[0], rows)
 
 
 def declared_stack(model: nn.Module, declared: Mapping[str, str]) -> Stack:
@@ -89,15 +93,22 @@ def declared_stack(model: nn.Module, declared: Mapping[str, str]) -> Stack:
                 raise _no_such_path(term, name, f"linear in a layer of {path}", linears)
     if len(set(projections.values())) < len(projections):
         raise UserError(
-            "sites: q, k and v must be three different linears; one fused linear is not supported"
+            "sites: q, k and v must be three different linears; one fused linear cannot be declared"
         )
     return Stack(path, tuple(lists[path]), projections)
 
 
-def _attention_blocks(layer: nn.Module) -> list[dict[str, str]]:
-    """For each module that holds q, k, v linears: term -> path relative to the layer."""
+def _attention_blocks(layer: nn.Module, fused: str = "") -> list[dict[str, str]]:
+    """For each module that holds q, k, v linears: term -> path relative to the layer.
+
+    Where a family fuses the three, that is one linear, of the name `fused`.
+    """
     blocks = []
     for path, module in layer.named_modules():
+        if fused:
+            if path.rpartition(".")[2] == fused and is_linear(module):
+                blocks.append(dict.fromkeys(PROJECTIONS, path))
+            continue
         for names in _PROJECTION_NAMES:
             if all(is_linear(getattr(module, name, None)) for name in names):
                 paths = [f"{path}.{name}".lstrip(".") for name in names]

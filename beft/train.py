@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from beft.batches import Encoded, chunks
+from beft.batches import chunks
 from beft.data import order
 from beft.engine import Engine
-from beft.evaluate import decide, evaluate
 from beft.recipe import Recipe
 from beft.store import write_file
 
@@ -33,10 +33,13 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Data:
-    """A task's examples for one run: the training subset and each validation split."""
+    """A task's examples for one run: the training subset and each validation split.
 
-    train: Encoded
-    validation: dict[str, Encoded]
+    They are `Encoded`, or `Prompts` of a decoder.
+    """
+
+    train: Any
+    validation: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -184,22 +187,29 @@ def _end_epoch(engine, data, states, ended) -> None:
 
 def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> None:
     """Scores every validation split; keeps head and predictions of a run's best epoch so far."""
-    metric = engine.recipes[0].task["metric"]
+    task = engine.recipes[0].task
+    metrics = metrics_of(task)
     splits = data[runs[0]].validation
     predictions: dict[int, dict[str, torch.Tensor]] = {run: {} for run in runs}
     rows = {r: {"epoch": states[r].epoch, "train_loss": losses and losses[r]} for r in runs}
     for split, encoded in splits.items():
         for run, logits in zip(runs, engine.predict(encoded, runs), strict=True):
-            decided = decide(logits)
+            decided = encoded.decide(logits)
             predictions[run][split] = torch.from_numpy(decided.copy())
-            rows[run][f"{split}/{metric}"] = evaluate(decided, encoded, metric)
+            found = encoded.evaluate(decided, metrics)
+            rows[run] |= {f"{split}/{metric}": value for metric, value in found.items()}
             if not np.isfinite(logits).all():
                 states[run].status = "diverged"
                 states[run].reason = f"outputs not finite after epoch {states[run].epoch}"
     for run in runs:
         if states[run].status == "ok":
-            key = f"{next(iter(splits))}/{metric}"
+            key = f"{next(iter(splits))}/{task['metric']}"
             _note(states[run], rows[run], key, predictions[run], engine.head(run))
+
+
+def metrics_of(task: dict) -> list[str]:
+    """The metrics that a recipe's task is evaluated by; the first one is reported."""
+    return task.get("metrics", [task["metric"]])
 
 
 def _note(state: State, row: dict, key: str, predictions: dict, head: dict) -> None:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [engine] [packs] [pipeline] [gpu]`: measures all, or what is named."""
+"""`python -m benchmarks [engine] [packs] [decoder] [pipeline] [gpu]`: all, or what is named."""
 
 import logging
 import os
@@ -8,11 +8,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
-from benchmarks import engine, figure, measure, packs, pipeline
+from benchmarks import decoder, engine, figure, measure, packs, pipeline
 
 COLUMNS = {
     "engine": "case ours_seconds peer_seconds ratio ours_metric peer_metric repeats note",
     "packs": "case ours_seconds seconds_per_run peer_seconds ratio",
+    "decoder": "case ours_seconds peer_seconds ratio ours_metric peer_metric repeats note",
     "pipeline": "case ours_seconds limit_seconds note",
     "gpu": "case ours_seconds peer_seconds ratio runs_per_hour peak_memory_mb matrix_share note",
 }
@@ -33,7 +34,13 @@ def _pipeline() -> list[dict]:
     return rows
 
 
-RUNNERS = {"engine": engine.run, "packs": packs.run, "pipeline": _pipeline, "gpu": _gpu}
+RUNNERS = {
+    "engine": engine.run,
+    "packs": packs.run,
+    "decoder": decoder.run,
+    "pipeline": _pipeline,
+    "gpu": _gpu,
+}
 
 
 def main(names: list[str]) -> int:

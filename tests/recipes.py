@@ -1,5 +1,7 @@
 """Recipes for tests of the engine, without a project around them."""
 
+from dataclasses import replace
+
 from beft.recipe import Recipe
 
 
@@ -24,3 +26,10 @@ def recipe(technique: str = "b_v", labels: int = 2, seed: int = 5, **training: o
     }
     subset = {"regime": "low", "size": 10, "stratify": False}
     return Recipe({"alias": "tiny"}, task, "0", subset, technique, seed, settings)
+
+
+def prompted(technique: str = "b_v", seed: int = 5, **training: object) -> Recipe:
+    """The same for a decoder that is trained on candidates."""
+    settings = {"objective": "cross_entropy_over_candidates", "scoring": "normalised", **training}
+    made = recipe(technique, seed=seed, **settings)
+    return replace(made, model={"alias": "tiny", "kind": "decoder"})

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from beft.report.frames import Frames
 KEYS = ["model", "task", "regime", "technique"]
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
 COLUMNS = [*KEYS, "split", "mean", "std", "n", "planned", "status", "short", "reason"]
+MEASUREMENT = "untuned"  # a technique that is there for its gradients
 EXPLAINED = {"best": "best epoch of each run", "last": "last epoch of each run"}
 
 
@@ -27,10 +29,49 @@ def order(frames: Frames, name: str) -> list[str]:
     return list(dict.fromkeys([*map(str, first), *map(str, listed), *seen]))
 
 
+def of_kind(frames: Frames, kind: str) -> Frames:
+    """The study of its encoders, or of its decoders, alone; see `of_models`."""
+    kinds = {
+        alias: m.get("kind", "encoder") for alias, m in frames.settings.get("models", {}).items()
+    }
+    return of_models(frames, [m for m in order(frames, "model") if kinds.get(m, "encoder") == kind])
+
+
+def of_models(frames: Frames, models: Iterable[str]) -> Frames:
+    """The study of these models alone: their runs and scores, and the tasks and such they have."""
+    return _only(frames, "model", list(models))
+
+
+def first_regime(frames: Frames, model: str) -> Frames:
+    """The study of one model in the first of its regimes, which is its smallest."""
+    own = of_models(frames, [model])
+    return _only(own, "regime", order(own, "regime")[:1])
+
+
+def _only(frames: Frames, key: str, names: list[str]) -> Frames:
+    runs = frames.runs[frames.runs[key].isin(names)]
+    scores = frames.scores[frames.scores[key].isin(names)]
+    settings = dict(frames.settings)
+    for name in KEYS:
+        listed, there = settings.get(f"{name}s"), set(runs[name].dropna().astype(str))
+        if isinstance(listed, dict):
+            settings[f"{name}s"] = {item: value for item, value in listed.items() if item in there}
+        elif listed is not None:
+            settings[f"{name}s"] = [item for item in listed if str(item) in there]
+    return replace(frames, runs=runs, scores=scores, settings=settings)
+
+
+def reported(frames: Frames) -> pd.DataFrame:
+    """The evaluations in the metric that their run reports, one row per run and split."""
+    metrics = frames.runs[["digest", "metric"]].drop_duplicates("digest")
+    found = frames.evaluations.merge(metrics, on=["digest", "metric"])
+    return found.drop_duplicates(["digest", "split"])
+
+
 def splits(frames: Frames) -> dict[str, list[str]]:
     """The validation splits of each task, in the order in which they were evaluated."""
     tasks = frames.runs[["digest", "task"]].drop_duplicates("digest")
-    seen = frames.evaluations.merge(tasks, on="digest")
+    seen = reported(frames).merge(tasks, on="digest")
     found = {task: list(dict.fromkeys(part["split"])) for task, part in seen.groupby("task")}
     return {task: found.get(task, ["validation"]) for task in order(frames, "task")}
 
@@ -61,8 +102,8 @@ def measured(frames: Frames, column: str = "best") -> pd.DataFrame:
         columns={column: "fallback"}
     )
     runs = runs.assign(split=[known[str(task)] for task in runs["task"]]).explode("split")
-    values = frames.evaluations[["digest", "split", column]].rename(columns={column: "value"})
-    rows = runs.merge(values.drop_duplicates(["digest", "split"]), "left", ["digest", "split"])
+    values = reported(frames)[["digest", "split", column]].rename(columns={column: "value"})
+    rows = runs.merge(values, "left", ["digest", "split"])
     lead = rows["split"] == rows["task"].map(lambda task: known[str(task)][0])
     value = pd.to_numeric(rows["value"].where(rows["value"].notna() | ~lead, rows["fallback"]))
     usable = (rows["status"] == "ok") & np.isfinite(value.fillna(math.nan).to_numpy(float))
@@ -126,8 +167,16 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def ties(values: Iterable[tuple[str, float]]) -> list[str]:
-    """The names with the highest value; several when they are equal, none when none is finite."""
-    finite = [(name, value) for name, value in values if math.isfinite(value)]
-    top = max((value for _, value in finite), default=math.nan)
-    return [name for name, value in finite if math.isclose(value, top, rel_tol=0, abs_tol=1e-12)]
+def ties(values: Iterable[tuple[str, float]], place: int = 1) -> list[str]:
+    """The names with the highest value; several when they are equal, none when none is finite.
+
+    Args:
+        place: 2 for the names with the second highest of the distinct values.
+    """
+    left = [(name, value) for name, value in values if math.isfinite(value)]
+    best: list[str] = []
+    for _ in range(place):
+        top = max((value for _, value in left), default=math.nan)
+        best = [name for name, value in left if math.isclose(value, top, rel_tol=0, abs_tol=1e-12)]
+        left = [pair for pair in left if pair[0] not in best]
+    return best

@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from beft.report import cells as grid
 from beft.report import selection as chosen
 from beft.report.frames import Frames
-from beft.report.style import blank, explain, footnote, literal, look, sheet
+from beft.report.style import blank, explain, footnote, handle, literal, look, sheet
 
 MOST = 36  # panels: three printed pages; more would neither print nor be read
 
@@ -41,7 +40,7 @@ def curves(frames: Frames) -> Figure:
     names = [name for name in grid.order(frames, "technique") if name in used]
     _legend(figure, names)
     notes = [
-        "Mean over the seeds that are ok; band: sample deviation. Untuned is drawn as a level."
+        "Mean over the seeds that are ok; band: sample deviation. What trains nothing is a level."
     ]
     if omitted:
         notes.append(f"Panels left out: {omitted}; every curve is in history.csv.")
@@ -98,8 +97,10 @@ def _panel(panel: Axes, table: pd.DataFrame, place: tuple[str, str, str], frames
         if line.empty:
             continue
         style, means = look(technique, names), 100 * line["mean"]
-        if len(line) == 1 and technique == "untuned":
+        if len(line) == 1 and line["epoch"].iloc[0] == 0:
             panel.axhline(means.iloc[0], color=style.colour, linestyle=style.line)
+            if style.marker:
+                panel.plot(0, means.iloc[0], style.marker, color=style.colour, markersize=3.6)
             continue
         spread = 100 * line["std"].fillna(0)
         panel.fill_between(
@@ -120,10 +121,5 @@ def _panel(panel: Axes, table: pd.DataFrame, place: tuple[str, str, str], frames
 
 
 def _legend(figure: Figure, names: list[str]) -> None:
-    handles = []
-    for name in names:
-        style = look(name, names)
-        line = Line2D([], [], color=style.colour, linestyle=style.line, marker=style.marker)
-        line.set_label(style.label)
-        handles.append(line)
+    handles = [handle(name, names) for name in names]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6))

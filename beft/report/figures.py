@@ -5,6 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from beft.report.coincide import zero_shot
+from beft.report.cost import cost
 from beft.report.curves import curves
 from beft.report.frames import Frames
 from beft.report.layers import layers
@@ -17,7 +19,10 @@ FIGURES: dict[str, Callable[[Frames], Figure]] = {
     "figure4": figure4,
     "layers": layers,
     "curves": curves,
+    "zero_shot": zero_shot,
+    "cost": cost,
 }
+NARROW = ("zero_shot", "cost")  # as wide as a column of a page, not as its text
 CAPTIONS = {
     "figure1": "Importance rank of q, k and v among all bias terms for the three selectors, beside "
     "the metric of each term, over the data regimes; first task.",
@@ -25,6 +30,10 @@ CAPTIONS = {
     "the metric of each term, over the data regimes; one row per task.",
     "layers": "Importance rank of every bias term in every layer, for each model and selector.",
     "curves": "Learning curves: the metric on the validation set after every epoch.",
+    "zero_shot": "Zero-shot, b_k and b_v for every decoder and task: where b_k is inert, tuning it "
+    "changes nothing and its marker lies inside that of zero-shot.",
+    "cost": "The metric of every technique against the number of parameters that it trains and the "
+    "seconds that a run takes, for each model.",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from beft import params as P
 from beft.errors import UserError
 from beft.project import Project
 from beft.recipe import Recipe
@@ -25,7 +26,7 @@ COLUMNS = {
     "problems": "digest,status,reason",
     "provenance": (
         "digest,commit,dirty,code,device,hardware,threads,python,torch,transformers,beft,started,"
-        "command"
+        "command,added_biases"
     ),
     "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
 }
@@ -97,12 +98,16 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     run |= {"train_seconds": origin["seconds"], "peak_memory_mb": origin["peak_memory_mb"]}
     facts = {
         "runs": [run],
-        "evaluations": [
-            {"digest": recipe.digest, "split": s, "metric": metrics["metric"], **values}
-            for s, values in metrics["splits"].items()
-        ],
+        "evaluations": _evaluations(recipe, metrics),
         "history": _history(folder, recipe),
-        "provenance": [{"digest": recipe.digest, **origin, **origin["versions"]}],
+        "provenance": [
+            {
+                "digest": recipe.digest,
+                **origin,
+                **origin["versions"],
+                "added_biases": metrics.get("added_biases", 0),
+            }
+        ],
     }
     if metrics["status"] != "ok":
         reason = {"status": metrics["status"], "reason": metrics["reason"]}
@@ -123,6 +128,18 @@ def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
     if error.is_file():
         return "failed", read_json(error)["reason"]
     return "missing", "not run yet"
+
+
+def _evaluations(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per split and metric, the reported metric of a split before its others."""
+    return [
+        {"digest": recipe.digest, "split": split, "metric": name, **both}
+        for split, reported in metrics["splits"].items()
+        for name, both in {
+            metrics["metric"]: reported,
+            **metrics.get("other_metrics", {}).get(split, {}),
+        }.items()
+    ]
 
 
 def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
@@ -158,23 +175,23 @@ def _scores(project: Project) -> pd.DataFrame:
 def settings(project: Project) -> dict[str, Any]:
     """The study as it was resolved; its orders are the orders of display."""
     study, params = project.study, project.params
+    models = dict.fromkeys(r.model["alias"] for r in project.recipes)
+    tasks = {r.task["name"]: r.task for r in reversed(project.recipes)}
     return {
         "study": project.name,
         "description": study.description,
-        "models": {m: params.models[m].model_dump(exclude_none=True) for m in study.models},
+        "models": {m: params.models[m].model_dump(exclude_none=True) for m in models},
         "tasks": {
             t: {
                 **params.tasks[t].model_dump(exclude_none=True, exclude_defaults=True),
-                "metric": next(r.task["metric"] for r in project.recipes if r.task["name"] == t),
-                "validation": next(
-                    r.task["validation"] for r in project.recipes if r.task["name"] == t
-                ),
+                "metric": tasks[t]["metric"],
+                "validation": tasks[t]["validation"],
             }
-            for t in study.tasks
+            for t in dict.fromkeys(r.task["name"] for r in project.recipes)
         },
-        "regimes": list(study.regimes),
+        "regimes": [r for r in P.REGIMES if r in {recipe.regime for recipe in project.recipes}],
         "techniques": list(dict.fromkeys(r.technique for r in project.recipes)),
-        "seeds": list(study.seeds),
+        "seeds": list(dict.fromkeys(r.seed for r in project.recipes)),
         "training": params.training.model_dump(exclude_none=True),
         "overrides": study.training.model_dump(exclude_none=True),
         "selectors": list(study.selectors),

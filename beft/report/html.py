@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from beft.report import cells as grid
 from beft.report import selection as chosen
-from beft.report.figures import CAPTIONS, FIGURES
+from beft.report.figures import CAPTIONS, FIGURES, NARROW
 from beft.report.frames import Frames
 from beft.report.style import LOOKS
 from beft.report.summary import run_counts
@@ -81,7 +81,7 @@ def _figure(name: str, folder: Path) -> dict:
     source = None
     if path.is_file():
         source = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
-    return {"name": name, "caption": CAPTIONS[name], "source": source}
+    return {"name": name, "caption": CAPTIONS[name], "source": source, "narrow": name in NARROW}
 
 
 def _answer(rows: pd.DataFrame) -> dict:

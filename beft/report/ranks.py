@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from beft.report import cells as grid
 from beft.report import selection as chosen
 from beft.report.frames import Frames
-from beft.report.style import blank, explain, footnote, literal, look, sheet
+from beft.report.style import blank, explain, footnote, handle, literal, look, sheet
 
 SELECTORS = ("projection", "magnitude", "fisher")
 ORDER = ("v", "q", "k")
@@ -19,17 +19,20 @@ Inert = dict[tuple[str, str, str], tuple[str, ...]]  # what `selection.inert` re
 
 
 def figure1(frames: Frames) -> Figure:
-    """Figure 1: the first task of the first model."""
+    """Figure 1: the first task of the first model that has scores."""
     return _ranks_and_metric(frames, 1)
 
 
 def figure4(frames: Frames) -> Figure:
-    """Figure 4: up to three tasks of the first model, one row each."""
+    """Figure 4: up to three tasks of the first model that has scores, one row each."""
     return _ranks_and_metric(frames, 3)
 
 
 def _ranks_and_metric(frames: Frames, most: int) -> Figure:
-    models, tasks = grid.order(frames, "model")[:1], grid.order(frames, "task")[:most]
+    models, scored = grid.order(frames, "model"), set(frames.scores["model"])
+    models = sorted(models, key=lambda model: model not in scored)[:1]
+    frames = grid.of_models(frames, models)
+    tasks = grid.order(frames, "task")[:most]
     if not models or not tasks:
         return blank("No model and task in this study yet: nothing was run.")
     regimes = grid.order(frames, "regime")
@@ -141,12 +144,7 @@ def _metric_panel(
 
 
 def _legend(figure: Figure, inert: bool) -> None:
-    handles = []
-    for term in ORDER:
-        style = look(f"b_{term}")
-        line = Line2D([], [], color=style.colour, linestyle=style.line, marker=style.marker)
-        line.set_label(style.label)
-        handles.append(line)
+    handles = [handle(f"b_{term}") for term in ORDER]
     if inert:
         hollow = Line2D([], [], color="#333333", linestyle="", marker="^", markerfacecolor="white")
         hollow.set_label("hollow: inert (its gradient is zero)")

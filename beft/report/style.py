@@ -1,6 +1,7 @@
 """How every figure looks: one palette, one type size, bytes that depend on the data only."""
 
 import io
+import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 WIDTH = 7.2  # inches: the text width of a two-column page
+COLUMN = 3.5  # inches: one of its columns
 FORMATS = {
     "svg": {"metadata": {"Date": None, "Creator": None}},
     "png": {"metadata": {"Software": None}, "dpi": 200},
@@ -66,7 +69,7 @@ class Look:
     label: str
 
 
-# the palette of Okabe and Ito, told apart with every kind of colour vision
+# the palette of Okabe and Ito, then of Tol (muted): told apart with every kind of colour vision
 LOOKS = {
     "b_v": Look("#D55E00", "o", "-", "$b_v$"),
     "b_q": Look("#0072B2", "s", (0, (5, 1.6)), "$b_q$"),
@@ -76,6 +79,13 @@ LOOKS = {
     "random_uniform": Look("#E69F00", "P", (0, (3, 1.2)), "random"),
     "head_only": Look("#56B4E9", "v", (0, (6, 1.2, 1.2, 1.2, 1.2, 1.2)), "head only"),
     "untuned": Look("#777777", "", (0, (1, 2.2)), "untuned"),
+    "lora": Look("#882255", "<", (0, (8, 1.4)), "LoRA"),
+    "lora_q": Look("#332288", ">", (0, (8, 1.4, 1.2, 1.4)), "LoRA $q$"),
+    "lora_k": Look("#117733", "p", (0, (8, 1.4, 1.2, 1.4, 1.2, 1.4)), "LoRA $k$"),
+    "lora_v": Look("#CC6677", "h", (0, (8, 1.4, 3, 1.4)), "LoRA $v$"),
+    "prefix": Look("#999933", "*", (0, (2.5, 1.2)), "prefix"),
+    "icl": Look("#AA4499", "d", (0, (2.5, 1.2, 1.2, 1.2)), "ICL"),
+    "zero_shot": Look("#444444", "H", (0, (1.2, 2.4)), "zero-shot"),
 }
 SPARE = ("#8B5E3C", "#5D3A9B", "#4B6F44", "#9A0F4B", "#3A5F7D", "#7A7A00")
 
@@ -86,7 +96,7 @@ def look(technique: str, others: list[str] | None = None) -> Look:
         return LOOKS[technique]
     spare = [name for name in others or [technique] if name not in LOOKS]
     place = spare.index(technique) if technique in spare else 0
-    marker = "<>ph*d"[place % 6]
+    marker = "8x+123"[place % 6]
     return Look(SPARE[place % len(SPARE)], marker, (0, (4, 1.2, 1, 1.2)), literal(technique))
 
 
@@ -103,10 +113,12 @@ def style() -> Iterator[None]:
         yield
 
 
-def sheet(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
-    """A figure of the page's width with a grid of panels, shape (rows, columns)."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def sheet(
+    rows: int, columns: int, height: float, width: float = WIDTH, **options
+) -> tuple[Figure, np.ndarray]:
+    """A figure with a grid of panels, shape (rows, columns); options are those of `subplots`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def explain(axes: Axes, words: str) -> None:
@@ -132,9 +144,49 @@ def footnote(figure: Figure, lines: list[str]) -> None:
         figure.supxlabel(label, fontsize=8.5, x=0.01, ha="left", color="#444444", linespacing=1.2)
 
 
-def blank(words: str) -> Figure:
+def handle(technique: str, others: list[str] | None = None, line: bool = True) -> Line2D:
+    """The entry of a technique in a legend, with or without its line."""
+    style = look(technique, others)
+    entry = Line2D([], [], color=style.colour, marker=style.marker)
+    entry.set_linestyle(style.line if line else "")
+    entry.set_label(style.label)
+    return entry
+
+
+def legend_of_markers(figure: Figure, names: list[str]) -> list[Line2D]:
+    """A legend above a figure of one column's width, for markers without lines; its entries.
+
+    It takes `legend_rows` rows of 0.2 inches.
+    """
+    handles = [handle(name, names, line=False) for name in names]
+    for name, entry in zip(names, handles, strict=True):
+        if name not in LOOKS:
+            entry.set_label(literal(name, 18))
+    return figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=math.ceil(len(names) / legend_rows(names)),
+        handlelength=1.0,
+        handletextpad=0.5,
+        columnspacing=1.4,
+    ).legend_handles
+
+
+def legend_rows(names: list[str]) -> int:
+    """The rows of `legend_of_markers`: three names fit beside each other, or two long ones."""
+    return math.ceil(len(names) / (3 if all(name in LOOKS for name in names) else 2))
+
+
+def incomplete(cells: list[str]) -> list[str]:
+    """A note on cells without all of their runs; none where there is no such cell."""
+    if len(cells) > 3:
+        return [f"Not complete: {len(cells)} cells; the tables say why."]
+    return [f"Not complete: {'; '.join(cells)}."] if cells else []
+
+
+def blank(words: str, width: float = WIDTH) -> Figure:
     """A figure that says why there is nothing to draw."""
-    figure, axes = sheet(1, 1, 1.4)
+    figure, axes = sheet(1, 1, 1.4, width)
     explain(axes[0, 0], words)
     return figure
 

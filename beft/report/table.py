@@ -19,7 +19,7 @@ class Shown:
         marks: signs that the notes explain.
         problem: what became of the runs that do not count.
         reason: the whole story behind `problem`.
-        bold: emphasised; the notes say what for.
+        bold, underlined: emphasised; the notes say what for.
         name: the text is a name (of a task, regime, technique), not a number.
     """
 
@@ -31,6 +31,7 @@ class Shown:
     reason: str = ""
     bold: bool = False
     name: bool = False
+    underlined: bool = False
 
 
 @dataclass(frozen=True)

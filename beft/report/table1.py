@@ -1,6 +1,8 @@
-"""Table 1: the metric of every technique per task and data regime, beside the paper's number."""
+"""Table 1: encoders, every technique's metric per task and data regime, and the paper's number."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -12,17 +14,20 @@ from beft.report.table import DASH, Part, Shown, Table, name, percent
 
 BIAS_TERMS = tuple(f"b_{term}" for term in chosen.TERMS)
 SELECTED, INERT = "†", "°"
+CHOSEN = f"{SELECTED} the term that the projection selector chose."
+AVERAGED = "Avg.: the mean over the columns, given only where every planned run of the row counts."
 TIDY = ["model", "regime", "technique", "task", "split", "metric", "mean", "std", "n"]
 TIDY += ["planned", "paper", "paper_deviation", "paper_table", "selected", "best", "inert"]
 TIDY += ["status", "reason"]
 
 
 def table1(frames: Frames, column: str = "best") -> Table:
-    """Table 1 of the paper for this study.
+    """Table 1 of the paper for this study's encoders.
 
     Args:
         column: `best` or `last`, the epoch that a run's number is taken from.
     """
+    frames = grid.of_kind(frames, "encoder")
     tidy = facts(frames, column)
     labels = [(task, split) for task, names in grid.splits(frames).items() for split in names]
     parts = []
@@ -94,12 +99,13 @@ def _part(model: str, rows: pd.DataFrame, labels: list[tuple[str, str]]) -> Part
     table, averages = [], _averages(rows, labels)
     for (regime, technique), part in rows.groupby(["regime", "technique"], sort=False):
         found = {(row.task, row.split): row for row in part.itertuples()}
-        shown = [_cell(found.get(label)) for label in labels]
+        shown = [cell(found.get(label)) for label in labels]
         table.append((name(regime), name(technique), *shown, averages[regime, technique]))
     return Part(model, tuple(columns), 2, tuple(table))
 
 
-def _cell(row) -> Shown:
+def cell(row) -> Shown:
+    """What a row of `facts` looks like; None is a cell that the study does not plan."""
     if row is None:
         return Shown(DASH, problem="not planned", reason="not part of this study")
     theirs = f"[{row.paper:.1f}]" if math.isfinite(row.paper) else ""
@@ -112,25 +118,29 @@ def _cell(row) -> Shown:
 
 
 def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[str, str], Shown]:
-    """Averages over complete rows: one where every planned run of every column counts."""
+    """The average of each row beside the paper's, the best of the bias terms in bold."""
     means, shown = {}, {}
     theirs = _paper_averages(rows, labels)
     for key, part in rows.groupby(["regime", "technique"], sort=False):
         found = {(row.task, row.split): row for row in part.itertuples()}
-        gaps = [grid.column_label(*label) for label in labels if not _sound(found.get(label))]
-        number = theirs.get(key, "")
-        if gaps:
-            listed = ", ".join(gaps) if len(gaps) <= 2 else f"{len(gaps)} columns"
-            reason = f"no average: {', '.join(gaps)} incomplete"
-            shown[key] = Shown(DASH, "", number, problem=f"{listed} incomplete", reason=reason)
-        else:
-            means[key] = sum(found[label].mean for label in labels) / len(labels)
-            shown[key] = Shown(percent(means[key]), "", number)
+        means[key], mean = average(found, labels)
+        shown[key] = replace(mean, paper=theirs.get(key, ""))
     for regime in dict.fromkeys(regime for regime, _ in means):
-        terms = [((r, t), m) for (r, t), m in means.items() if r == regime and t in BIAS_TERMS]
-        for key in grid.ties(terms) if len(terms) > 1 else []:
-            shown[key] = Shown(shown[key].text, "", shown[key].paper, bold=True)
+        terms = [(k, m) for k, m in means.items() if k[0] == regime and k[1] in BIAS_TERMS]
+        for key in grid.ties(terms) if sum(map(math.isfinite, dict(terms).values())) > 1 else []:
+            shown[key] = replace(shown[key], bold=True)
     return shown
+
+
+def average(found: dict[tuple[str, str], Any], labels: list) -> tuple[float, Shown]:
+    """The mean over the columns of a row where every planned run of it counts, else undefined."""
+    gaps = [grid.column_label(*label) for label in labels if not _sound(found.get(label))]
+    if gaps:
+        listed = ", ".join(gaps) if len(gaps) <= 2 else f"{len(gaps)} columns"
+        reason = f"no average: {', '.join(gaps)} incomplete"
+        return math.nan, Shown(DASH, problem=f"{listed} incomplete", reason=reason)
+    mean = sum(found[label].mean for label in labels) / len(labels)
+    return mean, Shown(percent(mean))
 
 
 def _sound(row) -> bool:
@@ -147,7 +157,8 @@ def _paper_averages(rows: pd.DataFrame, labels: list) -> dict[tuple[str, str], s
     return {(row.regime, row.technique): f"[{row.value:.1f}]" for row in averages.itertuples()}
 
 
-def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
+def measure_notes(tidy: pd.DataFrame, column: str) -> list[str]:
+    """What a number is and in which metric, for a table made of `facts`."""
     names = tidy.drop_duplicates("task")
     metric = ", ".join(f"{row.task}: {row.metric}" for row in names.itertuples() if row.metric)
     optimistic = (
@@ -155,17 +166,22 @@ def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
         if column == "best"
         else ""
     )
-    notes = [
+    return [
         f"Each number is the mean over seeds of the {grid.EXPLAINED[column]}, on the validation "
         f"set, ± sample deviation, n the number of runs that count.{optimistic}",
         f"Metrics: {metric}." if metric else "",
+    ]
+
+
+def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
+    notes = [
+        *measure_notes(tidy, column),
         "Bold: the best of the bias terms in its regime and column.",
-        f"{SELECTED} the term that the projection selector chose."
-        if tidy["selected"].any() else "",
+        CHOSEN if tidy["selected"].any() else "",
         f"{INERT} inert: the term's gradient is zero up to rounding, so tuning it trains the head "
         "only." if tidy["inert"].any() else "",
         "[ ] the paper's number for the same model, task, regime and technique."
         if tidy["paper"].notna().any() else "",
-        "Avg.: the mean over the columns, given only where every planned run of the row counts.",
+        AVERAGED,
     ]  # fmt: skip
     return [note for note in notes if note]

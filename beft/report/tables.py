@@ -10,6 +10,7 @@ from beft.report import selection as chosen
 from beft.report.frames import Frames
 from beft.report.table import DASH, Part, Shown, Table, name
 from beft.report.table1 import INERT, table1
+from beft.report.table5 import table5, table6
 
 
 def selection(frames: Frames, column: str = "best") -> Table:
@@ -75,4 +76,6 @@ TABLES: dict[str, Callable[[Frames], Table]] = {
     "table1": table1,
     "table1_last": table1_last,
     "selection": selection,
+    "table5": table5,
+    "table6": table6,
 }

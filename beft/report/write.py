@@ -84,7 +84,8 @@ def _md_grid(part: Part) -> list[str]:
 def _md_cell(cell: Shown) -> str:
     text = _md(plain(cell))
     value = _md(cell.text)
-    return f"**{value}**{text.removeprefix(value)}" if cell.bold else text
+    shown = f"**{value}**" if cell.bold else value
+    return (f"<u>{shown}</u>" if cell.underlined else shown) + text.removeprefix(value)
 
 
 def _md(text: str) -> str:
@@ -103,7 +104,7 @@ def to_latex(table: Table) -> str:
 def _tex_part(table: Table, part: Part) -> str:
     rows = [[_tex_cell(cell) for cell in row] for row in part.rows]
     frame = pd.DataFrame(rows, columns=[tex(column) for column in part.columns])
-    starts = [row[0].text for row in part.rows]
+    starts = [row[0].text for row in part.rows] if part.leading > 1 else []
     shape = "l" * part.leading + "r" * (len(part.columns) - part.leading)
     tabular = frame.style.hide(axis="index").to_latex(hrules=True, column_format=shape)
     caption = f"{tex(table.title)} ({tex(part.caption)}). {' '.join(map(tex, table.notes))}"
@@ -131,6 +132,7 @@ def _tex_cell(cell: Shown) -> str:
     if cell.name:
         return TERMS.get(cell.text, tex(cell.text))
     text = rf"\textbf{{{tex(cell.text)}}}" if cell.bold else tex(cell.text)
+    text = rf"\underline{{{text}}}" if cell.underlined else text
     small = " ".join(piece for piece in (cell.spread, cell.problem) if piece)
     pieces = [
         text + tex(cell.marks),

@@ -37,12 +37,25 @@ class Technique:
         trains: False where nothing is trained at all, head included.
         biases_only: whole biases and the head, nothing else, so that many runs can share a model.
         term: the single bias term it tunes, if it does; runs of an inert term may be left out.
+        measures: it leaves the model as it is and records gradients of all biases.
+        kinds: the kinds of models it is for.
+        settings: names of the training settings that it alone reads.
+        adapted: terms of projections that get new parameters through PEFT; none otherwise.
     """
 
     select: Callable[[Shapes, BiasSites, int], tuple[Part, ...]]
     trains: bool = True
     biases_only: bool = False
     term: str | None = None
+    measures: bool = False
+    kinds: tuple[str, ...] = ("encoder", "decoder")
+    settings: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
+
+    @property
+    def adds(self) -> bool:
+        """Whether what it trains are new parameters, in or beside a frozen model."""
+        return bool(self.adapted) or "prefix_tokens" in self.settings
 
 
 def site_parts(sites: BiasSites, shapes: Shapes, terms: tuple[str, ...]) -> tuple[Part, ...]:
@@ -50,7 +63,7 @@ def site_parts(sites: BiasSites, shapes: Shapes, terms: tuple[str, ...]) -> tupl
     parts = []
     for term in terms:
         for site in sites.of(term):
-            rows = None if site.rows is None else np.arange(*site.rows, dtype=np.int64)
+            rows = None if site.rows is None else site.rows.index()
             whole = rows is not None and len(rows) == shapes[site.parameter][0]
             parts.append(Part(site.parameter, None if whole else rows))
     return tuple(parts)

@@ -2,4 +2,4 @@
 
 from beft.techniques.base import Technique
 
-TECHNIQUE = Technique(lambda shapes, sites, seed: (), biases_only=True)
+TECHNIQUE = Technique(lambda shapes, sites, seed: (), biases_only=True, kinds=("encoder",))

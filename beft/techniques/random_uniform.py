@@ -10,7 +10,7 @@ from beft.techniques.base import Part, Technique
 def _select(shapes, sites, seed):
     """Draws scalars without replacement, each of the encoder's equally likely, by the seed."""
     count = sum(
-        math.prod(shapes[s.parameter]) if s.rows is None else s.rows[1] - s.rows[0]
+        math.prod(shapes[s.parameter]) if s.rows is None else len(s.rows.index())
         for s in sites.of("v")
     )
     names = sorted(shapes)

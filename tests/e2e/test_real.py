@@ -60,6 +60,7 @@ def test_demo_with_the_weights_of_the_wheel(tmp_path):
         pytest.skip("the extra 'demo' is not installed")
     study = yaml.safe_load((sandbox.ROOT / "studies" / "demo.yaml").read_text())
     study |= {"tasks": ["demo_sentiment"], "regimes": ["low"], "techniques": ["b_v"], "figures": []}
+    study |= {"also": []}
     folder = project(tmp_path, study, demo_sentiment={"regimes": {"low": 48}, "epochs": 2})
     sandbox.snakemake(folder)
     check(folder, 3)
@@ -78,3 +79,46 @@ def test_cut_of_real_small(tmp_path, mirror):
     history = pd.read_csv(folder / "reports" / "history.csv")
     for _, epochs in history[history["epoch"] > 0].groupby("digest"):
         assert epochs["train_loss"].is_monotonic_decreasing
+
+
+@pytest.mark.mirror
+def test_decoders_on_real_prompts(tmp_path, mirror):
+    """A real OPT and a real Llama: in the first, b_k answers as the untouched model does."""
+    study = {
+        "models": ["opt-mini-english", "stories260K"],
+        "tasks": ["sst2", "squad"],
+        "regimes": ["low"],
+        "techniques": ["zero_shot", "icl", "b_v", "b_k", "lora"],
+        "seeds": [0],
+        "selectors": ["fisher"],
+        "training": {
+            **{"max_length": 448, "epochs": 1, "learning_rate": 1e-2, "evaluated": 20},
+            "precision": "float32",  # in bfloat16 an inert bias shows as rounding
+        },
+        "fuse_techniques": True,
+        "tables": ["table5", "table6", "selection"],
+        "figures": ["zero_shot", "cost"],
+    }
+    few = {"decoder": {"regimes": {"low": 24}}}
+    asked = few["decoder"] | {"objective": "language_model_on_answer", "max_new_tokens": 8}
+    folder = project(tmp_path, study, sst2=few, squad={"decoder": asked})
+    sandbox.snakemake(folder, BEFT_MIRROR=str(mirror))
+    table = pd.read_csv(folder / "reports" / "runs.csv")
+    assert len(table) == 2 * 2 * 6 and set(table["status"]) == {"ok"}
+    table = table.set_index(["model", "task", "technique"])
+    answers = {
+        key: load_file(
+            folder / f"data/runs/{key[0]}/{key[1]}/low/{key[2]}/seed-0/{row.digest}"
+            "/predictions.safetensors"
+        )["last/validation"]
+        for key, row in table.iterrows()
+    }
+    for task in ("sst2", "squad"):
+        same = answers["opt-mini-english", task, "zero_shot"]
+        np.testing.assert_array_equal(answers["opt-mini-english", task, "b_k"], same)
+        assert (answers["opt-mini-english", task, "b_v"] != same).any()
+    scores = pd.read_csv(folder / "reports" / "scores.csv")
+    inert = scores[scores["term"] == "k"].groupby("model")["inert"].all()
+    assert inert.to_dict() == {"opt-mini-english": True, "stories260K": False}
+    for name in ("table5", "table6"):
+        assert (folder / "reports" / "tables" / f"{name}.md").read_text()

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,9 @@ import pytest
 from beft import data
 from beft import params as P
 from beft.errors import UserError
-from beft.recipe import grid
+from beft.recipe import Recipe, grid
 from beft.store import flaw
-from beft.tasks import Task
+from beft.tasks import TABLE, Task
 
 CLASSES = Task(("sentence",), ("negative", "positive"), "accuracy")
 SCORES = Task(("sentence",), (), "spearman")
@@ -87,6 +88,77 @@ def test_other_columns_stay_and_metadata_goes():
     made = data.normalise(given, CLASSES, "here")
     assert made.column_names == ["sentence", "label", "idx"] and made["idx"].to_pylist() == [7]
     assert made.schema.metadata is None
+
+
+ASKED = {
+    "context": ["It rained.", "It snowed."],
+    "question": ["What did it do?", "Why?"],
+    "answers": [{"text": ["rained"], "answer_start": [3]}, {"text": ["snowed"] * 2}],
+}
+
+
+def test_lists_and_structs_stay_as_they_came():
+    """Nothing is asked of columns that the task does not read, such as `answer_start`."""
+    given = pa.table({**ASKED, "context": pa.array(ASKED["context"], pa.large_string())})
+    made = data.normalise(given, TABLE["squad"], "here")
+    assert made["answers"].type == given["answers"].type
+    assert made["context"].type == pa.string() and made.to_pydict() == given.to_pydict()
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("answers", None, "no column 'answers'"),
+        ("answers", ["a", "b"], "'answers' holds string, not structs with a 'text'"),
+        ("answers", [{"txt": ["a"]}] * 2, "not structs with a 'text'"),
+        ("answers", [{"text": "a"}] * 2, "'answers.text' holds string, not lists of texts"),
+        ("answers", [{"text": [1]}] * 2, "'answers.text' holds list<.*int64>, not lists of texts"),
+        ("answers", [{"text": ["a"]}, None], "row 1: 'answers.text' is empty"),
+        ("answers", [{"text": ["a"]}, {"text": None}], "row 1: 'answers.text' is empty"),
+        ("answers", [{"text": [None]}, {"text": ["a"]}], "row 0: 'answers.text' is empty"),
+        ("answers", [{"text": ["a"]}, {"text": []}], "row 1: there is no answer"),
+        ("context", ["a", None], "row 1: 'context' is empty"),
+        ("context", [1, 2], "'context' holds int64, not text"),
+    ],
+)
+def test_lists_and_structs_that_a_task_cannot_read(column, values, message):
+    columns = ASKED | ({column: values} if values else {})
+    if values is None:
+        del columns[column]
+    with pytest.raises(UserError, match=f"here: .*{message}"):
+        data.normalise(pa.table(columns), TABLE["squad"], "here")
+
+
+def test_numbers_inside_structs_are_whole():
+    columns = {"paragraph": ["p"], "question": ["q"], "answer": ["a"], "label": [1]}
+    ids = {"paragraph": 0.5, "question": 1, "answer": 2}
+    with pytest.raises(UserError, match="'idx.paragraph' holds double, not whole numbers"):
+        data.normalise(pa.table({**columns, "idx": [ids]}), TABLE["multirc"], "here")
+
+
+def test_a_texts_name_may_have_a_dot():
+    """Only what a view reads itself may lie in a struct; a text is a column."""
+    task = Task(("meta.title",), ("x", "y"), "accuracy")
+    made = data.normalise(pa.table({"meta.title": ["a"], "label": [1]}), task, "here")
+    assert made["meta.title"].to_pylist() == ["a"]
+    with pytest.raises(UserError, match="no column 'meta.title'"):
+        data.normalise(pa.table({"meta": [{"title": "a"}], "label": [1]}), task, "here")
+
+
+def test_a_source_without_labels_comes_from_json_lines_and_has_subsets(tmp_path):
+    for split in ("train", "validation"):
+        lines = pa.table(ASKED).to_pylist() * 4
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    task = P.Task(path=".", regimes={"low": 3}, learning_rate=0.1, epochs=1)
+    folder = data.fetch_task(tmp_path, "squad", task)
+    assert pq.read_table(folder / "train.parquet").num_rows == 8
+    told = {"name": "squad", **TABLE["squad"].prompt_dict()}
+    subset = {"regime": "low", "size": 3, "stratify": False}
+    recipe = Recipe({}, told, "", subset, "b_v", 4, {})
+    expected = independent_order(8, repr(("subset", "squad", 4)))[:3]
+    assert data.subset_rows(folder, recipe).tolist() == expected
+    with pytest.raises(UserError, match=r"tasks\.squad\.stratify: .*no classes"):
+        data.subset_rows(folder, replace(recipe, subset={**subset, "stratify": True}))
 
 
 ROWS = [('a, quoted "word"', 1), ("two\nlines", 0), ("", 1), ("12", 0), ("naïve café 猫", 1)]

@@ -358,6 +358,18 @@ def test_a_broken_checkpoint_is_one_clear_line(bert, case):
     assert "\n" not in str(error.value)
 
 
+def test_a_fused_projection_is_for_decoders_only(tmp_path):
+    folder = tiny.decoder_checkpoint("gpt2", tmp_path)
+    with pytest.raises(UserError, match=r"one fused linear \(transformer.h.0.attn.c_attn\)"):
+        load_encoder(folder, 2)
+
+
+def test_an_encoder_without_projection_biases_is_refused(tmp_path):
+    folder = tiny.decoder_checkpoint("llama", tmp_path)
+    with pytest.raises(UserError, match="no bias in its q, k, v projections"):
+        load_encoder(folder, 2)
+
+
 def test_no_labels_are_refused(checkpoint):
     with pytest.raises(UserError, match="num_labels"):
         load_encoder(checkpoint("bert"), 0)

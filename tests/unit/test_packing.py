@@ -12,7 +12,7 @@ from beft.engine import engine, groups, serves
 from beft.evaluate import predict
 from beft.models import load_encoder
 from beft.noise import Noise
-from beft.packing import Slots
+from beft.packing import Flattened
 from beft.train import Control, Data, train
 
 FLAT = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"]
@@ -37,7 +37,7 @@ def test_flat_logits_equal_padded_ones(tmp_path, architecture, labels):
     encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), labels)
     assert serves(encoder, "cpu")
     data = of_lengths(list(range(1, 129, 3)), takes_types(encoder))
-    slots = Slots(encoder, [recipe("b_v", labels)], [data], "cpu")
+    slots = Flattened(encoder, [recipe("b_v", labels)], [data], "cpu")
     expected = predict(encoder.model, data, 0, "cpu", "float32")
     np.testing.assert_allclose(slots.predict(data, [0])[0], expected, rtol=1e-4, atol=1e-5)
 
@@ -153,7 +153,7 @@ def test_dropout_is_wherever_the_model_has_it(tmp_path, architecture, monkeypatc
             return real(noise, *arguments)
 
         monkeypatch.setattr(Noise, name, counted)
-    slots = Slots(encoder, [recipe("b_v", dropout=0.1)], [data], "cpu")
+    slots = Flattened(encoder, [recipe("b_v", dropout=0.1)], [data], "cpu")
     slots.measured = True
     slots.step({0: np.arange(4)}, {0: 1})
     assert calls == {"hidden": len(expected), "shares": tiny.LAYERS}
@@ -166,7 +166,7 @@ def test_behind_the_last_attention_only_first_tokens_are_computed(tmp_path, arch
     for site in encoder.sites.of("intermediate"):
         module = encoder.model.get_submodule(site.module)
         module.register_forward_hook(lambda module, args, out: rows.append(out.shape[1]))
-    Slots(encoder, [recipe("b_v")], [data], "cpu").predict(data, [0])
+    Flattened(encoder, [recipe("b_v")], [data], "cpu").predict(data, [0])
     assert rows == [18, 4]
 
 
@@ -175,7 +175,7 @@ def test_bfloat16_is_what_autocast_gives(folder):
     encoder = load_encoder(folder, 2)
     data = of_lengths([3, 9, 20], True)
     before = {n: p.detach().clone() for n, p in encoder.model.named_parameters()}
-    slots = Slots(encoder, [recipe("b_v", precision="bfloat16")], [data], "cpu")
+    slots = Flattened(encoder, [recipe("b_v", precision="bfloat16")], [data], "cpu")
     got = slots.predict(data, [0])[0]
     slots.close()
     for name, p in encoder.model.named_parameters():
@@ -206,7 +206,7 @@ def test_runs_that_differ_in_more_than_rate_seed_and_technique_do_not_share(fold
 def fits(monkeypatch, tokens: int) -> None:
     """Memory for passes of so many tokens."""
     monkeypatch.setattr("beft.memory.used_by", lambda device, work: 100)
-    monkeypatch.setattr("beft.packing.fitting_tokens", lambda *_: tokens)
+    monkeypatch.setattr("beft.slots.fitting_tokens", lambda *_: tokens)
 
 
 @pytest.mark.parametrize("tokens", [120, 40, 9])
@@ -221,14 +221,14 @@ def test_a_split_by_memory_changes_no_result(folder, tmp_path, monkeypatch, toke
 def test_a_pass_that_does_not_fit_is_made_smaller(folder, tmp_path, monkeypatch, caplog):
     """The device refuses passes of more than 60 tokens: half as many are tried, and it is said."""
     whole = run(folder, tmp_path / "whole", MIXED[:4], 0.1)
-    real = Slots._gradient
+    real = Flattened._gradient
 
     def gradient(slots, chunk, seeds):
         if sum(share.lengths().sum() for share in chunk) > 60:
             raise torch.OutOfMemoryError("out of memory")
         return real(slots, chunk, seeds)
 
-    monkeypatch.setattr(Slots, "_gradient", gradient)
+    monkeypatch.setattr(Flattened, "_gradient", gradient)
     for state, expected in zip(run(folder, tmp_path / "split", MIXED[:4], 0.1), whole, strict=True):
         assert_same(state, expected)
     assert "did not fit" in caplog.text

@@ -10,13 +10,20 @@ from transformers import (
     AutoModelForSequenceClassification,
     BartConfig,
     FlaubertConfig,
-    GPT2Config,
     LlamaConfig,
+    OpenAIGPTConfig,
     PreTrainedConfig,
 )
 
 from beft.errors import UserError
-from beft.sites import BiasSites, Site, find_sites, read_biases, write_biases
+from beft.sites import (
+    BiasSites,
+    Site,
+    add_projection_biases,
+    find_sites,
+    read_biases,
+    write_biases,
+)
 
 ORDER = (
     "q",
@@ -374,7 +381,7 @@ BART = {
         ),
         (
             lambda: classifier(
-                GPT2Config(vocab_size=50, n_embd=8, n_layer=2, n_head=2, eos_token_id=1)
+                OpenAIGPTConfig(vocab_size=50, n_embd=8, n_layer=2, n_head=2, eos_token_id=1)
             ),
             r"(?s)no q, k, v linears.*attn.c_attn  \(8, 24\).*q: <path of q>",
         ),
@@ -423,3 +430,20 @@ def test_the_norm_inside_attention_is_attentions_though_it_is_registered_last():
     names = "attention.query attention.key attention.value attention.dense attention.LayerNorm "
     expected = row(stem, names + "ffn ffn_output full_layer_layer_norm")
     assert {site.term: site.module for site in sites.sites} == expected
+
+
+def test_biases_are_added_where_the_projections_lack_them():
+    model = Net(Layer(UNKNOWN, bias=False))
+    model.encoder.block[0].attention.wk = nn.Linear(4, 4)
+    added = add_projection_biases(model, DECLARED)
+    assert added == tuple(f"encoder.block.0.attention.{name}.bias" for name in ("wq", "wv"))
+    assert model.encoder.block[0].attention.wo.bias is None
+    assert find_sites(model, DECLARED).of("v")[0].parameter == added[1]
+
+
+def test_a_projection_that_is_no_plain_linear_gets_no_bias():
+    layer = Layer("q_proj k_proj v_proj o", bias=False)
+    layer.attention.v_proj = nn.Bilinear(4, 4, 4, bias=False)
+    layer.attention.v_proj.weight = nn.Parameter(torch.zeros(4, 4))
+    with pytest.raises(UserError, match="attention.v_proj has no bias, and a Bilinear takes none"):
+        add_projection_biases(Net(layer))

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beft import params as P
-from beft.data import normalise
 from beft.errors import UserError
 from beft.mirror import find_dataset
+from beft.normalise import normalise
 from beft.tasks import TABLE, Task, fields, resolve
 from beft.tasks.demo import generate
 
@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HUB = {"hub": "own/data", "revision": "r"}
 OWN = {"text": ["a"], "labels": ["x", "y"], "metric": "accuracy"}
 
-# The columns of each dataset on the hub, and the class names in the order of their numbers, as
-# its page there shows them; an empty list means a number.
+# The columns of each dataset on the hub that are read, and the class names in the order of their
+# numbers, as its page there shows them; an empty list means a number or no label at all.
 REAL = {
     "cola": (["sentence"], ["unacceptable", "acceptable"]),
     "mnli": (["premise", "hypothesis"], ["entailment", "neutral", "contradiction"]),
@@ -28,17 +28,48 @@ REAL = {
     "sst2": (["sentence"], ["negative", "positive"]),
     "stsb": (["sentence1", "sentence2"], []),
     "cb": (["premise", "hypothesis"], ["entailment", "contradiction", "neutral"]),
-    "wic": (["word", "sentence1", "sentence2"], None),  # the hub names them False and True
+    "copa": (["premise", "choice1", "choice2", "question"], ["choice1", "choice2"]),
+    # the hub names the classes of these False and True
+    "wic": (["word", "sentence1", "sentence2"], None),
+    "boolq": (["question", "passage"], None),
+    "wsc": (["span2_text", "span1_text", "text", "span2_index"], None),
+    "multirc": (["paragraph", "question", "answer", "idx.paragraph", "idx.question"], None),
+    # no label
+    "record": (["passage", "query", "entities", "answers"], []),
+    "squad": (["context", "question", "answers.text"], []),
+    "drop": (["passage", "question", "answers_spans.spans", "answers_spans.types"], []),
 }
+UNLABELLED = {"record", "squad", "drop"}
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_columns_and_classes_are_the_hubs(name):
     columns, labels = REAL[name]
-    assert list(TABLE[name].columns()) == [*columns, "label"]
+    label = [] if name in UNLABELLED else ["label"]
+    assert list(TABLE[name].columns()) == [*columns, *label]
+    assert list(TABLE[name].reads()) == columns
     if labels is not None:
         assert list(TABLE[name].labels) == labels
-    assert TABLE[name].num_labels == (2 if name == "wic" else len(labels) or 1)
+    assert TABLE[name].num_labels == (2 if labels is None else len(labels) or 1)
+
+
+def test_only_decoders_do_what_has_no_text():
+    prompted = {name for name, task in TABLE.items() if not task.text}
+    assert prompted == UNLABELLED | {"copa", "demo_choice", "demo_answer"}
+    assert TABLE["multirc"].text == ("{paragraph}", "{question} {answer}")
+    assert TABLE["wsc"].text == ("{span2_text}: {span1_text}", "text")
+
+
+def test_an_encoders_view_enters_recipes_without_the_prompt():
+    assert TABLE["sst2"].prompt is not None
+    assert TABLE["sst2"].to_dict() == {
+        "text": ["sentence"],
+        "labels": ["negative", "positive"],
+        "metric": "accuracy",
+        "label": "label",
+        "train": "train",
+        "validation": ["validation"],
+    }
 
 
 def test_every_task_of_the_table_is_defined_and_tested():
@@ -59,6 +90,8 @@ def test_the_table_fits_the_real_dataset(mirror, monkeypatch, tmp_path, name):
         pytest.skip(f"the mirror has no {name}")
     for file in files.values():
         made = normalise(pq.read_table(file), task, str(file))
+        if name in UNLABELLED:
+            continue  # what is read of it is checked by its prompt's tests
         labels = set(made[task.label].to_pylist())
         if task.labels:
             # every class occurs in train and in validation, so none is named in vain
@@ -67,17 +100,24 @@ def test_the_table_fits_the_real_dataset(mirror, monkeypatch, tmp_path, name):
             assert min(labels) >= 0 and max(labels) <= 5  # the scale of STS
 
 
+SISTERS = {
+    "demo_sentiment": "sst2",
+    "demo_entailment": "rte",
+    "demo_acceptability": "cola",
+    "demo_similarity": "stsb",
+    "demo_choice": "copa",
+    "demo_answer": "squad",
+}
+
+
 @pytest.mark.parametrize("name", [name for name in TABLE if name.startswith("demo_")])
 def test_the_demo_has_the_columns_of_its_row(name):
     task = TABLE[name]
-    assert set(task.columns()) <= set(generate(name, "validation"))
-    sister = {"demo_sentiment": "sst2", "demo_entailment": "rte", "demo_acceptability": "cola",
-              "demo_similarity": "stsb"}[name]  # fmt: skip
-    assert (task.text, task.labels, task.metric) == (
-        TABLE[sister].text,
-        TABLE[sister].labels,
-        {"stsb": "spearman", "cola": "matthews"}.get(sister, "accuracy"),
-    )
+    columns = {column.partition(".")[0] for column in task.columns()}
+    assert columns <= set(generate(name, "validation"))
+    sister = TABLE[SISTERS[name]]
+    assert (task.text, task.labels, task.label) == (sister.text, sister.labels, sister.label)
+    assert task.metric == sister.metric
 
 
 @pytest.mark.parametrize(
@@ -122,6 +162,10 @@ def test_a_task_of_ones_own_is_described_in_full():
         ("mine", HUB | OWN | {"labels": []}, "classes in 'labels'"),
         ("mine", HUB | OWN | {"labels": ["x", "y", "z"], "metric": "f1"}, "f1_macro"),
         ("stsb", HUB | {"metric": "accuracy"}, "classes in 'labels'"),
+        ("squad", HUB | {"text": ["context"]}, r"tasks\.squad\.text: fixed"),
+        ("squad", HUB | {"label": "answers"}, r"tasks\.squad\.label: fixed"),
+        ("copa", HUB | {"labels": ["a", "b"]}, r"tasks\.copa\.labels: fixed"),
+        ("copa", HUB | {"metric": "f1"}, r"tasks\.copa\.metric: fixed"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(name, given, message):

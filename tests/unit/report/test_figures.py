@@ -53,7 +53,7 @@ NAMES = list(figures.FIGURES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("study", ["frames", "nothing"])
+@pytest.mark.parametrize("study", ["frames", "nothing", "table5_study"])
 def test_files_are_those_of_savefig(name: str, study: str, request) -> None:
     """`render` draws once where `savefig` draws twice; nothing else may differ."""
     frames = request.getfixturevalue(study)
@@ -67,8 +67,24 @@ def test_files_are_those_of_savefig(name: str, study: str, request) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_text_overlaps(name: str, frames: Frames, monkeypatch) -> None:
-    check(name, frames, monkeypatch)
+@pytest.mark.parametrize("study", ["frames", "table5_study"])
+def test_no_text_overlaps(name: str, study: str, request, monkeypatch) -> None:
+    check(name, request.getfixturevalue(study), monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "cost"])
+def test_no_text_overlaps_with_every_technique_and_long_names(
+    name: str, decoders, monkeypatch
+) -> None:
+    techniques = (*LOOKS, "a_technique_of_ones_own")
+    models = ("a-model-with-a-name-that-hardly-ends-v2.5-instruct", "b")
+    tasks = ("sentiment-of-movie-reviews-2024", "t")
+    numbers = {
+        (model, task, technique): [place / 20, "failed"] if place % 2 else [place / 20]
+        for model, task in itertools.product(models, tasks)
+        for place, technique in enumerate(techniques)
+    }
+    check(name, decoders(numbers, inert=models[:1]), monkeypatch)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,7 +108,7 @@ def test_no_text_overlaps_with_long_names(name: str, frames: Frames, monkeypatch
 @pytest.mark.parametrize(
     ("name", "words"),
     [("figure1", "nothing was run"), ("figure4", "nothing was run"), ("layers", "No scores"),
-     ("curves", "No learning curves")],
+     ("curves", "No learning curves"), ("zero_shot", "No decoder"), ("cost", "No result yet")],
 )  # fmt: skip
 def test_a_figure_without_data_says_so(name: str, words: str, nothing: Frames, monkeypatch) -> None:
     said = " ".join(" ".join(text.split()) for text in check(name, nothing, monkeypatch))
@@ -134,6 +150,41 @@ def test_metric_panel_shows_the_means(frames: Frames) -> None:
     line = next(x for x in panel.lines if len(x.get_xdata()) == 3)
     expected = [100 * mine[regime] for regime in ("low", "medium", "high")]
     assert line.get_ydata() == pytest.approx(expected)
+
+
+def test_figures_of_ranks_show_the_first_model_that_has_scores(make) -> None:
+    frames = make(("bert-base-cased", "mini-rotary"), ("sst2",), ("low",))
+    scores = frames.scores[frames.scores["model"] == "mini-rotary"]
+    mine = frames.runs[
+        (frames.runs["model"] == "mini-rotary") & (frames.runs["technique"] == "b_v")
+    ]
+    with style():
+        figure = figures.FIGURES["figure1"](replace(frames, scores=scores))
+    drawn = [line for line in figure.axes[3].lines if line.get_color() == LOOKS["b_v"].colour]
+    assert drawn[0].get_ydata() == pytest.approx([100 * mine["best"].mean()])
+
+
+def test_figures_of_ranks_show_the_tasks_of_their_model(make) -> None:
+    """A task that only another model has must not take a row."""
+    frames = make(("bert-base-cased", "mini-rotary"), ("stsb", "sst2"), ("low",))
+    runs = frames.runs[
+        (frames.runs["model"] != "bert-base-cased") | (frames.runs["task"] == "sst2")
+    ]
+    with style():
+        figure = figures.FIGURES["figure4"](replace(frames, runs=runs))
+    assert [axes.get_ylabel().split("\n")[0] for axes in figure.axes[::4]] == ["sst2"]
+
+
+def test_what_trains_nothing_is_a_level(decoders, monkeypatch) -> None:
+    numbers = {("opt", "sst2", name): [0.5] for name in ("zero_shot", "icl")}
+    frames = decoders(numbers)
+    history = frames.runs[["digest"]].assign(
+        epoch=0, train_loss=float("nan"), split="validation", metric="accuracy", value=0.5
+    )
+    with style():
+        panel = figures.FIGURES["curves"](replace(frames, history=history)).axes[0]
+    levels = [line for line in panel.lines if list(line.get_xdata()) == [0, 1]]
+    assert [list(line.get_ydata()) for line in levels] == [[50, 50], [50, 50]]
 
 
 def test_undefined_scores_are_not_a_rank(frames: Frames) -> None:

@@ -110,7 +110,7 @@ def test_links_lead_to_files_and_sections(page: Reader, reports) -> None:
 def test_accessible_structure(page: Reader) -> None:
     assert page.every("html")[0]["lang"] == "en"
     assert [tag for tag, _ in page.tags].count("h1") == 1
-    assert all(attrs.get("alt") for attrs in page.every("img")) and len(page.every("img")) == 4
+    assert all(attrs.get("alt") for attrs in page.every("img")) and len(page.every("img")) == 6
     assert all(attrs.get("scope") in ("col", "row") for attrs in page.every("th"))
     assert len(page.every("caption")) == len(page.every("table"))
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
@@ -135,6 +135,16 @@ def test_contrast_in_light_and_dark(reports) -> None:
             for ground in ("page", "soft"):
                 one, two = sorted((luminance(scheme[ink]), luminance(scheme[ground])))
                 assert (two + 0.05) / (one + 0.05) >= 4.5, (ink, ground)
+
+
+def test_decoders_have_their_tables_on_the_page(table5_study: Frames, tmp_path) -> None:
+    both = replace(table5_study, settings={**table5_study.settings, "tables": ["table5", "table6"]})
+    build.write_tables(both, tmp_path)
+    text = build.write_page(both, tmp_path).read_text(encoding="utf-8")
+    seen = Reader(text)
+    assert {"opt-1.3b, low", "mini-rotary, low"} <= {line.strip() for line in seen.text}
+    assert "<u>92.6</u>" in text and "<b>93.1</b>" in text
+    assert {a["href"] for a in seen.every("a")} >= {"tables/table5.csv", "tables/table6.tex"}
 
 
 def test_hostile_names_are_text(frames: Frames, tmp_path) -> None:

@@ -1,0 +1,1 @@
+"""Decoders (causal language models): loaded, prompted, tuned and scored."""

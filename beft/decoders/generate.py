@@ -1,0 +1,102 @@
+"""Greedy generation in batches: prompts side by side, each ends at its newline, all then early."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import torch
+
+from beft.decoders.likelihood import Cache, asking
+
+
+def newline_ids(tokenizer) -> tuple[int, ...]:
+    """Tokens whose text holds a newline, and the end of text: each ends an answer."""
+    return _newline_ids(tokenizer)
+
+
+@lru_cache(maxsize=4)
+def _newline_ids(tokenizer) -> tuple[int, ...]:
+    # Between two letters, because some tokenizers strip spaces at the ends.
+    found = [i for i in range(len(tokenizer)) if "\n" in tokenizer.decode([i])]
+    end = tokenizer.eos_token_id
+    return tuple(sorted({*found, *([] if end is None else [end])}))
+
+
+@torch.inference_mode()
+def generate(
+    model,
+    prompts: Sequence[Sequence[int]],
+    stop: Sequence[int],
+    most: int,
+    device: str,
+    cache: Cache | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> list[list[int]]:
+    """Greedy continuations of prompts, computed together.
+
+    Rows are padded behind their prompt; a cache keeps what has been computed, and rows whose
+    answer is complete leave it.
+
+    Args:
+        stop: tokens that end an answer and are not part of it.
+        most: tokens of an answer at most.
+        cache: keys and values that every row sees (a trained prefix).
+        tick: called before each pass.
+
+    Returns:
+        The new tokens of each prompt.
+    """
+    dtype = model.dtype
+    lowest = torch.finfo(dtype).min
+    lengths = torch.tensor([len(p) for p in prompts], device=device)
+    width = int(lengths.max())
+    ids = torch.zeros(len(prompts), width, dtype=torch.int64, device=device)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+    past = None if cache is None else cache(len(prompts))
+    start = 0 if past is None else past.get_seq_length()
+    places = torch.arange(width, device=device)
+    hidden = (places[None] > places[:, None]) | (places[None, None] >= lengths[:, None, None])
+    hidden &= places[None, None] != places[:, None]  # a padded cell sees itself: no empty row
+    mask = torch.zeros(len(prompts), 1, width, start + width, dtype=dtype, device=device)
+    mask[..., start:].masked_fill_(hidden[:, None], lowest)
+    # A table of which cached cells each row may see from now on.
+    seen = torch.cat(
+        [torch.ones(len(prompts), start, dtype=torch.bool, device=device),
+         places[None] < lengths[:, None]], dim=1,
+    )  # fmt: skip
+    tick()
+    last = torch.arange(len(prompts), device=device) * width + lengths - 1
+    with asking(model, last):
+        out = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=places[None].expand_as(ids) + start,
+            past_key_values=past,
+            use_cache=True,
+        )
+    past, following = out.past_key_values, out.logits[0].argmax(-1)
+    ends = torch.tensor(list(stop), device=device)
+    alive = list(range(len(prompts)))
+    answers: list[list[int]] = [[] for _ in prompts]
+    for step in range(most):
+        going = (~torch.isin(following, ends)).nonzero()[:, 0]
+        for place, token in zip(going.tolist(), following[going].tolist(), strict=True):
+            answers[alive[place]].append(token)
+        if not len(going) or step + 1 == most:
+            break
+        if len(going) < len(alive):
+            past.batch_select_indices(going)
+            alive = [alive[i] for i in going.tolist()]
+            seen, lengths, following = seen[going], lengths[going], following[going]
+        seen = torch.cat([seen, seen.new_ones(len(alive), 1)], dim=1)
+        mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, lowest)
+        tick()
+        out = model(
+            input_ids=following[:, None],
+            attention_mask=mask[:, None, None],
+            position_ids=(lengths + start + step)[:, None],
+            past_key_values=past,
+            use_cache=True,
+        )
+        past, following = out.past_key_values, out.logits[:, -1].argmax(-1)
+    return answers

@@ -1,0 +1,131 @@
+"""Tasks as prompts: how a decoder is asked, as plain data, and examples in words made from it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from beft.errors import UserError
+from beft.tasks.views import VIEWS
+from beft.tasks.words import Words, answer, column_of, fields, frame
+
+KINDS = ("classification", "choice", "generation")
+
+__all__ = ["KINDS", "Prompt", "Words", "classification", "view_of", "words_of"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How decoders are asked.
+
+    Attributes:
+        kind: `classification` (candidates are the same for all rows), `choice` (each row has its
+            own) or `generation` (greedy, until a newline).
+        metrics: see `beft.answers`; the first one is reported.
+        wording: plain data: the `view` (a function of `beft.tasks.views`), its `version`, and what
+            it says: mostly a `template`, the column that is its `passage`, and `answers`.
+    """
+
+    kind: str
+    metrics: tuple[str, ...]
+    wording: Mapping[str, Any]
+
+    def reads(self) -> dict[str, str]:
+        """The columns that a row must have besides the label, and what they hold (`View.reads`)."""
+        named = fields(self.wording["template"]) if "template" in self.wording else []
+        return dict.fromkeys(named, "text") | dict(VIEWS[self.wording["view"]].reads)
+
+
+def classification(
+    template: str,
+    passage: str,
+    answers: Sequence[str],
+    metrics: Sequence[str] = ("accuracy",),
+    view: str = "classes",
+) -> Prompt:
+    """The prompt of a task with classes.
+
+    Args:
+        template: with {columns}; spaces at its end are left out, as answers begin with one.
+        passage: the column whose beginning is left out where a prompt is too long.
+        answers: one for each class, in the order of their numbers.
+
+    Raises:
+        UserError: a passage that is not in the template once; an empty or a repeated answer.
+    """
+    frame(template, passage, dict.fromkeys(fields(template), ""))  # raises
+    candidates = [answer(text) for text in answers]
+    for i, candidate in enumerate(candidates):
+        if candidate in candidates[:i]:
+            raise UserError(f"answers: '{candidate.strip()}' is listed twice")
+    return Prompt(
+        "classification",
+        tuple(metrics),
+        {
+            "view": view,
+            "version": VIEWS[view].version,
+            "template": template.rstrip(" "),
+            "passage": passage,
+            "answers": candidates,
+        },
+    )
+
+
+def view_of(prompt: Mapping[str, Any], name: str) -> Callable[[Mapping[str, Any]], Words]:
+    """The function from a row to an example, from nothing but the prompt as it stands in a recipe.
+
+    Args:
+        prompt: what `Task.prompt_dict` gives.
+        name: of the task, for messages.
+
+    Returns:
+        A function of a normalised row (columns to plain values). It raises UserError, without
+        naming the row, for one that makes no example.
+
+    Raises:
+        UserError: when this version of the program words the prompt differently.
+    """
+    wording = prompt["wording"]
+    view = VIEWS.get(wording["view"])
+    if view is None or view.version != wording["version"]:
+        raise UserError(
+            f"tasks.{name}: its prompt '{wording['view']}' version {wording['version']} is not one "
+            "of this version of the program; plan the study again"
+        )
+    return lambda row: _checked(view.words(row, prompt))
+
+
+def _checked(words: Words) -> Words:
+    if not words.answers:
+        raise UserError("there is no answer to choose from or to learn; leave the row out")
+    if not words.gold:
+        raise UserError("no answer is right; leave the row out")
+    for index in words.gold:
+        if not 0 <= index < len(words.answers):
+            raise UserError(f"label {index} is not one of 0 to {len(words.answers) - 1}")
+    return words
+
+
+def words_of(table: pa.Table, prompt: Mapping[str, Any], name: str) -> list[Words]:
+    """The examples of a split.
+
+    Args:
+        table: normalised (`beft.normalise`).
+        prompt: what `Task.prompt_dict` gives.
+        name: of the dataset, for messages.
+
+    Raises:
+        UserError: naming the dataset and the row that makes no example.
+    """
+    view = view_of(prompt, name)
+    needed = Prompt(prompt["kind"], (), prompt["wording"]).reads()
+    columns = {column_of(path, holds) for path, holds in needed.items()}
+    columns |= {prompt["label"]} if "label" in prompt else set()
+    examples = []
+    for row, values in enumerate(table.select(sorted(columns)).to_pylist()):
+        try:
+            examples.append(view(values))
+        except UserError as error:
+            raise UserError(f"{name}: row {row}: {error}") from None
+    return examples

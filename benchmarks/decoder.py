@@ -1,0 +1,127 @@
+"""Decoders against the usual loops: one forward per candidate, one prompt per generation.
+
+Writes results/decoder.json.
+"""
+
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from beft import tasks
+from beft.decoders.answer import answers
+from beft.decoders.encode import Prompts, encode_prompts
+from beft.decoders.generate import newline_ids
+from beft.decoders.models import Decoder, load_decoder
+from beft.params import Task
+from beft.tasks.prompts import words_of
+from benchmarks import measure as M
+from benchmarks.material import MIRROR
+
+MODEL = "local/opt-mini-english"
+LENGTH, NEW_TOKENS, REPEATS = 512, 50, 3
+GENERATED = 200  # examples: the peer takes seconds for each
+DATASETS = {
+    "sst2": ("nyu-mll/glue", "sst2"),
+    "copa": ("aps/super_glue", "copa"),
+    "squad": ("rajpurkar/squad", None),
+}
+
+
+def run() -> list[dict]:
+    """All cases, written after each; none where the mirror is not there."""
+    folder = MIRROR / "models" / MODEL
+    if not folder.is_dir():
+        print(f"benchmarks: decoder: {folder} is not there; set BEFT_MIRROR")
+        return []
+    decoder, rows = load_decoder(folder), []
+    for case, names, side in (
+        ("decoder_scoring", ("sst2", "copa"), scoring),
+        ("decoder_generation", ("squad",), generation),
+    ):
+        data = {name: prompts(decoder, name) for name in names}
+        rows.append(side(case, decoder, data))
+        M.save("decoder", rows, model=MODEL, max_length=LENGTH)
+    return rows
+
+
+def prompts(decoder: Decoder, name: str) -> Prompts:
+    """The validation split of a task, tokenised; what both sides are given."""
+    hub, config = DATASETS[name]
+    path = MIRROR / "datasets" / hub / (config or "") / "validation.parquet"
+    view = tasks.resolve(name, Task(hub=hub, config=config, revision="x")).prompt_dict()
+    words = words_of(pq.read_table(path), {"name": name, **view}, name)
+    if view["kind"] == "generation":
+        words = words[:GENERATED]
+    room = NEW_TOKENS if view["kind"] == "generation" else 0
+    return encode_prompts(words, decoder.tokenizer, LENGTH, room=room, where=name)
+
+
+def metric(data: dict[str, Prompts], found: dict[str, np.ndarray], name: str) -> float:
+    """The mean over tasks."""
+    return float(np.mean([data[t].evaluate(found[t], [name])[name] for t in data]))
+
+
+def scoring(case: str, decoder: Decoder, data: dict[str, Prompts]) -> dict:
+    """Length-normalised likelihoods of all candidates of SST-2's and COPA's validation sets."""
+    settings = {"precision": "float32", "scoring": "normalised"}
+    kept: dict[str, np.ndarray] = {}
+
+    def ours(_: int) -> tuple[float, float]:
+        start = time.perf_counter()
+        found = {t: answers(decoder, d, settings, "cpu") for t, d in data.items()}
+        seconds = time.perf_counter() - start
+        kept.update({t: table.copy() for t, table in found.items()})
+        return seconds, metric(data, {t: f.argmax(1) for t, f in found.items()}, "accuracy")
+
+    def peer(_: int) -> tuple[float, float]:
+        start = time.perf_counter()
+        found = {t: _one_by_one(decoder, d) for t, d in data.items()}
+        seconds = time.perf_counter() - start
+        for task, table in found.items():
+            np.testing.assert_allclose(kept[task], table, atol=1e-4)
+        return seconds, metric(data, {t: f.argmax(1) for t, f in found.items()}, "accuracy")
+
+    counts = ", ".join(f"{len(d)} {t}" for t, d in data.items())
+    note = f"float32, {counts}; against one forward per candidate"
+    return M.alternate(case, ours, peer, REPEATS, note)
+
+
+@torch.inference_mode()
+def _one_by_one(decoder: Decoder, data: Prompts) -> np.ndarray:
+    out = np.zeros((len(data), len(data.answers[0])), np.float32)
+    for row, (prompt, own) in enumerate(zip(data.prompts, data.answers, strict=True)):
+        for c, tokens in enumerate(own):
+            logits = decoder.model(torch.tensor([prompt + tokens])).logits
+            each = logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            out[row, c] = each[range(len(tokens)), tokens].mean()
+    return out
+
+
+def generation(case: str, decoder: Decoder, data: dict[str, Prompts]) -> dict:
+    """Greedy answers to SQuAD's questions, ended at a newline."""
+    prompts = data["squad"]
+    settings = {"precision": "float32", "max_new_tokens": NEW_TOKENS}
+    stop = list(newline_ids(decoder.tokenizer))
+
+    def ours(_: int) -> tuple[float, float]:
+        start = time.perf_counter()
+        found = answers(decoder, prompts, settings, "cpu")
+        return time.perf_counter() - start, metric(data, {"squad": found}, "answer_f1")
+
+    def peer(_: int) -> tuple[float, float]:
+        start = time.perf_counter()
+        found = np.full((len(prompts), NEW_TOKENS), -1, np.int64)
+        for row, prompt in enumerate(prompts.prompts):
+            ids = torch.tensor([prompt])
+            given = {"attention_mask": torch.ones_like(ids), "do_sample": False}
+            out = decoder.model.generate(
+                ids, **given, max_new_tokens=NEW_TOKENS, eos_token_id=stop, pad_token_id=stop[0]
+            )[0, len(prompt) :].tolist()
+            tokens = out[:-1] if out and out[-1] in stop else out
+            found[row, : len(tokens)] = tokens
+        return time.perf_counter() - start, metric(data, {"squad": found}, "answer_f1")
+
+    note = f"float32, {len(prompts)} SQuAD questions; against batch size 1 (transformers' generate)"
+    return M.alternate(case, ours, peer, REPEATS, note)
