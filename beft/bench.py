@@ -71,13 +71,12 @@ class Bench:
 
     def _check_length(self, recipe: Recipe, config) -> None:
         length, alias = recipe.training["max_length"], recipe.model["alias"]
-        extra = recipe.training.get("prefix_tokens", 0)
         for name in ("max_position_embeddings", "n_positions", "sliding_window"):
             limit = getattr(config, name, None)
-            if limit is not None and length + extra > limit:
+            if limit is not None and length > limit:
                 raise UserError(
-                    f"model '{alias}': max_length {length} exceeds its {limit - extra} tokens "
-                    f"({name}); set a smaller one"
+                    f"model '{alias}': max_length {length} exceeds its {limit} tokens ({name}); "
+                    "set a smaller one"
                 )
 
     def encoder(self, recipe: Recipe) -> Encoder:
@@ -115,7 +114,10 @@ class Bench:
         shown = recipe.training.get("demonstrations")
         drawn = (recipe.seed, recipe.subset) if shown else None
         size = recipe.training["evaluated"]
-        key = repr((name, recipe.training["max_length"], size, shown, drawn))
+        room = [
+            recipe.training.get(k, 0) for k in ("max_length", "max_new_tokens", "prefix_tokens")
+        ]
+        key = repr((name, room, size, shown, drawn))
         if key not in self.splits:
             words = words_of(
                 self._table(recipe, name), recipe.task, f"{recipe.task['name']}/{name}"
@@ -129,11 +131,14 @@ class Bench:
         return self.splits[key]
 
     def _prompts(self, recipe: Recipe, words: list, split: str, before=None) -> Prompts:
+        writes = recipe.task["kind"] == "generation"
         return encode_prompts(
             words,
             self.decoder(recipe).tokenizer,
-            recipe.training["max_length"],
+            recipe.training["max_length"] - recipe.training.get("prefix_tokens", 0),
             room=recipe.training.get("max_new_tokens", 0),
+            end="\n" if writes else "",
+            answered=not writes or split == recipe.task["train"],
             before=before,
             where=f"{recipe.task['name']}/{split}",
         )

@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -151,6 +151,22 @@ def verify(
     from beft import commands
 
     commands.verify(params, study, repair, accept_code)
+
+
+@app.command()
+def export(
+    digest: Annotated[str, typer.Argument(help="Of a run of the study, or how it begins.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write, absent or empty.")],
+    epoch: Annotated[
+        Literal["best", "last"], typer.Option(help="Which biases: the reported ones are the best.")
+    ] = "best",
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Write a run's tuned biases and head as a BEFT adapter that PEFT loads."""
+    from beft import commands
+
+    commands.export(params, study, digest, to, epoch)
 
 
 @app.command()

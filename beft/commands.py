@@ -204,7 +204,8 @@ def plan(params: Path, study: str | None) -> None:
     left = {r.digest for r in missing}
     for key, recipes in places.items():
         first = recipes[0]
-        numbers = (first.subset["size"], first.training["epochs"], len(recipes))
+        epochs = max(recipe.training["epochs"] for recipe in recipes)
+        numbers = (first.subset["size"], epochs, len(recipes))
         there = sum(r.digest not in left for r in recipes)
         table.add_row(*key, *map(str, (*numbers, there)))
     console = Console(width=None if sys.stdout.isatty() else 120)

@@ -53,7 +53,7 @@ def set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
     if dropout is None:
         return
     for key, value in config.to_dict().items():
-        if ("dropout" in key or key.endswith("_pdrop")) and isinstance(value, int | float):
+        if "drop" in key and isinstance(value, int | float):
             setattr(config, key, float(dropout))
 
 

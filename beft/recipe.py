@@ -316,6 +316,11 @@ def resolve_training(
         settings |= {"learning_rate": 0.0, "epochs": 0}
     for key in sorted(wanted - set(settings) - {"dropout"}):
         raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
+    if view and view.kind == "generation" and settings.get("objective") == P.OBJECTIVES[0]:
+        raise UserError(
+            f"params.yaml: tasks.{task}.decoder.objective: its answers are written, so there are no "
+            f"candidates; use {P.OBJECTIVES[1]}"
+        )
     all_of_them = P.Training(**settings).model_dump()
     return {key: value for key, value in all_of_them.items() if key in wanted}
 

@@ -194,13 +194,14 @@ def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> No
     rows = {r: {"epoch": states[r].epoch, "train_loss": losses and losses[r]} for r in runs}
     for split, encoded in splits.items():
         for run, logits in zip(runs, engine.predict(encoded, runs), strict=True):
+            if not np.isfinite(logits).all():
+                states[run].status = "diverged"
+                states[run].reason = f"outputs not finite after epoch {states[run].epoch}"
+                continue
             decided = encoded.decide(logits)
             predictions[run][split] = torch.from_numpy(decided.copy())
             found = encoded.evaluate(decided, metrics)
             rows[run] |= {f"{split}/{metric}": value for metric, value in found.items()}
-            if not np.isfinite(logits).all():
-                states[run].status = "diverged"
-                states[run].reason = f"outputs not finite after epoch {states[run].epoch}"
     for run in runs:
         if states[run].status == "ok":
             key = f"{next(iter(splits))}/{task['metric']}"

@@ -1,6 +1,7 @@
 """A decoder's answers to the prompts of a split: scores of candidates, or generated tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from beft.decoders.encode import ABSENT, Prompts
 from beft.decoders.generate import generate, newline_ids
 from beft.decoders.likelihood import Cache, candidate_scores, grid, lowering
 from beft.decoders.models import Decoder
-from beft.decoders.rows import Item, arrange, items
+from beft.decoders.rows import arrange, items
 from beft.memory import smaller, step_tokens
 
 
@@ -32,7 +33,7 @@ def answers(
 
     Returns:
         Scores (n, C) float32 of all candidates, `ABSENT` where an example has fewer; or tokens
-        (n, T) int64, -1 behind the end.
+        (n, T) int64, -1 behind the end. What is not finite stays so, also of a model that writes.
     """
     decoder.model.eval()
     with lowering(decoder.model, device, settings["precision"]):
@@ -43,36 +44,45 @@ def answers(
         if settings["scoring"] == "plain":
             return scores
         if settings["scoring"] == "calibrated":
-            scores = np.where(scores > ABSENT, scores - _bare(decoder, data, device, tick), ABSENT)
-    return np.where(scores > ABSENT, scores / lengths, ABSENT).astype(np.float32)
+            bare = _bare(decoder, data, device, tick, cache)
+            scores = np.where(scores == ABSENT, ABSENT, scores - bare)
+    return np.where(scores == ABSENT, ABSENT, scores / lengths).astype(np.float32)
 
 
 def _scores(decoder, data: Prompts, device, tick, cache=None) -> np.ndarray:
     """Summed log-likelihoods (n, C)."""
     most = max(len(own) for own in data.answers)
     out = np.full((len(data), most), ABSENT, np.float32)
+
+    def scored(rows: np.ndarray) -> np.ndarray:
+        pass_ = arrange(items(data, rows), device, decoder.model.dtype)
+        scores = candidate_scores(decoder.model, pass_, cache)
+        return grid(scores, pass_.counts, ABSENT).cpu().numpy()
+
     for rows in by_tokens(data, 2 * step_tokens(device)):
         tick()
-        for part, table in _attempted(decoder, items(data, rows), rows, device, cache):
+        for part, table in _attempted(rows, scored):
             out[part, : table.shape[1]] = table
     return out
 
 
-def _attempted(decoder, examples: list[Item], rows: np.ndarray, device: str, cache):
-    """Tables of scores of these rows, in as many passes as memory takes."""
+def _attempted(
+    rows: np.ndarray, work: Callable[[np.ndarray], Any]
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """What `work` finds for these rows, in as many passes as memory takes."""
+    half = 0
     try:
-        pass_ = arrange(examples, device, decoder.model.dtype)
-        scores = candidate_scores(decoder.model, pass_, cache)
-        found = grid(scores, pass_.counts, ABSENT).cpu().numpy()
+        found = work(rows)
     except torch.OutOfMemoryError as error:
         half = smaller(len(rows), error)
-        yield from _attempted(decoder, examples[:half], rows[:half], device, cache)
-        yield from _attempted(decoder, examples[half:], rows[half:], device, cache)
-        return
-    yield rows, found
+    if half:  # outside of the handler, which would keep the failed pass in memory
+        yield from _attempted(rows[:half], work)
+        yield from _attempted(rows[half:], work)
+    else:
+        yield rows, found
 
 
-def _bare(decoder, data: Prompts, device: str, tick) -> np.ndarray:
+def _bare(decoder, data: Prompts, device: str, tick, cache) -> np.ndarray:
     """Log-likelihoods (n, C) of the same answers after the last line of the prompt alone."""
     known: dict[tuple, int] = {}
     index = []
@@ -81,17 +91,23 @@ def _bare(decoder, data: Prompts, device: str, tick) -> np.ndarray:
     firsts = [index.index(i) for i in range(len(known))]
     chosen = data.take(np.array(firsts))
     alone = Prompts(chosen.bare, chosen.answers, chosen.bare, chosen.words, chosen.decode)
-    return _scores(decoder, alone, device, tick)[index]
+    return _scores(decoder, alone, device, tick, cache)[index]
 
 
 def _generated(decoder, data: Prompts, most: int, device: str, tick, cache) -> np.ndarray:
     out = np.full((len(data), most), -1, np.int64)
     stop = newline_ids(decoder.tokenizer)
-    for rows in by_tokens(data, 2 * step_tokens(device)):
+
+    def written(rows: np.ndarray) -> list[list[int]] | None:
         prompts = [data.prompts[r] for r in rows]
-        found = generate(decoder.model, prompts, stop, most, device, cache, tick)
-        for row, tokens in zip(rows, found, strict=True):
-            out[row, : len(tokens)] = tokens
+        return generate(decoder.model, prompts, stop, most, device, cache, tick)
+
+    for rows in by_tokens(data, 2 * step_tokens(device)):
+        for part, found in _attempted(rows, written):
+            if found is None:
+                return np.full(out.shape, np.nan)
+            for row, tokens in zip(part, found, strict=True):
+                out[row, : len(tokens)] = tokens
     return out
 
 

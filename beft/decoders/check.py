@@ -21,6 +21,8 @@ def check_rows(decoder: Decoder, device: str, name: str) -> None:
     ids = [i for i in range(len(decoder.tokenizer)) if i not in special][:12]
     examples = [Item(0, ids[:5], [ids[5:8], ids[8:10]]), Item(0, ids[8:11], [ids[:2], ids[2:4]])]
     kind = decoder.model.config.model_type
+    if "local" in getattr(decoder.model.config, "attention_layers", ()):
+        raise _unsupported(name, kind, " (its local attention counts places in a row)")
     try:
         rows = arrange(examples, device, decoder.model.dtype)
         got = candidate_scores(decoder.model, rows).cpu().numpy()

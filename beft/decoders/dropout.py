@@ -41,15 +41,16 @@ class Dropping(TorchFunctionMode):
         if not training or not p:
             return x
         if x.ndim == 4:  # attention probabilities (B, heads, W, W)
-            return x * self._shares(x.shape[1], p).to(x.dtype)
+            return x * self._shares(x.shape, p).to(x.dtype)
         columns = column_keys(x.shape[-1], str(x.device)) ^ self._next()
         return x * factors(self.keys[..., None], columns, p).view(x.shape).to(x.dtype)
 
-    def _shares(self, heads: int, p: float) -> torch.Tensor:
-        """Factors (B, heads, W, W) of attention probabilities."""
+    def _shares(self, shape: torch.Size, p: float) -> torch.Tensor:
+        """Factors (B, heads, W, P + W) of attention probabilities; a prefix P is never dropped."""
+        heads, prefix = shape[1], shape[3] - shape[2]
         of_heads = column_keys(heads, str(self.keys.device)) ^ self._next()
         seen = (self.keys * _ODD)[:, None, None, :] ^ of_heads[None, :, None, None]
-        return factors(self.keys[:, None, :, None], seen, p)
+        return F.pad(factors(self.keys[:, None, :, None], seen, p), (prefix, 0), value=1.0)
 
     def _attention(
         self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
@@ -61,7 +62,7 @@ class Dropping(TorchFunctionMode):
             key, value = (x.repeat_interleave(times, 1) for x in (key, value))
         scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
         scores = (query @ key.transpose(-1, -2)).float() * scale + attn_mask.float()
-        share = scores.softmax(-1) * self._shares(query.shape[1], dropout_p)
+        share = scores.softmax(-1) * self._shares(scores.shape, dropout_p)
         return share.to(value.dtype) @ value
 
 

@@ -76,6 +76,8 @@ def encode_prompts(
     max_length: int,
     *,
     room: int = 0,
+    end: str = "",
+    answered: bool = True,
     before: Sequence[Sequence[Words]] | None = None,
     where: str = "",
 ) -> Prompts:
@@ -88,6 +90,8 @@ def encode_prompts(
     Args:
         max_length: tokens of prompt and longest answer together.
         room: tokens to leave for an answer that is generated.
+        end: what an answer that is to be generated ends with, and has to be trained to.
+        answered: whether answers are needed; those that are only compared must change no prompt.
         before: for each example the solved examples that stand before it, as many as fit.
         where: what messages call the dataset.
 
@@ -98,7 +102,8 @@ def encode_prompts(
     prompts, answers, bare = [], [], []
     for row, example in enumerate(words):
         try:
-            shared, added = _example(example, tokenizer, max_length, room)
+            given = example.answers if answered else ()
+            shared, added = _example(example, given, tokenizer, max_length, room, end)
             if before is not None:
                 left = max_length - len(shared) - max([room, *map(len, added)])
                 shared = _demonstrated(before[row], shared, tokenizer, left)
@@ -106,7 +111,8 @@ def encode_prompts(
             raise UserError(f"{where}: row {row}: {error}") from None
         prompts.append(shared)
         answers.append(added)
-        bare.append(tokenizer(_bare(example))["input_ids"] or [tokenizer.eos_token_id])
+        alone = _without_end(tokenizer(_bare(example))["input_ids"], tokenizer)
+        bare.append(alone or [tokenizer.eos_token_id])
     return Prompts(prompts, answers, bare, list(words), _decoder(tokenizer))
 
 
@@ -120,7 +126,7 @@ def _decoder(tokenizer) -> Callable[[Sequence[int]], str]:
 
 
 def _example(
-    words: Words, tokenizer, max_length: int, room: int
+    words: Words, answers: Sequence[str], tokenizer, max_length: int, room: int, end: str
 ) -> tuple[list[int], list[list[int]]]:
     text = words.before + words.passage + words.after
     given = tokenizer(text, return_offsets_mapping=True, verbose=False)
@@ -128,10 +134,11 @@ def _example(
     # Special tokens behind the text (some tokenizers add an end) would separate it from an answer.
     while ids and offsets[-1] == (0, 0) and ids[-1] in tokenizer.all_special_ids and len(ids) > 1:
         ids, offsets = ids[:-1], offsets[:-1]
-    full = [_without_end(tokenizer(text + a, verbose=False)["input_ids"], tokenizer) for a in words.answers]
+    whole = [text + answer + end for answer in answers]
+    full = [_without_end(tokenizer(t, verbose=False)["input_ids"], tokenizer) for t in whole]
     shared = min([len(ids), *(_common(ids, other) for other in full)])
     added = [other[shared:] for other in full]
-    for answer, tokens in zip(words.answers, added, strict=True):
+    for answer, tokens in zip(answers, added, strict=True):
         if not tokens:
             raise UserError(f"the answer '{answer}' adds no token to its prompt")
     ids = _shortened(ids[:shared], offsets, words, max_length - max([room, *map(len, added)]))
@@ -176,7 +183,7 @@ def _demonstrated(shown: Sequence[Words], prompt: list[int], tokenizer, left: in
     blocks: list[list[int]] = []
     for words in reversed(shown):
         text = words.before + words.passage + words.after + words.answers[words.gold[0]] + "\n\n"
-        block = tokenizer(text, add_special_tokens=False)["input_ids"]
+        block = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if len(block) > left:
             break
         left -= len(block)

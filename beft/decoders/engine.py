@@ -66,19 +66,21 @@ def share_losses(
         yield example_losses(scores, rows, gold, objective, settings.get("scoring", "normalised"))
 
 
-def save_memory(model, error: Exception) -> None:
+def save_memory(model, error: Exception, prefix: bool = False) -> None:
     """Lets the model compute its layers twice instead of keeping what they computed.
 
     Raises:
-        UserError: where the model drops, since what is computed twice would drop twice.
+        UserError: where the model drops, since what is computed twice would drop twice, or has a
+            prefix, which is lost on the way.
         The error itself, where that has been done already.
     """
     if model.is_activation_checkpointing:
         raise error
-    if drops(model):
+    if drops(model) or prefix:
+        advice = "use a smaller max_length" if prefix else "set 'dropout: 0.0'"
         raise UserError(
-            "one example does not fit into memory with dropout; set 'dropout: 0.0', which allows "
-            "gradient checkpointing"
+            "one example does not fit into memory, and gradient checkpointing is not possible with "
+            f"{'a prefix' if prefix else 'dropout'}; {advice}"
         ) from error
     log.warning("memory: one example does not fit; its layers are computed twice from now on")
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -149,6 +151,7 @@ class Whole(Padded):
         if self.tokens is None:
             self.tokens = step_tokens(self.device)
         todo, loss = [Share(0, self.train, rows)], 0.0
+        parameters = [tuned.parameter for tuned in self.tuned]
         while todo:
             chunk, rest = take(todo, self.tokens)
             cache = self.adapter.cache if self.adapter else None
@@ -157,16 +160,30 @@ class Whole(Padded):
                     self.encoder, chunk, [seed], self.settings, self.device, cache=cache
                 ) as each:
                     part = each.mean() * chunk[0].weight
-                    part.backward()
+                    # Kept only when whole: a pass that is refused must leave nothing behind.
+                    grads = torch.autograd.grad(part, parameters, allow_unused=True)
             except torch.OutOfMemoryError as error:
                 if len(chunk[0].rows) == 1:
-                    save_memory(self.encoder.model, error)
+                    save_memory(self.encoder.model, error, prefix=cache is not None)
                 else:
                     self.tokens = smaller(self.tokens, error)
                 continue
+            for parameter, grad in zip(parameters, grads, strict=True):
+                own = torch.zeros_like(parameter) if grad is None else grad
+                parameter.grad = own if parameter.grad is None else parameter.grad + own
             loss += part.item()
             todo = rest
         return loss
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Trained values, moments, and the size of passes: the same sums end in the same bytes."""
+        tokens = self.tokens or step_tokens(self.device)
+        return super().state() | {"tokens": torch.tensor(tokens)}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Continues from what `state` gave."""
+        super().load(state)
+        self.tokens = int(state["tokens"])
 
     def close(self) -> None:
         """Puts the pretrained values back."""

@@ -15,7 +15,6 @@ def newline_ids(tokenizer) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4)
 def _newline_ids(tokenizer) -> tuple[int, ...]:
-    # Between two letters, because some tokenizers strip spaces at the ends.
     found = [i for i in range(len(tokenizer)) if "\n" in tokenizer.decode([i])]
     end = tokenizer.eos_token_id
     return tuple(sorted({*found, *([] if end is None else [end])}))
@@ -30,7 +29,7 @@ def generate(
     device: str,
     cache: Cache | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> list[list[int]]:
+) -> list[list[int]] | None:
     """Greedy continuations of prompts, computed together.
 
     Rows are padded behind their prompt; a cache keeps what has been computed, and rows whose
@@ -43,7 +42,7 @@ def generate(
         tick: called before each pass.
 
     Returns:
-        The new tokens of each prompt.
+        The new tokens of each prompt; None where logits are not finite.
     """
     dtype = model.dtype
     lowest = torch.finfo(dtype).min
@@ -74,6 +73,8 @@ def generate(
             past_key_values=past,
             use_cache=True,
         )
+    if not torch.isfinite(out.logits).all():
+        return None
     past, following = out.past_key_values, out.logits[0].argmax(-1)
     ends = torch.tensor(list(stop), device=device)
     alive = list(range(len(prompts)))

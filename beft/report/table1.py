@@ -75,7 +75,7 @@ def _with_selector(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
     for row in table.itertuples():
         place = (row.model, row.task, row.regime)
         term = row.technique.removeprefix("b_") if row.technique in BIAS_TERMS else None
-        selected.append(term is not None and targets.get((*place, "projection"), [])[:1] == [term])
+        selected.append(term is not None and targets.get((*place, "projection"), []) == [term])
         inert.append(term in flat.get(place, ()))
     return table.assign(selected=selected, inert=inert)
 

@@ -12,6 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from beft.errors import UserError
+from beft.tasks import grammar_answer, grammar_choice
 from beft.tasks import grammar_pairs as pairs
 from beft.tasks import grammar_single as single
 from beft.tasks.grammar import Draft
@@ -25,24 +26,32 @@ _HELD_OUT = 8
 
 
 class Grammar(NamedTuple):
-    """How a task is written: its text columns, its weighted kinds, and what drafts an example."""
+    """How a task is written: its text columns, its weighted kinds, and what drafts an example.
+
+    `target` is the column of what is to be found.
+    """
 
     columns: tuple[str, ...]
     kinds: dict[tuple, int]
     draft: Callable[..., Draft]
+    target: str = "label"
 
 
 _PAIR = ("sentence1", "sentence2")
+_CHOICE = ("premise", "choice1", "choice2", "question")
+_ANSWER = ("context", "question")
 GRAMMARS = {
     "demo_sentiment": Grammar(("sentence",), single.SENTIMENT_KINDS, single.sentiment),
     "demo_entailment": Grammar(_PAIR, pairs.ENTAILMENT_KINDS, pairs.entailment),
     "demo_acceptability": Grammar(("sentence",), single.ACCEPTABILITY_KINDS, single.acceptability),
     "demo_similarity": Grammar(_PAIR, pairs.SIMILARITY_KINDS, pairs.similarity),
+    "demo_choice": Grammar(_CHOICE, grammar_choice.CHOICE_KINDS, grammar_choice.choice),
+    "demo_answer": Grammar(_ANSWER, grammar_answer.ANSWER_KINDS, grammar_answer.answer, "answers"),
 }
 NAMES: tuple[str, ...] = tuple(GRAMMARS)
 
 
-def _fits(draft: Draft, split: str) -> bool:
+def fits(draft: Draft, split: str) -> bool:
     """Whether every combination of the draft's words belongs to the split."""
     # crc32 and not hash(), which differs from process to process.
     held = [zlib.crc32(" ".join(sorted(words)).encode()) % _HELD_OUT == 0 for words in draft.held]
@@ -61,11 +70,13 @@ def generate(name: str, split: str) -> dict[str, list]:
 
     Args:
         name: one of `NAMES`.
-        split: `train` (4,000 rows) or `validation` (500 rows).
+        split: `train` (4,000 rows) or `validation` (200 rows).
 
     Returns:
         Columns to lists of equal length, as the real sister has them: the text columns (str),
-        `label` (int; for `demo_similarity` float from 0.0 to 5.0) and `idx` (int, from 0).
+        what is to be found, and `idx` (int, from 0). To be found is `label` (int; for
+        `demo_similarity` float from 0.0 to 5.0), or in `demo_answer` `answers`: a dict of `text`
+        and `answer_start` (characters into the context), each a list of one.
 
     Raises:
         UserError: the name or the split does not exist.
@@ -78,9 +89,9 @@ def generate(name: str, split: str) -> dict[str, list]:
     drafts: dict[tuple[str, ...], Draft] = {}
     for kind in _kinds(rng, grammar.kinds, ROWS[split]):
         draft = grammar.draft(rng, *kind)
-        while draft.texts in drafts or not _fits(draft, split):
+        while draft.texts in drafts or not fits(draft, split):
             draft = grammar.draft(rng, *kind)
         drafts[draft.texts] = draft
     rows = list(drafts.values())
     columns = {column: [row.texts[i] for row in rows] for i, column in enumerate(grammar.columns)}
-    return columns | {"label": [row.label for row in rows], "idx": list(range(len(rows)))}
+    return columns | {grammar.target: [row.label for row in rows], "idx": list(range(len(rows)))}

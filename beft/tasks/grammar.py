@@ -12,12 +12,12 @@ class Draft(NamedTuple):
 
     Attributes:
         texts: its sentences, one per text column.
-        label: its class or score.
+        label: its class or score, or its answers as SQuAD writes them.
         held: combinations of words that decide which split it may belong to.
     """
 
     texts: tuple[str, ...]
-    label: int | float
+    label: int | float | dict[str, list]
     held: tuple[tuple[str, ...], ...]
 
 

@@ -25,7 +25,7 @@ from beft.tasks.prompts import Words
 
 NAMED = [
     *("opt", "gpt2", "gpt_neox", "gptj", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"),
-    *("phi", "phi3", "gpt_neo", "gpt_bigcode"),
+    *("phi", "phi3", "gpt_bigcode"),
 ]
 
 
@@ -81,7 +81,7 @@ def test_candidates_in_one_pass_are_as_one_by_one(tmp_path, architecture):
     check_rows(model, "cpu", "tiny")
 
 
-@pytest.mark.parametrize("architecture", ["mpt", "bloom", "falcon"])
+@pytest.mark.parametrize("architecture", ["mpt", "bloom", "falcon", "gpt_neo"])
 def test_models_with_positions_of_their_own_are_refused(tmp_path, architecture):
     with pytest.raises(UserError, match=architecture):
         check_rows(decoder(tmp_path, architecture), "cpu", "tiny")
@@ -122,6 +122,24 @@ def test_generation_in_batches_is_that_of_each_alone(tmp_path, architecture):
         expected = whole[0, len(prompt) :].tolist()
         assert tokens == (expected[:-1] if expected[-1] in stop else expected)
     assert len({len(tokens) for tokens in found}) > 1
+
+
+@pytest.mark.parametrize("more", [{"scoring": "normalised"}, {"max_new_tokens": 4}])
+def test_a_refused_pass_is_answered_in_smaller_ones(tmp_path, more, monkeypatch):
+    model = decoder(tmp_path)
+    data, given = encoded(model, [*WORDS, *CHOICE]), {"precision": "float32", **more}
+    expected = answers(model, data, given, "cpu")
+    real, refused = model.model.forward, []
+
+    def forward(**arguments):
+        if arguments["input_ids"].numel() > 60:
+            refused.append(arguments["input_ids"].numel())
+            raise torch.OutOfMemoryError("no")
+        return real(**arguments)
+
+    monkeypatch.setattr(model.model, "forward", forward)
+    np.testing.assert_allclose(answers(model, data, given, "cpu"), expected, atol=1e-4)
+    assert refused
 
 
 def test_newlines_end_an_answer(tmp_path):
@@ -193,6 +211,51 @@ def test_a_batch_that_is_cut_gives_the_same_update(tmp_path):
         pack.step(batches, {0: 3, 1: 4})
         found.append((pack.theta.clone(), pack.optimizer.mean.clone()))
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("technique", ["full", "lora", "prefix"])
+def test_a_pass_refused_halfway_back_leaves_nothing_behind(tmp_path, technique, monkeypatch):
+    """Memory runs out in the backward pass, once: the update is that of an undisturbed step."""
+    model = load_decoder(tiny.decoder_checkpoint("opt", tmp_path), dropout=0.0)
+    data, found, real = encoded(model), [], torch.autograd.grad
+    more = {"lora_rank": 8, "lora_alpha": 16, "prefix_tokens": 5}
+    for refusals in (0, 1):
+        left = [refusals]
+
+        def grad(*arguments, left=left, **named):
+            result = real(*arguments, **named)
+            if left[0]:
+                left[0] -= 1
+                raise torch.OutOfMemoryError("no")
+            return result
+
+        monkeypatch.setattr(torch.autograd, "grad", grad)
+        made = Whole(model, prompted(technique, **more), data, "cpu")
+        made.step({0: np.arange(5)}, {0: 1})
+        found.append([m["exp_avg"].clone() for m in made.optimizer.state.values()])
+        made.close()
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("architecture", ["opt", "gpt2", "llama"])
+def test_a_prefix_with_dropout_of_attention(tmp_path, architecture):
+    model = load_decoder(tiny.decoder_checkpoint(architecture, tmp_path), dropout=0.3)
+    made = Whole(model, prompted("prefix", prefix_tokens=5), encoded(model), "cpu")
+    losses = [made.step({0: np.arange(5)}, {0: i})[0] for i in range(10)]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "more", [{"scoring": "normalised"}, {"scoring": "calibrated"}, {"max_new_tokens": 4}]
+)
+def test_outputs_that_are_not_finite_stay_so(tmp_path, more):
+    model = decoder(tmp_path)
+    with torch.no_grad():
+        model.model.get_parameter(model.sites.of("v")[0].parameter).fill_(float("nan"))
+    found = answers(model, encoded(model), {"precision": "float32", **more}, "cpu")
+    assert not np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("technique", ["b_v", "lora"])
@@ -314,6 +377,22 @@ def test_demonstrations_as_many_as_fit(tmp_path):
     text = model.tokenizer.decode(few.prompts[0], skip_special_tokens=True)
     assert text == f"{expected[-1]}\n\n{WORDS[0].passage} It was"
     assert encoded(model, WORDS[:1], length=room, before=[WORDS[1:]]).prompts == plain.prompts
+
+
+def test_a_generated_answer_is_trained_to_end(tmp_path):
+    """Tuned on one answer, the model gives it, and nothing behind it."""
+    model = load_decoder(tiny.decoder_checkpoint("llama", tmp_path), dropout=0.0)
+    words = [Words("", "the dog", " It was", (" a good cat",), (0,))]
+    data = encoded(model, words, end="\n")
+    more = {"objective": "language_model_on_answer", "learning_rate": 3e-2, "max_new_tokens": 9}
+    made = Whole(model, prompted("full", **more), data, "cpu")
+    for step in range(30):
+        made.step({0: np.array([0])}, {0: step})
+    tokens = made.predict(data, [0])[0]
+    expected = model.tokenizer(" a good cat", add_special_tokens=False)["input_ids"]
+    assert tokens[0].tolist() == expected + [-1] * (9 - len(expected))
+    assert data.evaluate(tokens, ["exact_match"]) == {"exact_match": 1.0}
+    made.close()
 
 
 def test_rows_are_filled_first_fit():
