@@ -318,7 +318,7 @@ def resolve_training(
         raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
     if view and view.kind == "generation" and settings.get("objective") == P.OBJECTIVES[0]:
         raise UserError(
-            f"params.yaml: tasks.{task}.decoder.objective: its answers are written, so there are no "
+            f"params.yaml: tasks.{task}.decoder.objective: answers are written, so there are no "
             f"candidates; use {P.OBJECTIVES[1]}"
         )
     all_of_them = P.Training(**settings).model_dump()

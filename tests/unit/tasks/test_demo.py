@@ -22,6 +22,7 @@ TASKS = [
     ("demo_acceptability", SINGLE, {0, 1}),
     ("demo_similarity", PAIR, {quarter / 4 for quarter in range(21)}),
 ]
+NAMES = tuple(name for name, _, _ in TASKS)
 # The sha256 of each split's JSON, for one DEMO_VERSION. Data that changes under the same version
 # would let stored results pass for results of other data: raise the version, then write these.
 DIGESTS_OF_VERSION = 1
@@ -59,11 +60,12 @@ def test_layout_is_that_of_the_real_sister(name, columns, labels, split, rows):
     )
 
 
-def test_names_are_the_four_tasks():
-    assert tuple(name for name, _, _ in TASKS) == demo.NAMES
+def test_names_are_those_of_all_tasks():
+    # What only decoders read is tested in test_demo_prompts.py.
+    assert (*NAMES, "demo_choice", "demo_answer") == demo.NAMES
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_splits_repeat_nothing_and_share_nothing(name):
     train, validation = texts(name, "train"), texts(name, "validation")
     assert len(set(train)) == len(train)
@@ -89,14 +91,14 @@ def test_validation_combines_words_anew():
     assert not set(combinations("train")) & set(combinations("validation"))
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_sentences_are_short(name):
     # Speed of the demo grows with length; a real sentence has more than a few words.
     assert 7.5 <= mean(len(t.split()) for row in texts(name, "train") for t in row) <= 12
 
 
 def test_vocabulary_has_several_hundred_words():
-    said = {w for name in demo.NAMES for row in texts(name, "train") for t in row for w in words(t)}
+    said = {w for name in NAMES for row in texts(name, "train") for t in row for w in words(t)}
     assert len(said) >= 400
 
 
@@ -127,7 +129,7 @@ def digest(data):
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("split", demo.ROWS)
 def test_data_changes_only_with_its_version(name, split):
     assert demo.DEMO_VERSION == DIGESTS_OF_VERSION
