@@ -59,17 +59,19 @@ def _title(place: tuple[str, str, str], many: bool, columns: int) -> str:
 
 
 def _label_outside(axes: np.ndarray, planned: list[tuple], frames: Frames) -> None:
-    """Name the metric at the left of each row, and the epochs under the last panel of a column."""
+    """Name the metric at the left of a row and where it changes; epochs under each column."""
     named = (
         frames.runs.dropna(subset=["metric"]).drop_duplicates("task").set_index("task")["metric"]
     )
-    columns = axes.shape[1]
+    columns, left = axes.shape[1], ""
     for place, panel in enumerate(axes.flat):
         if place >= len(planned):
             panel.set_axis_off()
             continue
-        if place % columns == 0:
-            panel.set_ylabel(f"{literal(str(named.get(planned[place][1], 'metric')), 14)} (%)")
+        metric = str(named.get(planned[place][1], "metric"))
+        if place % columns == 0 or metric != left:
+            panel.set_ylabel(f"{literal(metric, 14)} (%)")
+        left = metric
         if place + columns >= len(planned):
             panel.set_xlabel("epoch")
 

@@ -133,15 +133,20 @@ def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
         for selector in names:
             terms = targets.get((*place, selector), [])
             term = terms[0] if terms else ""
-            decided = bool(result["decided"] and terms)
+            decided = bool(result["decided"] and len(terms) == 1)  # a tie has chosen nothing
             agree = bool(set(result["best"]) & set(terms[:1])) if decided else None
-            reason = result["reason"] or ("" if terms else "no defined score")
+            reason = result["reason"] or _undecided(terms)
             rows.append(
                 [*place, selector, term, "/".join(terms) if len(terms) > 1 else "", term in flat,
                  "/".join(result["best"]), agree, decided, result["lead"], result["seeds_won"],
                  result["seeds"], " ".join(flat), reason]
             )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _undecided(terms: list[str]) -> str:
+    """Why a selector's choice cannot be judged, if it cannot."""
+    return ("no defined score", "")[len(terms)] if len(terms) < 2 else "tie of scores"
 
 
 def agreement(table: pd.DataFrame) -> dict[str, dict[str, int]]:
