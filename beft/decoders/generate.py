@@ -4,8 +4,54 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from beft.decoders.likelihood import Cache, asking
+
+
+class Roomy(DynamicLayer):
+    """Keys and values of one layer with room for those to come: a token need not copy the others.
+
+    Attributes:
+        room: tokens to come for which memory is taken at once.
+    """
+
+    room = 64
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        """Adds keys and values (B, heads, n, width); returns all of them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.held = None
+        start = self.get_seq_length()
+        end = start + key_states.shape[2]
+        if self.held is None or self.held[0].shape[2] < end:
+            before = (self.keys, self.values)
+            self.held = tuple(
+                x.new_empty(*x.shape[:2], end + self.room, x.shape[3])
+                for x in (key_states, value_states)
+            )
+            for held, states in zip(self.held, before if start else (), strict=False):
+                held[:, :, :start] = states
+        for held, states in zip(self.held, (key_states, value_states), strict=True):
+            held[:, :, start:end] = states
+        self.keys, self.values = (held[:, :, :end] for held in self.held)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keeps these rows alone."""
+        self.held = tuple(held[indices] for held in self.held)
+        end = self.get_seq_length()
+        self.keys, self.values = (held[:, :, :end] for held in self.held)
+
+
+def with_room(past):
+    """The same cache in layers that grow without being copied; sliding windows stay as they are."""
+    for i, layer in enumerate(past.layers):
+        if type(layer) is DynamicLayer:
+            past.layers[i] = Roomy()
+            past.layers[i].update(layer.keys, layer.values)
+    return past
 
 
 def newline_ids(tokenizer) -> tuple[int, ...]:
@@ -75,7 +121,7 @@ def generate(
         )
     if not torch.isfinite(out.logits).all():
         return None
-    past, following = out.past_key_values, out.logits[0].argmax(-1)
+    past, following = with_room(out.past_key_values), out.logits[0].argmax(-1)
     ends = torch.tensor(list(stop), device=device)
     alive = list(range(len(prompts)))
     answers: list[list[int]] = [[] for _ in prompts]
