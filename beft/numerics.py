@@ -25,8 +25,8 @@ LEDGER = PACKAGE / "numerics.json"
 BYSTANDERS = frozenset(
     f"{name}.py"
     for name in (
-        *("__init__", "cli", "commands", "errors", "export", "fields", "hashing", "mirror"),
-        *("numerics", "params", "project", "provenance", "quiet", "scores", "selectors"),
+        *("__init__", "cli", "commands", "errors", "export", "fields", "hashing", "locks"),
+        *("mirror", "numerics", "params", "project", "provenance", "quiet", "scores", "selectors"),
         *("store", "verify", "yamlfile"),
     )
 )

@@ -1,10 +1,8 @@
-"""Run folders: written whole, checksummed, never overwritten; manifests of packs; locks."""
+"""Run folders: written whole, checksummed, never overwritten; manifests of packs."""
 
-import fcntl
 import json
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -174,31 +172,6 @@ def run_flaw(layout: Layout, recipe: Recipe) -> str | None:
     if written != json.loads(json.dumps(recipe.to_dict())):
         return "recipe.json is not the recipe of this folder's name"
     return None
-
-
-@contextmanager
-def lock(work: Path) -> Iterator[None]:
-    """Holds an unfinished run for this process; two writers on one run are impossible.
-
-    Raises:
-        UserError: when another process holds it; the line names its host and process.
-    """
-    with explain_os_errors(work):
-        work.mkdir(parents=True, exist_ok=True)
-        file = (work / "lock").open("a+")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "another process"
-            raise UserError(
-                f"{work}: this run is being trained by {owner}; wait for it or stop it first"
-            ) from None
-        with explain_os_errors(work):
-            os.ftruncate(file.fileno(), 0)
-            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
-        yield
 
 
 def set_aside(folder: Path, work: Path) -> Path:

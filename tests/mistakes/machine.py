@@ -2,9 +2,6 @@
 
 import errno
 import shutil
-import socket
-import subprocess
-import sys
 
 import planted
 from planted import Case, Place, Plant, failing, nothing, remove, study, text, then, truncate
@@ -19,22 +16,6 @@ NEW_RUN = then(NEW_SEED, lambda place: place.beft("subsample", place.path("subse
 def no_runs_folder(place: Place) -> None:
     shutil.rmtree(place.folder / "data" / "runs")
     (place.folder / "data" / "runs").touch()
-
-
-def held(place: Place) -> None:
-    """Another process holds the first run of the pack."""
-    NEW_RUN(place)
-    project = place.project()
-    work = project.layout.work(project.recipes[0])
-    code = (
-        "import sys; from pathlib import Path; from beft.store import lock\n"
-        "with lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, work], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    place.processes.append(other)
-    assert other.stdout.readline() == "held\n"
 
 
 MACHINE = [
@@ -54,12 +35,10 @@ MACHINE = [
             (package(), FETCH_MODEL, "data/mirror"),
         ]
     ),
-    Case("no space for the lock", then(NEW_RUN, failing("write", errno.ENOSPC)), "train {pack}",
+    Case("no space for the lock", then(NEW_RUN, failing("pwrite", errno.ENOSPC)), "train {pack}",
          ("data/work", "No space left")),
     Case("results folder is a file", no_runs_folder, "train {pack}", ("data/runs", "written")),
     Case("reports folder is a file", text("reports", ""), "collect", ("reports", "written")),
-    Case("another process trains it", held, "train {pack}",
-         ("data/work", f"on {socket.gethostname()}", "process {pid}", "wait")),
 ]  # fmt: skip
 
 OTHER = "data/{}/tiny/mine/low/0123456789abcdef.{}"

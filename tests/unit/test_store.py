@@ -4,10 +4,6 @@ import errno
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -159,50 +155,6 @@ def test_a_damaged_folder_is_kept_for_inspection(tmp_path):
         kept.append(store.set_aside(tmp_path / "run", tmp_path / "work" / "x"))
     assert [path.name for path in kept] == ["x.damaged", "x.damaged-2", "x.damaged-3"]
     assert [(path / "n").read_text() for path in kept] == ["0", "1", "2"]
-
-
-HOLD = (
-    "import sys; from pathlib import Path; from beft.store import lock\n"
-    "with lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-)
-
-
-@pytest.fixture
-def holder(tmp_path):
-    """Another process that holds the lock of `work`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "work")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
-
-
-def test_a_lock_keeps_others_out_and_says_who_holds_it(tmp_path, holder):
-    who = f"process {holder.pid} on {socket.gethostname()}"
-    for _ in range(2):  # being refused changes nothing
-        with pytest.raises(UserError, match=who), store.lock(tmp_path / "work"):
-            pass
-
-
-def test_a_killed_holder_leaves_the_lock_free(tmp_path, holder):
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    with store.lock(tmp_path / "work"):
-        said = (tmp_path / "work" / "lock").read_text()
-    assert said == f"process {os.getpid()} on {socket.gethostname()}"
-
-
-def test_a_lock_is_free_again_after_use_and_after_an_error(tmp_path):
-    with pytest.raises(ZeroDivisionError), store.lock(tmp_path / "work"):
-        _ = 1 / 0
-    # a second one of the same process is kept out as well
-    with store.lock(tmp_path / "work"), pytest.raises(UserError), store.lock(tmp_path / "work"):
-        pass
 
 
 def test_json_is_canonical_and_refuses_what_is_none(tmp_path):
