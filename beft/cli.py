@@ -170,6 +170,26 @@ def export(
 
 
 @app.command()
+def recover(
+    then: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- OPTIONS]", help="Go on with snakemake and these options."),
+    ] = None,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Wait for jobs that still train, do not end them.")
+    ] = False,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """After snakemake died: end or adopt what it left running, unlock, go on.
+
+    For example: beft recover -- --profile slurm
+    """
+    from beft import commands
+
+    commands.recover(params, adopt, then or [])
+
+
+@app.command()
 def schema(
     folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("workflow/schemas"),
 ) -> None:

@@ -270,6 +270,19 @@ def export(params: Path, study: str | None, digest: str, to: Path, epoch: str) -
     print(f"{to}: {recipe.folder()}, {epoch} epoch, as a BEFT adapter for PEFT")
 
 
+def recover(params: Path, adopt: bool, then: list[str]) -> None:
+    from beft.recover import recover as clear_up
+
+    P.load_params(params)
+    root = params.resolve().parent
+    clear_up(root, adopt, log.info)
+    if not then:
+        print("go on with the command that you had started, for example: snakemake --profile slurm")
+        return
+    os.chdir(root)
+    os.execvp("snakemake", ["snakemake", *then])
+
+
 def schema(folder: Path) -> None:
     for name, model in (("params", P.Params), ("study", P.Study)):
         write_file(folder / f"{name}.schema.json", to_json(model.model_json_schema()))

@@ -180,6 +180,17 @@ def claimed(locks: Mapping[str, Lock]) -> Iterator[dict[str, str]]:
             held.release()
 
 
+def living(folder: Path) -> list[Owner]:
+    """Owners of locks in the folders below, of which it can be seen from here that they live."""
+    found = []
+    for path in sorted(folder.glob("*/lock.*")):
+        with suppress(FileNotFoundError):
+            content = path.read_bytes()
+            if _is_alive(content) and (owner := _parse(content)):
+                found.append(owner)
+    return found
+
+
 @cache
 def own() -> Owner:
     """This process."""

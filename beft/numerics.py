@@ -26,8 +26,8 @@ BYSTANDERS = frozenset(
     f"{name}.py"
     for name in (
         *("__init__", "cli", "commands", "errors", "export", "fields", "hashing", "locks"),
-        *("mirror", "numerics", "params", "project", "provenance", "quiet", "scores", "selectors"),
-        *("store", "verify", "yamlfile"),
+        *("mirror", "numerics", "params", "project", "provenance", "quiet", "recover"),
+        *("scores", "selectors", "store", "verify", "yamlfile"),
     )
 )
 

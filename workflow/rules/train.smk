@@ -6,6 +6,8 @@
 #
 # Run folders are not declared: snakemake deletes what a failed job declared, and finished runs
 # must survive. The job skips runs that are there and sound, and resumes half-done ones.
+#
+# On SIGTERM training writes a checkpoint; shell and log wait for that.
 
 
 rule train:
@@ -28,9 +30,9 @@ rule train:
         study=study,
         device="auto" if EXECUTION.gpu else "cpu",
     shell:
-        "beft train"
+        "trap : TERM; beft train"
         " --study {params.study:q}"
         " --device {params.device}"
         " --threads {threads}"
         " {output:q}"
-        " 2>&1 | tee {log:q}"
+        " 2>&1 | (trap '' INT TERM; exec tee {log:q})"

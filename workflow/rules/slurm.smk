@@ -1,0 +1,55 @@
+# On SLURM only: jobs that the controller has lost.
+#
+# The executor takes a job that squeue does not list for one that is not listed yet, and waits for it
+# forever: after a controller lost its state, or once squeue was not asked for longer than finished
+# jobs are remembered (MinJobAge), as when this machine slept. Here such a job counts as done when
+# its outputs are there (they are written last, and whole), else as failed, and is tried again.
+
+import os
+import time
+
+LOST_AFTER = 120  # seconds in which squeue answers, but does not list a job
+SILENT_AFTER = 300  # seconds without an answer, then it is said
+
+
+def noticing_lost_jobs(check):
+    from snakemake_executor_plugin_slurm import query_job_status, query_job_status_squeue
+
+    since = {}  # job, or "squeue" -> when it was first missed
+
+    def missed(what):
+        return time.monotonic() - since.setdefault(what, time.monotonic())
+
+    async def check_active_jobs(self, active_jobs):
+        command = query_job_status_squeue(self.run_uuid)
+        known, _ = await query_job_status(command, self.logger)
+        if known is not None:
+            since.pop("squeue", None)
+        elif missed("squeue") > SILENT_AFTER:
+            minutes = missed("squeue") / 60
+            self.logger.warning(f"squeue has not answered for {minutes:.0f} minutes; still waiting")
+        async for info in check(self, active_jobs):
+            job = info.external_jobid
+            if known is None or job in known:
+                since.pop(job, None)
+                yield info
+            elif missed(job) < LOST_AFTER:
+                yield info
+            elif all(os.path.exists(path) for path in info.job.output):
+                self.logger.warning(f"SLURM has forgotten job {job}; its outputs are there")
+                self.report_job_success(info)
+            else:
+                message = f"SLURM knows nothing of job {job} any more, and its outputs are missing."
+                self.report_job_error(info, msg=message)
+
+    return check_active_jobs
+
+
+try:
+    from snakemake_executor_plugin_slurm import Executor
+except ImportError:
+    pass  # no cluster here
+else:
+    if not hasattr(Executor, "notices_lost_jobs"):  # this file may be read twice
+        Executor.notices_lost_jobs = True
+        Executor.check_active_jobs = noticing_lost_jobs(Executor.check_active_jobs)
