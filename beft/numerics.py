@@ -25,9 +25,10 @@ LEDGER = PACKAGE / "numerics.json"
 BYSTANDERS = frozenset(
     f"{name}.py"
     for name in (
-        *("__init__", "cli", "commands", "errors", "export", "fields", "hashing", "locks"),
-        *("mirror", "numerics", "params", "project", "provenance", "quiet", "scores", "selectors"),
-        *("store", "verify", "yamlfile"),
+        *("__init__", "cli", "commands", "errors", "export", "fetching", "fields", "hashing"),
+        *("hub", "locks", "mirror", "numerics", "params", "project", "provenance", "quiet"),
+        *("scores", "selectors", "staging", "stock", "store", "transfers", "verify"),
+        *("yamlfile",),
     )
 )
 
