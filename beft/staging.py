@@ -100,9 +100,10 @@ def _alone(staging: Path, piece: Piece) -> Iterator[None]:
         staging.parent.mkdir(parents=True, exist_ok=True)
         file = staging.with_name(f"{staging.name}.lock").open("w")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("%s: %s is being fetched already; waiting", piece.where, piece.hub)
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with explain_os_errors(staging):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("%s: %s is being fetched already; waiting", piece.where, piece.hub)
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield

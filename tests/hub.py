@@ -19,7 +19,7 @@ class Fault:
     """What goes wrong with a file.
 
     Attributes:
-        status: answered instead of the file.
+        status, code: answered instead of the file.
         cut: bytes after which the connection breaks.
         stall: bytes after which nothing more comes until `go` is set.
         wrong: the last byte is another one.
@@ -27,6 +27,7 @@ class Fault:
     """
 
     status: int | None = None
+    code: str = ""
     cut: int | None = None
     stall: int | None = None
     wrong: bool = False
@@ -107,7 +108,7 @@ def serving() -> Iterator[Hub]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    FILE = re.compile(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+    FILE = re.compile(r"(/elsewhere)?/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
     API = re.compile(
         r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|tree|paths-info)/([^/]+)/?(.*)"
     )
@@ -139,9 +140,11 @@ class _Handler(BaseHTTPRequestHandler):
                 )
                 self._json(_entries(files, inside, wanted))
         elif found := self.FILE.fullmatch(path):
-            kind, repository, revision, name = found.groups()
+            elsewhere, kind, repository, revision, name = found.groups()
             files = self._files(kind or "models", repository, revision)
-            if files is not None and name in files:
+            if files is not None and name.endswith(LARGE) and name in files and not elsewhere:
+                self._send_to(f"/elsewhere{path}")  # as the hub does, to what stores large files
+            elif files is not None and name in files:
                 self._file(name, files[name])
             elif files is not None:
                 self._refuse(404, "EntryNotFound")
@@ -162,6 +165,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def _send_to(self, place: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", place)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def _json(self, data: object) -> None:
         content = json.dumps(data).encode()
         self.send_response(200)
@@ -174,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         fault = hub.fault(name) if self.command == "GET" else Fault()
         if fault.status:
-            return self._refuse(fault.status)
+            return self._refuse(fault.status, fault.code)
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         start = int(asked.group(1)) if asked else 0
         self.send_response(206 if asked else 200)

@@ -179,14 +179,17 @@ def test_fetch_fills_the_mirror_and_what_is_there_is_not_asked_for_again(place, 
     assert server.requests == []
 
 
-def test_a_killed_fetch_goes_on_where_it_was(place, server):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_a_killed_fetch_goes_on_where_it_was(place, server, number, status):
     fault = server.faults[WEIGHTS] = hub.Fault(stall=CHUNK * 3 // 2)
     process = place.start("--model", "m")
     parts = place.folder / "data/mirror/.fetching"
     until(lambda: [p for p in parts.rglob("*.part") if p.stat().st_size == CHUNK])
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
+    process.send_signal(number)
+    assert "Traceback" not in process.communicate()[1]
+    assert process.returncode == status
     fault.go.set()
     assert not (place.folder / MODEL).exists() and place.manifest() == {}
     assert place.fetch("--check", "--model", "m").returncode == 2
@@ -288,6 +291,12 @@ def test_weights_that_are_pickled_are_not_fetched(place, server):
     assert server.answers == []
 
 
+def test_terms_that_were_not_accepted_are_named(place, server):
+    server.faults["config.json"] = hub.Fault(status=403, code="GatedRepo")
+    (line,) = said(place.fetch("--model", "m"))
+    assert line.startswith("beft: models.m: own/m is gated") and "hf auth login" in line
+
+
 def flip(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -317,6 +326,15 @@ def test_check_finds_what_is_not_as_it_was_pinned(place, server, damage, words):
     (line,) = said(done)
     assert done.returncode == 2 and all(word in line for word in words)
     assert server.requests == []
+
+
+def test_tasks_that_share_a_dataset_bring_all_their_splits(place):
+    place.set("tasks", "other", to=TASK | {"validation": ["test"]})
+    sandbox.change(place.folder / "studies/mini.yaml", "tasks", to=["mine", "other"])
+    assert place.fetch().returncode == 0
+    files = {path.name: sha256(path) for path in (place.folder / DATASET).iterdir()}
+    assert set(files) == {"train.parquet", "validation.parquet", "test.parquet"}
+    assert place.manifest()["datasets/own/data/c1"]["sha256"] == files
 
 
 def test_data_that_is_there_normalised_needs_no_mirror(place, server):
