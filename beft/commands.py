@@ -45,9 +45,12 @@ def _fetch(project: Project, tasks: list[str], models: list[str]) -> None:
 
     root, given = project.root, project.params
     markers = {alias: project.layout.data / "models" / m for m, alias in project.models().items()}
-    jobs = {f"tasks.{n}": partial(fetch_task, root, n, given.tasks[n]) for n in tasks}
-    for n in models:
-        jobs[f"models.{n}"] = partial(fetch_model, root, n, given.models[n], markers[n])
+    jobs = {}  # models first: they take longest
+    for name in models:
+        fetch = partial(fetch_model, root, name, given.models[name], markers[name])
+        jobs[f"models.{name}"] = fetch
+    for name in tasks:
+        jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name])
     _fail(fetch_all(jobs))
 
 

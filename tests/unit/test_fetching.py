@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -295,6 +296,15 @@ def test_terms_that_were_not_accepted_are_named(place, server):
     server.faults["config.json"] = hub.Fault(status=403, code="GatedRepo")
     (line,) = said(place.fetch("--model", "m"))
     assert line.startswith("beft: models.m: own/m is gated") and "hf auth login" in line
+
+
+def test_the_commands_of_the_docs_do_what_they_say(place):
+    blocks = re.findall(r"```bash\n(.*?)```", (sandbox.ROOT / "docs/fetching.md").read_text(), re.S)
+    commands = [line.partition("#")[0].split() for line in "".join(blocks).splitlines()]
+    assert [command[:2] for command in commands] == [["beft", "fetch"]] * 2
+    for command in commands:
+        words = ["mini" if word == "table1" else word for word in command]
+        assert place.fetch(*words[2:]).returncode == 0
 
 
 def flip(path: Path) -> None:
