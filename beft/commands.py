@@ -32,7 +32,7 @@ def fetch(
         ("task", tasks, list(project.sources().values())),
         ("model", models, list(project.models().values())),
     ):
-        for name in set(names) - set(known):
+        for name in (name for name in names if name not in known):
             hint = P.nearest(name, known)
             raise UserError(f"{kind} '{name}' is not part of study '{project.name}'; {hint}")
     _check_stock(project, tasks, models) if check else _fetch(project, tasks, models)
@@ -47,8 +47,8 @@ def _fetch(project: Project, tasks: list[str], models: list[str]) -> None:
     markers = {alias: project.layout.data / "models" / m for m, alias in project.models().items()}
     jobs = {}  # models first: they take longest
     for name in models:
-        fetch = partial(fetch_model, root, name, given.models[name], markers[name])
-        jobs[f"models.{name}"] = fetch
+        job = partial(fetch_model, root, name, given.models[name], markers[name])
+        jobs[f"models.{name}"] = job
     for name in tasks:
         jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name])
     _fail(fetch_all(jobs))
