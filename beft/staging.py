@@ -1,8 +1,8 @@
 """Into the mirror whole or not at all: a place beside it to fetch to, one fetch at a time."""
 
-import fcntl
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from beft.errors import UserError
 from beft.hashing import cached_sha256
 from beft.hub import failure
+from beft.locks import Lock
 from beft.mirror import MANIFEST, Piece, find, mirrors, read_manifest
 from beft.store import explain_os_errors, to_json, write_file
 from beft.transfers import Transfer
@@ -29,13 +30,15 @@ def fill(root: Path, piece: Piece, prepare: Prepare, transfer: Transfer) -> Path
     """
     mirror = mirrors(root)[-1]
     staging = mirror / STAGING / piece.place.replace("/", "--")
-    with _alone(staging, piece):
+    # Another fetch of it waits, and then finds what this one brought.
+    with _alone(staging, f"{piece.where}: {piece.hub} is being fetched") as held:
         found = find(root, piece)
         if found is not None:  # by whoever was fetching it meanwhile
             return found
         transfer.step = "fetching"
         log.info("%s: fetching %s to %s", piece.where, piece.hub, mirror / piece.place)
         ready = _prepared(piece, staging / piece.revision, prepare, transfer)
+        held.check()
         _put_in_place(mirror, piece, ready)
         shutil.rmtree(staging)
     return mirror / piece.place
@@ -88,22 +91,21 @@ def _put_aside(folder: Path) -> None:
 
 def _note(mirror: Path, entry: dict) -> None:
     """Adds to the manifest; several fetches may run at once."""
-    with (mirror / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _alone(mirror / STAGING / "manifest"):
         write_file(mirror / MANIFEST, to_json({**read_manifest(mirror), **entry}))
 
 
 @contextmanager
-def _alone(staging: Path, piece: Piece) -> Iterator[None]:
-    """One fetch of a place at a time: another one waits, and then finds what was fetched."""
-    with explain_os_errors(staging):
-        staging.parent.mkdir(parents=True, exist_ok=True)
-        file = staging.with_name(f"{staging.name}.lock").open("w")
-    with file:
-        with explain_os_errors(staging):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("%s: %s is being fetched already; waiting", piece.where, piece.hub)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _alone(path: Path, waiting: str = "") -> Iterator[Lock]:
+    """Waits until nobody else holds what a path stands for, and holds it."""
+    held = Lock(path.with_name(f"{path.name}.lock"))
+    owner = held.take()
+    if owner and waiting:
+        log.info("%s by %s; waiting", waiting, owner)
+    while owner:
+        time.sleep(0.1)
+        owner = held.take()
+    try:
+        yield held
+    finally:
+        held.release()
