@@ -38,10 +38,11 @@ class Piece:
     def kind(self) -> str:
         return "dataset" if self.place.startswith("datasets/") else "model"
 
-    def remedy(self) -> str:
-        """What brings it."""
+    def remedy(self, study: str = "") -> str:
+        """What brings it; `study` is named where it is not the one of params.yaml."""
         section, _, name = self.where.partition(".")
-        command = f"run 'beft fetch --{section.removesuffix('s')} {name}'"
+        chosen = f"--study {study} " if study else ""
+        command = f"run 'beft fetch {chosen}--{section.removesuffix('s')} {name}'"
         return command if self.package else f"{command} where there is network, or copy it there"
 
 

@@ -64,7 +64,7 @@ def _task_files(project: Project, name: str, source: str) -> list[Path]:
         if folder is not None:
             return [folder / name for name in piece.needed]
         if flaw(normalised) is not None:
-            raise UserError(f"{lack(project.root, piece)}; {piece.remedy()}")
+            raise UserError(f"{lack(project.root, piece)}; {piece.remedy(_chosen(project))}")
         return sorted(normalised.iterdir())
     folder = project.root / (task.path or "")  # its files were read for the recipes' digests
     return [] if task.demo else sorted(p for p in folder.resolve().iterdir() if p.is_file())
@@ -78,7 +78,12 @@ def _model_files(project: Project, alias: str, name: str) -> list[Path]:
         piece = model_piece(alias, model)
         folder = find(root, piece)
         if folder is None:
-            raise UserError(f"{lack(root, piece)}; {piece.remedy()}")
+            raise UserError(f"{lack(root, piece)}; {piece.remedy(_chosen(project))}")
     check_checkpoint(folder, f"models.{alias}: {folder}")
     marker = project.layout.data / "models" / name
     return model_files(locate(root, marker) if marker.is_file() else folder)
+
+
+def _chosen(project: Project) -> str:
+    """The study, where a command has to name it."""
+    return "" if project.params.study == project.name else project.name

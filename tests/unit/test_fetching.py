@@ -338,6 +338,14 @@ def test_check_finds_what_is_not_as_it_was_pinned(place, server, damage, words):
     assert server.requests == []
 
 
+def test_check_names_the_study_that_has_to_be_fetched(place):
+    study = sandbox.STUDY | {"models": ["m"], "tasks": ["mine"]}
+    sandbox.write(place.folder / "studies" / "other.yaml", study)
+    (line,) = said(place.fetch("--check", "--study", "other", "--model", "m"))
+    assert "run 'beft fetch --study other --model m'" in line
+    assert place.fetch("--study", "other", "--model", "m").returncode == 0
+
+
 def test_tasks_that_share_a_dataset_bring_all_their_splits(place):
     place.set("tasks", "other", to=TASK | {"validation": ["test"]})
     sandbox.change(place.folder / "studies/mini.yaml", "tasks", to=["mine", "other"])
