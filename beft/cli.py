@@ -33,14 +33,17 @@ def fetch(
     model: Annotated[list[str] | None, typer.Option(help="Fetch this model.")] = None,
     study: StudyOption = None,
     params: ParamsOption = PARAMS,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what is missing or not as pinned.")
+    ] = False,
 ) -> None:
     """Bring datasets and models to data/ (from mirror, hub, local files or the demo's grammar).
 
-    Without --task and --model: everything that the study needs.
+    Without --task and --model: everything that the study needs. What was interrupted goes on.
     """
     from beft import commands
 
-    commands.fetch(params, study, task or [], model or [])
+    commands.fetch(params, study, task or [], model or [], check)
 
 
 @app.command()

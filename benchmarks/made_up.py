@@ -17,8 +17,8 @@ from safetensors.numpy import save
 
 from beft import numerics
 from beft.data import fetch_task, split_checksums, write_subset
+from beft.fetching import fetch_model
 from beft.hashing import sha256
-from beft.mirror import fetch_model
 from beft.project import Project, load
 from beft.recipe import Recipe
 from beft.scores import render_scores

@@ -105,12 +105,12 @@ class Place:
 
         Every file of the project with its content, and every directory that looks temporary.
         Left out: data/work, where an unfinished run keeps its lock and the reason of its failure,
-        the mirror's lock file, and directories that hold nothing.
+        what a fetch goes on with, and directories that hold nothing.
         """
         found = {}
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
-            if name.startswith("data/work/") or name == "data/mirror/.lock":
+            if name.startswith(("data/work/", "data/mirror/.fetching")):
                 continue
             if path.is_file():
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()

