@@ -22,14 +22,12 @@ PACKAGE = Path(__file__).parent
 LEDGER = PACKAGE / "numerics.json"
 # Modules that decide no number of a run: whatever is not named here counts, so that a new module
 # cannot be forgotten. Scores and reports are recomputed from runs by `beft verify` itself.
-BYSTANDERS = frozenset(
-    f"{name}.py"
-    for name in """
-        __init__ cli commands errors export fetching fields hashing hub locks mirror
-        numerics params project provenance quiet recover scores selectors staging stock
-        store transfers verify yamlfile
-    """.split()
-)
+_NAMES = """
+    __init__ cli commands errors export fetching fields hashing hub locks mirror numerics params
+    project provenance quiet recover scores selectors staging stock store transfers verify
+    yamlfile
+"""
+BYSTANDERS = frozenset(f"{name}.py" for name in _NAMES.split())
 
 OUTSIDE = ("report/", "demo_decoders/")  # what is drawn from runs; what made the demo's decoders
 

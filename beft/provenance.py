@@ -87,6 +87,8 @@ def collect(root: Path, device: str, **facts: Any) -> dict[str, Any]:
         "code": code_digest(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "host": socket.gethostname(),
+        "job": os.environ.get("SLURM_JOB_ID", ""),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "device": device,
         "hardware": hardware(device),
         "threads": torch.get_num_threads(),

@@ -8,6 +8,7 @@ except the link /etc/slurm/slurm.conf: programs inside jobs look there and nowhe
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -181,15 +182,28 @@ class Cluster:
         active = "pending,running,completing,suspended"
         wait("jobs to end", lambda: not self.jobs(active), seconds=90)
 
-    def stop(self, name: str, signal: str = "TERM") -> None:
+    def stop(self, name: str, how: str = "TERM") -> None:
         """Ends one daemon."""
         daemon = self.daemons.pop(name)
-        subprocess.run(["kill", f"-{signal}", str(daemon.pid)], check=False)
+        subprocess.run(["kill", f"-{how}", str(daemon.pid)], check=False)
         try:
             daemon.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            os.killpg(daemon.pid, 9)
+            os.killpg(daemon.pid, signal.SIGKILL)
             daemon.wait()
+
+    def power_off(self, node: str) -> None:
+        """All that runs on a node is gone at once."""
+        jobs = [number for number, job in self.jobs("running").items() if job["node"] == node]
+        self.stop(node, "KILL")
+        marks = [f"SLURM_JOB_ID={job}\0".encode() for job in jobs]
+        names = tuple(f"slurmstepd: [{job}.".encode() for job in jobs)
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                variables = (folder / "environ").read_bytes()
+                title = (folder / "cmdline").read_bytes()
+                if title.startswith(names) or any(mark in variables for mark in marks):
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     def close(self) -> None:
         """Ends jobs and daemons and removes every file."""

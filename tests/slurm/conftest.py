@@ -90,6 +90,12 @@ class Site:
         (job,) = self.cluster.jobs("running")
         return job
 
+    def cluster_jobs(self) -> list[str]:
+        """The numbers of all jobs of this project, also of those that have ended."""
+        return [
+            n for n in self.cluster.jobs() if self.cluster.show(n)["WorkDir"] == str(self.folder)
+        ]
+
     def finish(self, seconds: float = 300) -> None:
         """The end of the workflow, a good one."""
         assert self.master.wait(timeout=seconds) == 0, self.log() + self.training()

@@ -1,4 +1,5 @@
-# On SLURM only: jobs that the controller has lost.
+# On SLURM only: everything is fetched before anything is submitted, since jobs have no network; and
+# jobs that the controller has lost are noticed.
 #
 # The executor takes a job that squeue does not list for one that is not listed yet, and waits for it
 # forever: after a controller lost its state, or once squeue was not asked for longer than finished
@@ -6,6 +7,8 @@
 # its outputs are there (they are written last, and whole), else as failed, and is tried again.
 
 import os
+import subprocess
+import sys
 import time
 
 LOST_AFTER = 120  # seconds in which squeue answers, but does not list a job
@@ -53,3 +56,10 @@ else:
     if not hasattr(Executor, "notices_lost_jobs"):  # this file may be read twice
         Executor.notices_lost_jobs = True
         Executor.check_active_jobs = noticing_lost_jobs(Executor.check_active_jobs)
+
+
+onstart:
+    if workflow.non_local_exec and workflow.is_main_process:
+        fetched = subprocess.run(["beft", "fetch", "--study", str(config["study"])])
+        if fetched.returncode:
+            sys.exit("nothing was submitted: see above for what is missing")
