@@ -25,9 +25,9 @@ LEDGER = PACKAGE / "numerics.json"
 BYSTANDERS = frozenset(
     f"{name}.py"
     for name in """
-        __init__ cli commands errors export fetching fields hashing hub locks mirror
-        numerics params project provenance quiet recover scores selectors staging stock
-        store transfers verify yamlfile
+        __init__ cli commands cost demand errors export fetching fields gpus hashing hub locks
+        mirror numerics params plan profiles project provenance quiet recover scores selectors
+        sizes staging stock store transfers verify yamlfile
     """.split()
 )
 
