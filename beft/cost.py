@@ -101,7 +101,7 @@ def precision_of(recipe: Recipe) -> str:
 
 
 def fit(done: Sequence[Done]) -> Speed:
-    """The speed that explains these runs of one hardware best, by relative error.
+    """The speed that explains these runs of one hardware best.
 
     A precision that none of them has gets the other's rate. Where the runs do not tell fixed
     seconds from work, all of their time is taken for work.
@@ -113,7 +113,10 @@ def fit(done: Sequence[Done]) -> Speed:
     amount = np.array([[d.work * (d.precision == p) for p in PRECISIONS] for d in done])
     there = amount.any(axis=0)
     columns = np.column_stack([np.ones(len(done)), amount / 1e12])
-    found = nnls(columns / seconds[:, None], np.ones(len(done)))[0]
+    # Between absolute errors, where the longest runs decide alone, and relative ones, which give a
+    # sum that is too low.
+    weights = seconds**-0.5
+    found = nnls(columns * weights[:, None], seconds * weights)[0]
     slopes = found[1:]
     if not all(slopes[there] > 0):
         found[0], slopes[:] = 0, np.median(seconds / (amount.sum(axis=1) / 1e12))

@@ -15,6 +15,7 @@ from beft.profiles import Profile
 from beft.project import Project
 from beft.recipe import Pack, Recipe
 from beft.sizes import Extent, Shape
+from beft.stock import missing
 from beft.store import CHECKSUMS
 from beft.techniques import TECHNIQUES
 
@@ -105,6 +106,8 @@ def show(project: Project, profile: Profile | None = None) -> None:
     console.print(_by_model(project, costs, planned) if profile else _by_place(project, planned))
     for line in (*_summary(project, costs, planned, speed), *_cluster(profile, planned, asked)):
         console.print(line, soft_wrap=True, markup=False)
+    for line in missing(project) if profile else ():
+        console.print(f"missing: {line}", soft_wrap=True, markup=False)
 
 
 def _by_place(project: Project, planned: list[Job]) -> Table:

@@ -117,6 +117,8 @@ def test_a_profile_picks_study_and_jobs_at_once(root, capsys):
     assert "GPU hours" in text and "3 jobs at once" in text
     assert "one GPU: " in text and "eight GPUs: " in text
     assert "ask for no GPU" not in text
+    lacking = [line for line in text.splitlines() if line.startswith("missing: ")]
+    assert len(lacking) == 4  # two models, two tasks
     assert "study mini" in said(capsys, root, "mini", str(root / "cluster"))
 
 
@@ -167,6 +169,6 @@ def test_a_profile_that_cannot_be_used_is_one_clear_line(root, profile, words):
 
 def test_our_own_profiles_are_understood():
     slurm = read_profile("slurm", sandbox.ROOT)
-    assert (slurm.study, slurm.jobs) == (None, 100)
+    assert (slurm.study, slurm.jobs, slurm.gpu) == ("paper", 100, 1)
     local = read_profile("local", sandbox.ROOT)
     assert (local.jobs, local.gpu) == (1, 1)
