@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from beft.cost import Costs, Speed
-from beft.demand import Demand, demand
+from beft.demand import Demand, demand_of
 from beft.profiles import Profile
 from beft.project import Project
 from beft.recipe import Pack, Recipe
@@ -30,6 +30,7 @@ class Job:
     Attributes:
         runs: those that are not there; none when the job has nothing to do.
         seconds: that they take; None where nobody knows.
+        demand: what its rule asks the scheduler for.
     """
 
     pack: Pack
@@ -45,8 +46,7 @@ def jobs(project: Project, costs: Costs, speed: Speed) -> list[Job]:
         finished = (project.layout.data / "packs" / key).is_file()
         left = () if finished else tuple(r for r in pack.recipes if not _is_there(project, r))
         seconds = costs.seconds(left, speed)
-        execution, model = project.params.execution, costs.shape(pack.recipes[0])
-        made.append(Job(pack, left, seconds, demand(pack, execution, model, seconds)))
+        made.append(Job(pack, left, seconds, demand_of(costs, pack)))
     return made
 
 
