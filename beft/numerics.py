@@ -24,11 +24,12 @@ LEDGER = PACKAGE / "numerics.json"
 # cannot be forgotten. Scores and reports are recomputed from runs by `beft verify` itself.
 BYSTANDERS = frozenset(
     f"{name}.py"
-    for name in """
-        __init__ cli commands cost demand errors export fetching fields gpus hashing hub locks
-        mirror numerics params plan profiles project provenance quiet recover scores selectors
-        sizes staging stock store transfers verify yamlfile
-    """.split()
+    for name in (
+        *("__init__", "cli", "commands", "cost", "demand", "errors", "export", "fetching"),
+        *("fields", "gpus", "hashing", "hub", "locks", "mirror", "numerics", "params", "plan"),
+        *("profiles", "project", "provenance", "quiet", "recover", "scores", "selectors", "sizes"),
+        *("staging", "stock", "store", "transfers", "verify", "yamlfile"),
+    )
 )
 
 OUTSIDE = ("report/", "demo_decoders/")  # what is drawn from runs; what made the demo's decoders
