@@ -63,7 +63,9 @@ def train(
     manifest: Annotated[Path, typer.Argument(help="The pack's manifest, below data/packs.")],
     study: StudyOption = None,
     params: ParamsOption = PARAMS,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, ... or auto: a GPU that no other job has.")
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     checkpoint_seconds: Annotated[
         float | None, typer.Option(min=0, help="A killed job repeats at most this much.")
@@ -132,11 +134,18 @@ def report(
 
 
 @app.command()
-def plan(study: StudyOption = None, params: ParamsOption = PARAMS) -> None:
+def plan(
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="A workflow profile: what the jobs it would submit cost, and its study."),
+    ] = None,
+) -> None:
     """Say what the study would run and what is already there, before anything starts."""
     from beft import commands
 
-    commands.plan(params, study)
+    commands.plan(params, study, profile)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import statistics
 import sys
 import time
 from functools import partial
@@ -11,13 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from beft import params as P
 from beft.errors import UserError
 from beft.project import Project, load
-from beft.recipe import Recipe
-from beft.store import explain_os_errors, read_json, run_flaw, to_json, write_file
+from beft.store import explain_os_errors, run_flaw, to_json, write_file
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +90,12 @@ def train(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
 
+    from beft.gpus import device_of
     from beft.runner import run_pack
     from beft.train import Interrupted
 
     torch.set_num_threads(threads or execution.threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(device)
     seconds = execution.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
     with _Progress(pack.recipes[0].cell()) as progress:
         try:
@@ -210,51 +207,12 @@ def report(params: Path, study: str | None, reports: Path) -> None:
         build(reports)
 
 
-def plan(params: Path, study: str | None) -> None:
-    project = load(params, study)
-    missing = [r for r in project.recipes if run_flaw(project.layout, r) is not None]
-    places: dict[tuple, list[Recipe]] = {}
-    for recipe in project.recipes:
-        key = (recipe.model["alias"], recipe.task["name"], recipe.regime)
-        places.setdefault(key, []).append(recipe)
-    title = f"study {project.name}: {len(project.recipes)} runs, {len(project.packs)} jobs"
-    table = Table(title=title)
-    for column in ("model", "task", "regime"):
-        table.add_column(column)
-    for column in ("train examples", "epochs", "runs", "already there"):
-        table.add_column(column, justify="right")
-    left = {r.digest for r in missing}
-    for key, recipes in places.items():
-        first = recipes[0]
-        epochs = max(recipe.training["epochs"] for recipe in recipes)
-        numbers = (first.subset["size"], epochs, len(recipes))
-        there = sum(r.digest not in left for r in recipes)
-        table.add_row(*key, *map(str, (*numbers, there)))
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table)
-    console.print(f"to run: {len(missing)} of {len(project.recipes)}{_cost(project, missing)}")
+def plan(params: Path, study: str | None, profile: str | None) -> None:
+    from beft.plan import show
+    from beft.profiles import read_profile
 
-
-def _cost(project: Project, missing: list[Recipe]) -> str:
-    """The time that missing runs would take, from runs of the same models that are done."""
-    rates: dict[str, list[float]] = {}
-    for recipe in project.recipes:
-        folder = project.layout.run(recipe)
-        if recipe.training["epochs"] and recipe not in missing:
-            examples = read_json(folder / "metrics.json")["train_examples"]
-            seconds = read_json(folder / "provenance.json")["seconds"]
-            rate = seconds / (examples * recipe.training["epochs"])
-            rates.setdefault(recipe.model["alias"], []).append(rate)
-    total, unknown = 0.0, 0
-    for recipe in missing:
-        size, known = recipe.subset["size"], rates.get(recipe.model["alias"])
-        if known is None or size == "all":
-            unknown += 1
-        else:
-            total += statistics.median(known) * size * max(recipe.training["epochs"], 1)
-    cost = f"; about {total / 60:.0f} minutes of one job's time, from runs that are done"
-    note = f"; the cost of {unknown} is unknown until a run of their model is done"
-    return (cost if total else "") + (note if unknown else "")
+    chosen = read_profile(profile, params.resolve().parent) if profile else None
+    show(load(params, study or (chosen.study if chosen else None)), chosen)
 
 
 def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> None:
@@ -311,9 +269,9 @@ def schema(folder: Path) -> None:
 
 
 def summary(reports: Path) -> None:
-    from beft.report import frames
+    from beft.report import cells, frames
     from beft.report.selection import selections
 
     console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(selections(frames.read(reports)))
+    console.print(selections(cells.shown(frames.read(reports))))
     console.print(f"\n{(reports / 'index.html').resolve()}", soft_wrap=True)

@@ -23,9 +23,9 @@ LEDGER = PACKAGE / "numerics.json"
 # Modules that decide no number of a run: whatever is not named here counts, so that a new module
 # cannot be forgotten. Scores and reports are recomputed from runs by `beft verify` itself.
 _NAMES = """
-    __init__ cli commands errors export fetching fields hashing hub locks mirror numerics params
-    project provenance quiet recover scores selectors staging stock store transfers verify
-    yamlfile
+    __init__ cli commands cost demand errors export fetching fields gpus hashing hub locks
+    mirror numerics params plan profiles project provenance quiet recover scores selectors sizes
+    staging stock store transfers verify yamlfile
 """
 BYSTANDERS = frozenset(f"{name}.py" for name in _NAMES.split())
 

@@ -135,6 +135,10 @@ class Model(Strict):
     """A pretrained model: from the hub, from an installed package, or from a local directory.
 
     An encoder gets a classification head; a decoder (a causal language model) answers prompts.
+
+    Attributes:
+        parameters: how many it has, to the per cent: for plans and for what jobs ask for, before
+            the weights are there. No number of a run depends on it.
     """
 
     kind: Literal[KINDS] = "encoder"
@@ -144,6 +148,7 @@ class Model(Strict):
     package: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)*$")] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     sites: Sites | None = None
+    parameters: Count | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> "Model":
@@ -270,7 +275,10 @@ class Selection(Strict):
     """Further runs of a study: a product of lists; a list that is absent is the study's own.
 
     Attributes:
-        training: settings for these runs, in place of the study's.
+        training: settings for these runs, in place of the study's. Runs that differ from those of
+            an earlier selection in nothing else are trained and listed, but tables, figures and
+            scores show the earlier ones.
+        selectors: which scores these models, tasks and regimes get.
     """
 
     models: list_of(Name) | None = None
@@ -279,6 +287,7 @@ class Selection(Strict):
     techniques: list_of(Name) | None = None
     seeds: list_of(Seed) | None = None
     training: Overrides | None = None
+    selectors: list_of(Literal[SELECTORS], least=0) | None = None
 
 
 class Study(Strict):

@@ -63,13 +63,29 @@ class Project:
     @cached_property
     def cells(self) -> dict[str, Cell]:
         """Path of scores (below data/scores) -> what is scored there."""
-        groups: dict[str, list[Recipe]] = {}
-        if self.study.selectors:
-            for recipe in self.recipes:
-                if recipe.technique == "all_biases" or TECHNIQUES[recipe.technique].measures:
-                    groups.setdefault(recipe.cell(), []).append(recipe)
-        cells = [Cell(tuple(g), tuple(self.study.selectors)) for g in groups.values()]
+        groups: dict[str, dict[tuple, Recipe]] = {}
+        for recipe in self.recipes:
+            if recipe.technique == "all_biases" or TECHNIQUES[recipe.technique].measures:
+                group = groups.setdefault(recipe.cell(), {})
+                # Of runs that differ in their settings alone, the study's first are scored.
+                group.setdefault((recipe.technique, recipe.seed), recipe)
+        cells = [
+            Cell(tuple(group.values()), selectors)
+            for place, group in groups.items()
+            if (selectors := self._selectors(*place.split("/")))
+        ]
         return {cell.scores(): cell for cell in cells}
+
+    def _selectors(self, model: str, task: str, regime: str) -> tuple[str, ...]:
+        """Those of the selections that name this place, the study's own in their order first."""
+        wanted = {
+            selector
+            for chosen in self.study.selections()
+            if model in chosen.models and task in chosen.tasks and regime in chosen.regimes
+            for selector in chosen.selectors
+        }
+        own = [s for s in self.study.selectors if s in wanted]
+        return tuple(own + [s for s in P.SELECTORS if s in wanted and s not in own])
 
     @cached_property
     def subsets(self) -> dict[str, Recipe]:
@@ -96,7 +112,8 @@ class Project:
     def fingerprint(self) -> str:
         """Changes when the study's reports could: its runs, their order, its tables and figures."""
         study = self.study.model_dump(mode="json")
-        params = self.params.model_dump(mode="json", exclude={"study", "execution"})
+        unseen = {"study": True, "execution": True, "models": {"__all__": {"parameters"}}}
+        params = self.params.model_dump(mode="json", exclude=unseen)
         return digest([self.name, study, params, [r.digest for r in self.recipes]])
 
     def stamp_reports(self) -> None:

@@ -156,7 +156,7 @@ def grid(params: P.Params, study: P.Study, root: Path, study_name: str = "") -> 
         models = {alias: _model(alias, params.models[alias], root) for alias in chosen.models}
         sources = {t: task_source(t, params.tasks[t], root) for t in chosen.tasks}
         for model, task, regime in product(chosen.models, chosen.tasks, chosen.regimes):
-            names = techniques_of(study, chosen, params.models[model].kind)
+            names = techniques_of(chosen)
             for technique, seed in product(names, chosen.seeds):
                 recipe = _recipe(
                     params, chosen, models[model], task, sources[task], regime, technique, seed
@@ -186,12 +186,12 @@ def _check_names(params: P.Params, chosen: P.Selection, where: str) -> None:
             )
 
 
-def techniques_of(study: P.Study, chosen: P.Selection, kind: str) -> list[str]:
-    """A selection's techniques, and those whose runs the study's selectors need."""
+def techniques_of(chosen: P.Selection) -> list[str]:
+    """A selection's techniques, and those whose runs its selectors need."""
     needed = []
-    if any(s in ("projection", "projection_printed", "magnitude") for s in study.selectors):
+    if any(s in ("projection", "projection_printed", "magnitude") for s in chosen.selectors):
         needed.append("all_biases")
-    if study.selectors:
+    if chosen.selectors:
         needed.append("untuned")  # Fisher, and the measurement of inert terms
     return list(dict.fromkeys([*chosen.techniques, *needed]))
 

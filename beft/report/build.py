@@ -7,7 +7,7 @@ from itertools import repeat
 from pathlib import Path
 
 from beft.errors import UserError
-from beft.report import html, summary
+from beft.report import cells, html, summary
 from beft.report.figures import FIGURES, write_figure
 from beft.report.frames import Frames
 from beft.report.tables import TABLES
@@ -29,7 +29,7 @@ def build(reports: Path) -> None:
 
 def write_tables(frames: Frames, reports: Path) -> list[Path]:
     """Write the study's tables to reports/tables and reports/metrics.json; return their paths."""
-    paths = []
+    frames, paths = cells.shown(frames), []
     _drop_others(reports / "tables", wanted(frames, "tables", TABLES))
     for name in wanted(frames, "tables", TABLES):
         paths += write_table(TABLES[name](frames), reports / "tables")
@@ -43,7 +43,8 @@ def write_figures(frames: Frames, reports: Path) -> list[Path]:
 
     Drawing takes most of a report's time.
     """
-    paths, folder, names = [], reports / "figures", wanted(frames, "figures", FIGURES)
+    frames, folder = cells.shown(frames), reports / "figures"
+    paths, names = [], wanted(frames, "figures", FIGURES)
     _drop_others(folder, names)
     with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1) or 1) as pool:
         drawn = pool.map(write_figure, names, repeat(frames), repeat(folder))
@@ -55,7 +56,7 @@ def write_figures(frames: Frames, reports: Path) -> list[Path]:
 
 def write_page(frames: Frames, reports: Path) -> Path:
     """Write reports/index.html from the frames and the figures that are already drawn."""
-    names = wanted(frames, "tables", TABLES)
+    frames, names = cells.shown(frames), wanted(frames, "tables", TABLES)
     if "table1" in names and "table1_last" not in names:
         names.append("table1_last")
     tables = {name: TABLES[name](frames) for name in names}

@@ -42,6 +42,15 @@ def of_models(frames: Frames, models: Iterable[str]) -> Frames:
     return _only(frames, "model", list(models))
 
 
+def shown(frames: Frames) -> Frames:
+    """The study without runs that differ from earlier ones of it in their settings alone.
+
+    A table has one place for a (model, task, regime, technique, seed); a mean over runs of several
+    learning rates would be a number of none of them.
+    """
+    return replace(frames, runs=frames.runs.drop_duplicates([*KEYS, "seed"]))
+
+
 def first_regime(frames: Frames, model: str) -> Frames:
     """The study of one model in the first of its regimes, which is its smallest."""
     own = of_models(frames, [model])

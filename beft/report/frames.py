@@ -180,7 +180,10 @@ def settings(project: Project) -> dict[str, Any]:
     return {
         "study": project.name,
         "description": study.description,
-        "models": {m: params.models[m].model_dump(exclude_none=True) for m in models},
+        "models": {
+            m: params.models[m].model_dump(exclude_none=True, exclude={"parameters"})
+            for m in models
+        },
         "tasks": {
             t: {
                 **params.tasks[t].model_dump(exclude_none=True, exclude_defaults=True),

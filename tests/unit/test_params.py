@@ -95,6 +95,7 @@ def test_generated_schemas_are_up_to_date(name, model):
 def test_what_only_reads_settings_imports_no_heavy_library():
     code = (
         "import sys, beft.params, beft.recipe, beft.store, beft.cli, beft.errors, beft.project\n"
+        "import beft.demand, beft.plan, beft.profiles\n"
         "import beft.report.frames\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)))"
     )

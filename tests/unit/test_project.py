@@ -7,6 +7,7 @@ import sandbox
 
 from beft.errors import UserError
 from beft.project import load, load_for_workflow
+from beft.report import frames, published
 
 PARAMS = {
     **sandbox.PARAMS,
@@ -124,11 +125,89 @@ def test_a_study_may_be_a_path_and_its_name_is_the_files(root, tmp_path):
         assert made.name == "narrow" and {r.seed for r in made.recipes} == {5}
 
 
-def test_the_papers_study_is_its_encoders_and_techniques_on_glue():
-    """2 models, 8 tasks of GLUE, 3 regimes, 6 techniques and, for Fisher, `untuned`, 5 seeds."""
-    made = load(sandbox.ROOT / "params.yaml", "paper")
-    assert len({r.digest for r in made.recipes}) == 2 * 8 * 3 * (6 + 1) * 5
-    assert len(made.packs) == 2 * 8 * 3 * (6 + 1)
+@pytest.fixture(scope="module")
+def paper():
+    return load(sandbox.ROOT / "params.yaml", "paper")
+
+
+@pytest.mark.parametrize("part", ["table1", "table5", "table6"])
+def test_the_papers_study_shares_runs_jobs_and_scores_with_its_parts(paper, part):
+    """What one of them has trained, the other one has."""
+    made = load(sandbox.ROOT / "params.yaml", part)
+    assert {r.digest for r in made.recipes} <= {r.digest for r in paper.recipes}
+    assert set(made.packs) <= set(paper.packs)
+    assert set(made.cells) <= set(paper.cells)
+
+
+def test_the_papers_study_has_a_run_for_every_published_number(paper):
+    """Table 3's numbers are those of its runs, merged or on another task."""
+    made = {(r.model["alias"], r.task["name"], r.regime, r.technique) for r in paper.recipes}
+    numbers = published.load()
+    numbers = numbers[(numbers["table"] != "table3") & (numbers["task"] != published.AVERAGE)]
+    keys = numbers[["model", "task", "regime", "technique"]].itertuples(index=False, name=None)
+    assert set(keys) - made == set()
+    merged = {("bert-base-cased", t, "low", n) for t in ("sst2", "rte") for n in ("b_v", "untuned")}
+    assert merged <= made
+    assert {r.seed for r in paper.recipes} == {0, 1, 2, 3, 4}
+
+
+def test_the_papers_study_has_what_stands_in_its_text(paper):
+    """Figure 4 shows all data; section 3.4 two learning rates; BERT-large trains longer."""
+    figure4 = {(r.task["name"], r.technique) for r in paper.recipes if r.regime == "all"}
+    terms = ("b_v", "b_q", "b_k", "all_biases", "untuned")
+    assert figure4 == {(task, t) for task in ("sst2", "cola", "stsb") for t in terms}
+    for task in ("cb", "wic"):
+        for technique in terms[:4]:
+            rates = {
+                (r.training["learning_rate"], r.seed)
+                for r in paper.recipes
+                if r.cell() == f"bert-base-cased/{task}/low" and r.technique == technique
+            }
+            assert rates == {(rate, seed) for rate in (1e-3, 1e-4) for seed in range(5)}
+    large = {
+        r.task["name"]: r.training["epochs"]
+        for r in paper.recipes
+        if r.model["alias"] == "bert-large-cased" and r.technique == "b_v"
+    }
+    assert large == {"sst2": 30, "rte": 30, "cb": 60, "wic": 30}
+
+
+def test_selections_have_selectors_of_their_own(root):
+    """They bring the runs that they need, and score the places that their selection names."""
+    also = [
+        {"models": ["n"], "tasks": ["demo_similarity"], "selectors": ["fisher"]},
+        {"models": ["n"], "tasks": ["demo_sentiment"], "selectors": []},
+    ]
+    made = project(root, models=["m"], tasks=["demo_sentiment"], also=also)
+    scored = {
+        (c.recipes[0].model["alias"], c.recipes[0].task["name"], c.selectors): {
+            r.technique for r in c.recipes
+        }
+        for c in made.cells.values()
+    }
+    assert scored == {
+        ("m", "demo_sentiment", ("projection", "fisher")): {"all_biases", "untuned"},
+        ("n", "demo_similarity", ("fisher",)): {"untuned"},
+    }
+
+
+def test_of_runs_that_differ_in_their_settings_alone_the_first_is_scored(root):
+    rates = [{"training": {"learning_rate": rate}} for rate in (1e-3, 1e-4)]
+    made = project(root, tasks=["demo_sentiment"], also=rates)
+    assert len([r for r in made.recipes if r.technique == "all_biases"]) == 3 * 2 * 2 * 2
+    for cell in made.cells.values():
+        rates = [r.training["learning_rate"] for r in cell.recipes if r.technique == "all_biases"]
+        assert rates == [1e-2, 1e-2]  # the task's own, of two seeds
+
+
+def test_the_size_of_a_model_changes_nothing(root):
+    before = project(root)
+    sandbox.change(root / "params.yaml", "models", "m", "parameters", to=1000)
+    after = project(root)
+    assert after.params.models["m"].parameters == 1000
+    assert [r.digest for r in after.recipes] == [r.digest for r in before.recipes]
+    assert after.fingerprint == before.fingerprint
+    assert frames.settings(after) == frames.settings(before)
 
 
 def config(root, **changes):

@@ -29,7 +29,7 @@ def in_sandbox(command: str) -> list[str]:
     for study in STUDIES:
         command = command.replace(study, "mini")
     words = command.split()
-    if words[0] == "make" or "slurm" in words:
+    if words[0] == "make" or (words[0] == "snakemake" and "slurm" in words):
         words.insert(1, "-n")
     return words
 

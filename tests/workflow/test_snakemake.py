@@ -346,14 +346,52 @@ def test_runs_without_a_number_are_shown_with_the_reason(project):
 
 
 def test_plan_says_what_is_there_and_what_the_rest_costs(project):
-    """Of two seeds one is there; the other takes about as long; a new model, nobody knows."""
+    """Of two seeds one is there, and says how long the other takes; of a new model nobody knows."""
     said = sandbox.run(project, "beft", "plan").stdout
     there = len(list((project / "data" / "runs").rglob("metrics.json")))
     assert f"to run: 0 of {there}" in said
     sandbox.change(project / "studies" / "mini.yaml", "seeds", to=[0, 1])
     said = sandbox.run(project, "beft", "plan").stdout
     assert f"to run: {there} of {2 * there}" in said
-    assert "minutes of one job's time" in said
-    sandbox.change(project / "params.yaml", "models", "tiny", "revision", to="r2")
+    assert "hours of one job's time" in said and f"fitted to {there} runs" in said
+    sandbox.change(project / "params.yaml", "models", "tiny", "hub", to="owner/other")
     said = sandbox.run(project, "beft", "plan").stdout
-    assert f"the cost of {2 * there} is unknown" in said
+    assert f"time of {2 * there} is unknown" in said
+
+
+def test_jobs_ask_for_more_where_the_model_is_larger(tmp_path):
+    """And for what execution says where it is small."""
+    project = sandbox.make(tmp_path / "project")
+    path = project / "params.yaml"
+    sandbox.change(path, "execution", to={"memory_mb": 3000, "runtime_minutes": 20})
+
+    def asked() -> tuple[int, int]:
+        said = sandbox.snakemake(project, "-n", "runs").stdout
+        (line,) = (x for x in said.splitlines() if "resources:" in x and "gpu=" in x)
+        numbers = dict(item.split("=") for item in re.findall(r"\w+=\d+", line))
+        return int(numbers["mem_mb"]), int(numbers["runtime"])
+
+    assert asked() == (3000, 20)
+    sandbox.change(path, "models", "tiny", "parameters", to=10**9)
+    memory, runtime = asked()
+    assert memory > 4 * 10**9 / 2**20 and runtime == 20
+    sandbox.change(path, "tasks", "demo_sentiment", "epochs", to=10**6)
+    sandbox.run(project, "beft", "fetch", "--task", "demo_sentiment")
+    assert asked()[1] > 60
+
+
+def test_gpus_are_a_matter_of_resources_and_train_nothing_again(project):
+    """The same packs on a GPU are the same jobs; there is none here, so `auto` is the CPU."""
+    gpu = ("--set-resources", "train:gpu=1")
+    local = ("--profile", "profiles/local")
+    for arguments in (gpu, local):
+        assert NOTHING in sandbox.snakemake(project, "-n", *arguments).stdout, arguments
+    for arguments, device in (((), "cpu"), (gpu, "auto"), (local, "auto")):
+        dry = sandbox.snakemake(project, "-n", "-p", "--forcerun", "train", *arguments)
+        assert f"--device {device} " in dry.stdout, arguments
+    study(project, seeds=[0, 1], **CHEAP)
+    before = sandbox.marks(project / "data" / "runs")
+    sandbox.snakemake(project, "runs", *local)
+    after = sandbox.marks(project / "data" / "runs")
+    assert {path: after.get(path) for path in before} == before
+    assert len(after) == 2 * len(before)

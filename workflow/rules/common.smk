@@ -7,6 +7,8 @@
 import sys
 from pathlib import Path
 
+from beft.cost import Costs
+from beft.demand import demand_of
 from beft.errors import UserError
 from beft.project import load_for_workflow
 
@@ -21,6 +23,7 @@ def load_project():
 
 PROJECT = load_project()
 EXECUTION = PROJECT.params.execution
+COSTS = Costs(PROJECT)
 SOURCES = [f"data/sources/{path}/source.json" for path in PROJECT.sources()]
 SUBSETS = [f"data/subsets/{path}" for path in PROJECT.subsets]
 MANIFESTS = [f"data/packs/{path}" for path in PROJECT.packs]
@@ -42,6 +45,18 @@ def source_of_subset(wildcards):
 def pack_of(wildcards):
     key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.json"
     return PROJECT.packs[key].recipes
+
+
+def asked(wildcards):
+    """What the pack's job asks of the machine: execution's memory and runtime are the least."""
+    key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.json"
+    return demand_of(COSTS, PROJECT.packs[key])
+
+
+def device(wildcards, resources):
+    """Where to train. It depends on `resources`, so snakemake takes it for derived: the same pack
+    on a GPU, by `--set-resources train:gpu=1` or a profile, is the same job."""
+    return "auto" if resources.gpu else "cpu"
 
 
 def manifests_of_cell(wildcards):

@@ -23,12 +23,12 @@ rule train:
         "logs/train/{model}/{task}/{regime}/{digest}.tsv"
     threads: EXECUTION.threads
     resources:
-        mem_mb=lambda w, attempt: EXECUTION.memory_mb * attempt,
-        runtime=lambda w, attempt: EXECUTION.runtime_minutes * attempt,
+        mem_mb=lambda w, attempt: asked(w).memory_mb * attempt,
+        runtime=lambda w, attempt: asked(w).runtime_minutes * attempt,
         gpu=EXECUTION.gpu,
     params:
         study=study,
-        device="auto" if EXECUTION.gpu else "cpu",
+        device=device,
     shell:
         "trap : TERM; beft train"
         " --study {params.study:q}"

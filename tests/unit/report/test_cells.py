@@ -44,6 +44,15 @@ def test_mean_and_sample_deviation() -> None:
     assert grid.cells(study(runs), "last").loc[KEY]["mean"] == pytest.approx(0.2)
 
 
+def test_runs_of_another_rate_are_in_no_mean() -> None:
+    """Two runs of one place and seed: the study's first is the one that is shown."""
+    runs = [("b_v", 0, 0.2, 0.1, "ok"), ("b_v", 1, 0.4, 0.1, "ok"), ("b_v", 0, 0.9, 0.9, "ok")]
+    whole = study(runs)
+    whole.runs["digest"] = ["first", "second", "other"]
+    cell = grid.cells(grid.shown(whole)).loc[KEY]
+    assert (cell["mean"], cell["n"], cell["planned"]) == (pytest.approx(0.3), 2, 2)
+
+
 def test_one_run_has_no_deviation() -> None:
     cell = grid.cells(study([("b_v", 0, 0.7, 0.7, "ok")])).loc[KEY]
     assert cell["mean"] == pytest.approx(0.7)
