@@ -24,8 +24,10 @@ def noticing_lost_jobs(check):
         return time.monotonic() - since.setdefault(what, time.monotonic())
 
     async def check_active_jobs(self, active_jobs):
-        command = query_job_status_squeue(self.run_uuid)
-        known, _ = await query_job_status(command, self.logger)
+        known = {}
+        if active_jobs:  # before the first one, the executor may not be set up
+            command = query_job_status_squeue(self.run_uuid)
+            known, _ = await query_job_status(command, self.logger)
         if known is not None:
             since.pop("squeue", None)
         elif missed("squeue") > SILENT_AFTER:

@@ -7,7 +7,7 @@
 # Run folders are not declared: snakemake deletes what a failed job declared, and finished runs
 # must survive. The job skips runs that are there and sound, and resumes half-done ones.
 #
-# On SIGTERM training writes a checkpoint; shell and log wait for that.
+# On SIGTERM training writes a checkpoint; shell and log wait for it.
 
 
 rule train:
