@@ -54,6 +54,8 @@ def device_of(asked: str) -> str:
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count and os.environ.get("CUDA_VISIBLE_DEVICES"):
+        log.warning("a GPU was assigned, but torch cannot use it: training on the CPU")
     if count <= 1:
         return "cuda" if count else "cpu"
     names = [str(torch.cuda.get_device_properties(i).uuid) for i in range(count)]

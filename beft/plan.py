@@ -106,8 +106,14 @@ def show(project: Project, profile: Profile | None = None) -> None:
     console.print(_by_model(project, costs, planned) if profile else _by_place(project, planned))
     for line in (*_summary(project, costs, planned, speed), *_cluster(profile, planned, asked)):
         console.print(line, soft_wrap=True, markup=False)
-    for line in missing(project) if profile else ():
-        console.print(f"missing: {line}", soft_wrap=True, markup=False)
+    if profile and (lines := missing(project)):
+        console.print(f"missing: {lines[0]}", soft_wrap=True, markup=False)
+        if len(lines) > 1:
+            console.print(
+                f"missing: {len(lines) - 1} more, listed by 'beft fetch --study {project.name} "
+                f"--check' and brought by 'beft fetch --study {project.name}'",
+                soft_wrap=True,
+            )
 
 
 def _by_place(project: Project, planned: list[Job]) -> Table:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [engine] [packs] [decoder] [pipeline] [gpu]`: all, or what is named."""
+"""`python -m benchmarks [engine] [packs] [decoder] [pipeline] [cluster] [gpu]`: all or some."""
 
 import logging
 import os
@@ -8,13 +8,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
-from benchmarks import decoder, engine, figure, measure, packs, pipeline
+from benchmarks import cluster, decoder, engine, figure, measure, packs, pipeline
 
 COLUMNS = {
     "engine": "case ours_seconds peer_seconds ratio ours_metric peer_metric repeats note",
     "packs": "case ours_seconds seconds_per_run peer_seconds ratio",
     "decoder": "case ours_seconds peer_seconds ratio ours_metric peer_metric repeats note",
     "pipeline": "case ours_seconds limit_seconds note",
+    "cluster": "case seconds count per_second memory_mb note",
     "gpu": "case ours_seconds peer_seconds ratio runs_per_hour peak_memory_mb matrix_share note",
 }
 
@@ -34,11 +35,19 @@ def _pipeline() -> list[dict]:
     return rows
 
 
+def _cluster() -> list[dict]:
+    rows = cluster.measure()
+    if "seconds" in rows[0]:
+        measure.save("cluster", rows)
+    return rows
+
+
 RUNNERS = {
     "engine": engine.run,
     "packs": packs.run,
     "decoder": decoder.run,
     "pipeline": _pipeline,
+    "cluster": _cluster,
     "gpu": _gpu,
 }
 
