@@ -20,7 +20,7 @@ from beft.models import Encoder
 from beft.padded import parts_of
 from beft.recipe import Recipe, digest
 from beft.results import run_files
-from beft.store import run_flaw, set_aside, to_json, write_file, write_folder
+from beft.store import run_flaw, set_aside, sweep, to_json, write_file, write_folder
 from beft.techniques import TECHNIQUES
 from beft.train import CHECKPOINT, Control, Data, Interrupted, checkpoint_digests, train
 
@@ -77,6 +77,7 @@ class Job:
 
     def _is_done(self, recipe: Recipe) -> bool:
         layout, problem = self.bench.layout, self.flaw(recipe)
+        sweep(layout.run(recipe))
         if problem not in (None, "missing"):
             folder = layout.run(recipe)
             aside = set_aside(folder, layout.work(recipe))

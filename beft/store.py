@@ -1,5 +1,6 @@
 """Run folders: written whole, checksummed, never overwritten; manifests of packs."""
 
+import glob
 import json
 import os
 import shutil
@@ -96,7 +97,7 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -130,7 +131,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     with explain_os_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=".tmp"))
+        name = tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp")
+        temporary = Path(name)
         try:
             temporary.chmod(0o755)
             for name, content in files.items():
@@ -142,6 +144,25 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def sweep(path: Path) -> None:
+    """Removes what killed writers of a file or folder left beside it; nobody may be writing it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it.
+
+    Raises:
+        UserError: when it cannot be removed.
+    """
+    with explain_os_errors(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def flaw(folder: Path) -> str | None:
