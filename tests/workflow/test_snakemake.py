@@ -1,14 +1,10 @@
 """The workflow as people run it: what is made, what is made again, and what never is."""
 
-import json
 import os
 import random
 import re
 import shutil
-import signal
-import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +14,6 @@ import pytest
 import sandbox
 import yaml
 from safetensors.numpy import load as tensors
-
-from beft.project import load
 
 NOTHING = "Nothing to be done"
 CHEAP = {"figures": [], "tables": []}  # where reports are not the point
