@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from beft.adapters import added_numbers
 from beft.bench import Bench, check_inputs, gradients_file
 from beft.decoders.models import Decoder
 from beft.engine import engine, groups, packs_together, serves
+from beft.errors import UserError
 from beft.evaluate import lowered
 from beft.locks import Lock
 from beft.models import Encoder
@@ -93,9 +95,10 @@ class Job:
             raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-            for recipe in group:
-                if recipe.digest in todo:
-                    write_file(todo[recipe.digest].folder / ERROR, to_json({"reason": reason}))
+            with suppress(UserError):  # on a full disk, say what could not be written first
+                for recipe in group:
+                    if recipe.digest in todo:
+                        write_file(todo[recipe.digest].folder / ERROR, to_json({"reason": reason}))
             raise
         shutil.rmtree(work, ignore_errors=True)
 

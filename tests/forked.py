@@ -6,6 +6,7 @@ a failure in itself first. Run as a script, this file is the launcher.
 
 import importlib
 import json
+import operator
 import os
 import subprocess
 import sys
@@ -43,7 +44,7 @@ class Launcher:
         """Calls a command in a folder.
 
         Args:
-            plant: a function as "module.function" and its arguments; called in the child first.
+            plant: a function as "module.function", and its arguments; called in the child first.
         """
         log = folder.parent / f"{folder.name}.log"
         order = [str(folder), arguments, str(log), plant, variables]
@@ -81,8 +82,8 @@ def live(main, folder: str, arguments: list, log: str, plant: list, variables: d
     status = 1
     try:
         if plant:
-            module, _, name = plant[0].rpartition(".")
-            getattr(importlib.import_module(module), name)(*plant[1:])
+            module, _, name = plant[0].partition(".")
+            operator.attrgetter(name)(importlib.import_module(module))(*plant[1:])
         main()
     except SystemExit as end:
         status = end.code or 0
