@@ -217,8 +217,8 @@ def plan(params: Path, study: str | None, profile: str | None) -> None:
 
 def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> None:
     from beft import numerics
+    from beft.repair import repair as repair_project
     from beft.verify import problems
-    from beft.verify import repair as repair_project
 
     if repair and accept_code:
         raise UserError("--repair and --accept-code are two things; give one at a time")
@@ -229,10 +229,13 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
     project = load(params, study)
     found = problems(project)
     for problem in found:
-        print(f"beft: {problem}", file=sys.stderr)
+        print(f"beft: {problem.line}", file=sys.stderr)
     if repair:
-        count = repair_project(project)
-        print(f"{count} packs will be redone by the next snakemake; sound runs in them are kept")
+        gone = repair_project(project, found)
+        for path in gone:
+            print(f"{path}: will be made again")
+        packs = sum(path.is_relative_to(project.layout.data / "packs") for path in gone)
+        print(f"{packs} packs will be redone by the next snakemake; sound runs in them are kept")
         if numerics.code_digest() not in numerics.accepted():
             raise UserError("edited code is yours to judge: see the first line above")
         return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beft import provenance
+from beft import provenance, saved
 from beft.adapters import added_numbers
 from beft.bench import Bench, check_inputs, gradients_file
 from beft.decoders.models import Decoder
@@ -24,7 +24,7 @@ from beft.recipe import Recipe, digest
 from beft.results import run_files
 from beft.store import run_flaw, set_aside, sweep, to_json, write_file, write_folder
 from beft.techniques import TECHNIQUES
-from beft.train import CHECKPOINT, Control, Data, Interrupted, checkpoint_digests, train
+from beft.train import CHECKPOINT, Control, Data, Interrupted, train
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Job:
         known = {d for d, r in self.recipes.items() if d in todo or run_flaw(layout, r) is None}
         found: list[list[Recipe]] = []
         for folder in sorted(self._folder([]).parent.glob(f"group-{self.origin}-*")):
-            digests = checkpoint_digests(folder / CHECKPOINT)
+            digests = saved.digests(folder / CHECKPOINT)
             taken = {r.digest for group in found for r in group}
             if digests and set(digests) <= known - taken and set(digests) & set(todo):
                 found.append([self.recipes[d] for d in digests])

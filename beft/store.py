@@ -165,22 +165,33 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def flaws(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file of a folder with checksums that is not as written: its name, and what is wrong."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_bytes())
+        if not sums:
+            yield CHECKSUMS, f"{CHECKSUMS} names no file"
+        for name, expected in sums.items():
+            if not (folder / name).is_file():
+                yield name, f"{name} is missing"
+            elif sha256(folder / name) != expected:
+                yield name, f"{name} is damaged"
+    except FileNotFoundError:
+        yield CHECKSUMS, f"{CHECKSUMS} is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        yield CHECKSUMS, f"{CHECKSUMS} is damaged ({error})"
+
+
+def all_flaws(folder: Path) -> list[str]:
+    """Everything that is wrong with a folder written by `write_folder`."""
+    return [problem for _, problem in flaws(folder)] if folder.is_dir() else ["missing"]
+
+
 def flaw(folder: Path) -> str | None:
     """What is wrong with a folder written by `write_folder`; None when it is sound."""
     if not folder.is_dir():
         return "missing"
-    try:
-        sums = json.loads((folder / CHECKSUMS).read_bytes())
-        if not sums:
-            return f"{CHECKSUMS} names no file"
-        for name, expected in sums.items():
-            if sha256(folder / name) != expected:
-                return f"{name} is damaged"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{CHECKSUMS} is damaged ({error})"
-    return None
+    return next((problem for _, problem in flaws(folder)), None)
 
 
 def run_flaw(layout: Layout, recipe: Recipe) -> str | None:

@@ -1,6 +1,8 @@
 """What the tests of failures share: a launcher of commands, which costs seconds to start."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from forked import Launcher
@@ -8,6 +10,7 @@ from forked import Launcher
 
 @pytest.fixture(scope="session")
 def launcher() -> Iterator[Launcher]:
-    started = Launcher()
-    yield started
-    started.close()
+    with TemporaryDirectory() as folder:  # a socket's address must be short
+        started = Launcher(Path(folder))
+        yield started
+        started.close()

@@ -8,45 +8,11 @@ from pathlib import Path
 import disks
 import pytest
 import sandbox
+from whole import commands, differences, made
 
 from beft import hashing
 from beft.project import load
 from beft.store import run_flaw
-
-OWN = {"provenance.json", "checksums.json"}
-STUDY = sandbox.STUDY | {
-    "techniques": ["all_biases"],
-    "selectors": ["magnitude", "fisher"],
-    "tables": ["selection"],
-    "figures": ["layers"],
-}
-
-
-def made(folder: Path) -> Path:
-    """A project in which nothing was done yet."""
-    params = sandbox.PARAMS | {"techniques": {"untuned": {"batch_size": 8}}}
-    return sandbox.make(folder, params, STUDY)
-
-
-def commands(folder: Path) -> list[tuple[str, ...]]:
-    """All that a workflow would run, one after the other."""
-    project = load(folder / "params.yaml")
-    return [
-        ("fetch",),
-        ("subsample", f"data/subsets/{next(iter(project.subsets))}"),
-        ("train", "--checkpoint-seconds", "0", f"data/packs/{next(iter(project.packs))}"),
-        ("score", f"data/scores/{next(iter(project.cells))}"),
-        *(("collect",), ("tabulate",), ("plot",), ("page",)),
-    ]
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    """What follows from the recipes alone."""
-    kinds = ("sources", "subsets", "models", "scores", "runs")
-    found = {f"{k}/{n}": c for k in kinds for n, c in sandbox.contents(folder / "data" / k).items()}
-    found |= sandbox.contents(folder / "reports" / "tables")
-    found |= sandbox.contents(folder / "reports" / "figures")
-    return {name: content for name, content in found.items() if Path(name).name not in OWN}
 
 
 def check_whole(folder: Path) -> None:
@@ -107,7 +73,7 @@ def test_a_full_disk(launcher, quiet, small_disk):
         *("runs.csv", "settings.json", "collected", "selection.csv", "metrics.json"),
         *("layers.svg", "layers.pdf", "index.html"),
     }
-    assert results(small_disk) == results(quiet)
+    assert differences(small_disk, quiet) == []
 
 
 def test_a_read_only_folder(launcher, quiet, small_disk):
@@ -127,7 +93,7 @@ def test_a_read_only_folder(launcher, quiet, small_disk):
         done = launcher.beft(small_disk, *command)
         assert done.status == 0, done.said
     check_whole(small_disk)
-    assert results(small_disk) == results(quiet)
+    assert differences(small_disk, quiet) == []
 
 
 @pytest.mark.parametrize("size", [1000, 30000])
@@ -143,7 +109,7 @@ def test_a_used_up_quota(launcher, quiet, tmp_path, size):
             done = launcher.beft(folder, *command)
             assert done.status == 0, done.said
     assert refused > 2
-    assert results(folder) == results(quiet)
+    assert differences(folder, quiet) == []
 
 
 def test_a_full_disk_while_a_model_is_fetched(launcher, small_disk):

@@ -11,6 +11,7 @@ import pytest
 import sandbox
 import tiny
 from safetensors import safe_open
+from whole import differences
 
 from beft import commands
 from beft.project import load
@@ -19,7 +20,6 @@ STEPS = 2  # of an epoch: 16 examples, 8 at once
 # Encoder: four runs that share a model, two that change weights, two that are only measured.
 ENCODER = {"techniques": ["b_v", "all_biases", "full", "untuned"]}
 DECODER = {"techniques": ["b_v", "b_q", "lora"]}
-OWN = {"provenance.json", "checksums.json"}  # when and how, which differ, and the checksums of that
 
 
 class Moment(NamedTuple):
@@ -94,11 +94,6 @@ def on_disk(folder: Path) -> dict[str, int]:
     return found
 
 
-def results(folder: Path) -> dict[str, bytes]:
-    found = sandbox.contents(folder / "data" / "runs")
-    return {path: content for path, content in found.items() if Path(path).name not in OWN}
-
-
 # 20 kills, from the beginning of a pack's life to its end, and two polite requests to stop.
 PLANS = {
     "encoder": [
@@ -149,9 +144,7 @@ def test_killed_again_and_again(launcher, tmp_path, kind):
     assert {"step", "evaluate", "folder"} <= struck
     done = launcher.beft(noisy, *command)
     assert done.status == 0, done.said
-    one, two = results(quiet), results(noisy)
-    assert one.keys() == two.keys() != set()
-    assert [path for path in one if one[path] != two[path]] == []
+    assert differences(noisy, quiet) == []
     assert not list(noisy.rglob(".*.tmp")) and not list(noisy.glob("data/work/*"))
 
 

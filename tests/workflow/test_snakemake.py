@@ -51,6 +51,7 @@ def test_a_plain_run_makes_what_the_dry_run_listed(finished):
     assert reports == {
         *("runs.csv", "evaluations.csv", "history.csv", "problems.csv", "provenance.csv"),
         *("scores.csv", "settings.json", "metrics.json", "index.html"),
+        "checksums.json",
         *(f"tables/{t}.{e}" for t in ("table1", "selection") for e in ("csv", "md", "tex")),
         *(f"figures/figure1.{e}" for e in ("png", "svg", "pdf")),
     }
