@@ -169,6 +169,17 @@ def verify(
 
 
 @app.command()
+def prune(
+    params: ParamsOption = PARAMS,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs, and what was made for them, that no study in studies/ names; asks first."""
+    from beft import commands
+
+    commands.prune(params, yes)
+
+
+@app.command()
 def export(
     digest: Annotated[str, typer.Argument(help="Of a run of the study, or how it begins.")],
     to: Annotated[Path, typer.Option("--to", help="The folder to write, absent or empty.")],

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from rich import filesize
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -243,6 +244,38 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
         print(f"beft: {len(found)} problems in study '{project.name}'", file=sys.stderr)
         sys.exit(1)
     print(f"{len(project.recipes)} runs of study '{project.name}' are what their recipes say")
+
+
+def prune(params: Path, yes: bool) -> None:
+    import typer
+
+    from beft import prune as pruning
+
+    projects = pruning.studies(params)
+    found = pruning.things(projects)
+    gone = [thing for thing in found if not thing.named]
+    table = Table(title=f"named by none of {len({p.name for p in projects})} studies")
+    for column in ("kind", "model or task"):
+        table.add_column(column)
+    for column in ("number", "size", "stay", "their size"):
+        table.add_column(column, justify="right")
+    for kind, owner in dict.fromkeys((thing.kind, thing.owner) for thing in found):
+        own = [thing for thing in found if (thing.kind, thing.owner) == (kind, owner)]
+        table.add_row(kind, owner, *_weigh(own, named=False), *_weigh(own, named=True))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    if not gone:
+        print("nothing to remove")
+    elif yes or typer.confirm(f"Remove {len(gone)} files and folders for good?"):
+        pruning.prune(projects[0].layout, gone)
+        print(f"{len(gone)} removed")
+    else:
+        print("nothing was removed")
+
+
+def _weigh(things: list, named: bool) -> tuple[str, str]:
+    """Number and size of those that a study names, or of the others."""
+    sizes = [thing.size() for thing in things if thing.named == named]
+    return str(len(sizes)), filesize.decimal(sum(sizes))
 
 
 def export(params: Path, study: str | None, digest: str, to: Path, epoch: str) -> None:

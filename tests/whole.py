@@ -29,7 +29,7 @@ def commands(folder: Path) -> list[tuple[str, ...]]:
     """All that a workflow would run, one after the other."""
     project = load(folder / "params.yaml")
     return [
-        ("fetch",),
+        *(("fetch", "--task", "demo_sentiment"), ("fetch", "--model", "tiny")),
         ("subsample", f"data/subsets/{next(iter(project.subsets))}"),
         ("train", "--checkpoint-seconds", "0", f"data/packs/{next(iter(project.packs))}"),
         ("score", f"data/scores/{next(iter(project.cells))}"),

@@ -58,7 +58,7 @@ def prepared(folder: Path, kind: str) -> Path:
     else:
         study |= ENCODER
     sandbox.make(folder, params, study)
-    commands.fetch(folder / "params.yaml", None, [], [])
+    commands.fetch(folder / "params.yaml", None, [], [], check=False)
     for subset in load(folder / "params.yaml").subsets:
         commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
     return folder
@@ -145,7 +145,9 @@ def test_killed_again_and_again(launcher, tmp_path, kind):
     done = launcher.beft(noisy, *command)
     assert done.status == 0, done.said
     assert differences(noisy, quiet) == []
-    assert not list(noisy.rglob(".*.tmp")) and not list(noisy.glob("data/work/*"))
+    assert not list(noisy.rglob(".*.tmp"))
+    # a dead owner's lock of a run that was written just before harms nobody
+    assert {path.stem for path in noisy.glob("data/work/*/*")} <= {"lock"}
 
 
 def check_steps(said: list[list], before: dict, after: dict, reached: dict) -> None:
