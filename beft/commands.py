@@ -104,6 +104,12 @@ def train(
         except Interrupted:
             log.warning("stopped; the checkpoint is written, and the next start resumes there")
             sys.exit(128 + signal.SIGTERM)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{manifest}: out of memory on {device}, in the smallest pass that is possible "
+                f"({str(error).splitlines()[0]}); use a larger one, or a smaller max_length or "
+                "batch_size"
+            ) from error
 
 
 class _Progress:

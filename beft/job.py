@@ -18,6 +18,7 @@ from beft.engine import engine, groups, packs_together, serves
 from beft.errors import UserError
 from beft.evaluate import lowered
 from beft.locks import Lock
+from beft.memory import REFUSALS
 from beft.models import Encoder
 from beft.padded import parts_of
 from beft.recipe import Recipe, digest
@@ -153,6 +154,8 @@ class Job:
                 started=started,
                 seconds=round(seconds, 3),
                 runs_together=len(runs),
+                tokens_per_pass=getattr(used, "tokens", None),  # None: whole batches
+                passes_refused=state.refused + REFUSALS.count,
                 precision="bfloat16" if lowered(bench.device, precision) else "float32",
             )
             parts = parts_of(encoder, recipe)

@@ -17,6 +17,7 @@ from beft import saved
 from beft.batches import chunks
 from beft.data import order
 from beft.engine import Engine
+from beft.memory import REFUSALS
 from beft.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class State:
     status: str = "ok"
     reason: str = ""
     seconds: float = 0.0  # spent by earlier processes
+    refused: int = 0  # passes that did not fit into memory in earlier processes
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)  # snapshots, heads, predictions
 
 
@@ -237,6 +239,7 @@ def _save(engine: Engine, states: list[State], control: Control) -> None:
         tensors |= {f"{run}/{k}": v.contiguous().clone() for k, v in state.tensors.items()}
         plain.append({k: v for k, v in vars(state).items() if k != "tensors"})
         plain[-1]["seconds"] += time.monotonic() - control.started
+        plain[-1]["refused"] += REFUSALS.count
     metadata = {"digests": _digests(engine), "states": json.dumps(plain)}
     saved.write(control.checkpoint, metadata, tensors)
 
