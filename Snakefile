@@ -45,6 +45,9 @@ rule reports:
     input:
         rules.runs.input,
         SCORES,
+        rules.collect.output,
+        rules.tabulate.output,
+        rules.plot.output,
         rules.page.output,
 
 

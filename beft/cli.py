@@ -1,5 +1,6 @@
 """The command line: `beft COMMAND`. Every rule of the workflow is one of these commands."""
 
+import errno
 import logging
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ StudyOption = Annotated[
 ]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="The folder of reports.")]
 PARAMS = Path("params.yaml")
+# Errors of disks and their rights, where no file of ours was being written: what is printed.
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 REPORTS = Path("reports")
 
 
@@ -166,6 +169,17 @@ def verify(
 
 
 @app.command()
+def prune(
+    params: ParamsOption = PARAMS,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs, and what was made for them, that no study in studies/ names; asks first."""
+    from beft import commands
+
+    commands.prune(params, yes)
+
+
+@app.command()
 def export(
     digest: Annotated[str, typer.Argument(help="Of a run of the study, or how it begins.")],
     to: Annotated[Path, typer.Option("--to", help="The folder to write, absent or empty.")],
@@ -220,7 +234,7 @@ def summary(reports: ReportsOption = REPORTS) -> None:
 
 
 def main() -> None:
-    """Entry point: 0 on success, 2 and one clear line on a user's mistake."""
+    """Entry point: 0 on success, 2 and one clear line on a mistake or a broken machine."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("beft").setLevel(logging.INFO)
     usage_error = typer.BadParameter.__base__  # typer exports it under no name of its own
@@ -229,6 +243,11 @@ def main() -> None:
     except (UserError, usage_error) as error:
         message = str(error) if isinstance(error, UserError) else error.format_message()
         print(f"beft: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        print(f"beft: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except typer.Abort:
         sys.exit(130)

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from rich import filesize
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -103,6 +104,12 @@ def train(
         except Interrupted:
             log.warning("stopped; the checkpoint is written, and the next start resumes there")
             sys.exit(128 + signal.SIGTERM)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{manifest}: out of memory on {device}, in the smallest pass that is possible "
+                f"({str(error).splitlines()[0]}); use a larger one, or a smaller max_length or "
+                "batch_size"
+            ) from error
 
 
 class _Progress:
@@ -217,8 +224,8 @@ def plan(params: Path, study: str | None, profile: str | None) -> None:
 
 def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> None:
     from beft import numerics
+    from beft.repair import repair as repair_project
     from beft.verify import problems
-    from beft.verify import repair as repair_project
 
     if repair and accept_code:
         raise UserError("--repair and --accept-code are two things; give one at a time")
@@ -229,10 +236,13 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
     project = load(params, study)
     found = problems(project)
     for problem in found:
-        print(f"beft: {problem}", file=sys.stderr)
+        print(f"beft: {problem.line}", file=sys.stderr)
     if repair:
-        count = repair_project(project)
-        print(f"{count} packs will be redone by the next snakemake; sound runs in them are kept")
+        gone = repair_project(project, found)
+        for path in gone:
+            print(f"{path}: will be made again")
+        packs = sum(path.is_relative_to(project.layout.data / "packs") for path in gone)
+        print(f"{packs} packs will be redone by the next snakemake; sound runs in them are kept")
         if numerics.code_digest() not in numerics.accepted():
             raise UserError("edited code is yours to judge: see the first line above")
         return
@@ -240,6 +250,38 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
         print(f"beft: {len(found)} problems in study '{project.name}'", file=sys.stderr)
         sys.exit(1)
     print(f"{len(project.recipes)} runs of study '{project.name}' are what their recipes say")
+
+
+def prune(params: Path, yes: bool) -> None:
+    import typer
+
+    from beft import prune as pruning
+
+    projects = pruning.studies(params)
+    found = pruning.things(projects)
+    gone = [thing for thing in found if not thing.named]
+    table = Table(title=f"named by none of {len({p.name for p in projects})} studies")
+    for column in ("kind", "model or task"):
+        table.add_column(column)
+    for column in ("number", "size", "stay", "their size"):
+        table.add_column(column, justify="right")
+    for kind, owner in dict.fromkeys((thing.kind, thing.owner) for thing in found):
+        own = [thing for thing in found if (thing.kind, thing.owner) == (kind, owner)]
+        table.add_row(kind, owner, *_weigh(own, named=False), *_weigh(own, named=True))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    if not gone:
+        print("nothing to remove")
+    elif yes or typer.confirm(f"Remove {len(gone)} files and folders for good?"):
+        pruning.prune(projects[0].layout, gone)
+        print(f"{len(gone)} removed")
+    else:
+        print("nothing was removed")
+
+
+def _weigh(things: list, named: bool) -> tuple[str, str]:
+    """Number and size of those that a study names, or of the others."""
+    sizes = [thing.size() for thing in things if thing.named == named]
+    return str(len(sizes)), filesize.decimal(sum(sizes))
 
 
 def export(params: Path, study: str | None, digest: str, to: Path, epoch: str) -> None:

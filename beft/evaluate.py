@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from beft.batches import Encoded, by_tokens, collate
+from beft.memory import attempted
 
 TOKENS = 4096  # per forward pass: fills the matrix units, needs little memory
 
@@ -45,11 +46,15 @@ def predict(
     """
     model.eval()
     logits = np.empty((len(data), model.config.num_labels), dtype=np.float32)
-    for rows in by_tokens(data, TOKENS):
-        tick()
+
+    def answered(rows: np.ndarray) -> np.ndarray:
         batch = collate(data, rows, pad, device)
         del batch["labels"]
         with autocast(device, precision):
-            out = model(**batch).logits
-        logits[rows] = out.float().cpu().numpy()
+            return model(**batch).logits.float().cpu().numpy()
+
+    for rows in by_tokens(data, TOKENS):
+        tick()
+        for some, found in attempted(rows, answered):
+            logits[some] = found
     return logits

@@ -1,7 +1,7 @@
 """Per-example gradients of every bias at the pretrained weights: Fisher scores and inert terms."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from beft.decoders.gradients import answer_gradients
 from beft.decoders.models import Decoder
 from beft.flat import Flat, first_position, flatten
 from beft.frozen import frozen_linears
-from beft.memory import fitting_tokens, smaller, step_tokens
+from beft.memory import attempted, fitting_tokens, smaller, step_tokens
 from beft.models import Encoder
 from beft.rowwise import AddOwn, computing, first_states, head_logits
 from beft.shares import Share
@@ -96,18 +96,24 @@ def _chunks(encoder, parameters, data, device, batch_size, flat):
     if flat:
         few = rows[:batch_size]
         sample = sum(data.length(row) for row in few)
-        tokens = fitting_tokens(device, tokens, sample, lambda: work(few))
+        with suppress(torch.OutOfMemoryError):  # met again, and dealt with, below
+            tokens = fitting_tokens(device, tokens, sample, lambda: work(few))
     while len(rows):
         own = rows[: _whole_batches(data, rows, batch_size, tokens) if flat else batch_size]
-        try:
-            grads = work(own)
-        except torch.OutOfMemoryError as error:
-            if len(own) <= batch_size:
-                raise
-            tokens = smaller(tokens, error)
-            continue
+        if len(own) > batch_size:
+            try:
+                grads = work(own)
+            except torch.OutOfMemoryError as error:
+                tokens = smaller(tokens, error)
+                continue
+        else:
+            grads = _joined([part for _, part in attempted(own, work)])
         yield own, grads
         rows = rows[len(own) :]
+
+
+def _joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _whole_batches(data: Any, rows: np.ndarray, batch_size: int, tokens: int) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from beft.errors import UserError
@@ -75,11 +76,18 @@ def cached_sha256(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     value = sha256(path)
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=entry.parent, delete=False) as file:
-            json.dump({"state": state, "sha256": value}, file)
-        Path(file.name).replace(entry)
-    except OSError:
-        pass
+    with suppress(OSError):
+        _remember(entry, json.dumps({"state": state, "sha256": value}))
     return value
+
+
+def _remember(entry: Path, text: str) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=entry.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(name).replace(entry)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -5,24 +5,27 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beft import provenance
+from beft import provenance, saved
 from beft.adapters import added_numbers
 from beft.bench import Bench, check_inputs, gradients_file
 from beft.decoders.models import Decoder
 from beft.engine import engine, groups, packs_together, serves
+from beft.errors import UserError
 from beft.evaluate import lowered
 from beft.locks import Lock
+from beft.memory import REFUSALS
 from beft.models import Encoder
 from beft.padded import parts_of
 from beft.recipe import Recipe, digest
 from beft.results import run_files
-from beft.store import run_flaw, set_aside, to_json, write_file, write_folder
+from beft.store import run_flaw, set_aside, sweep, to_json, write_file, write_folder
 from beft.techniques import TECHNIQUES
-from beft.train import CHECKPOINT, Control, Data, Interrupted, checkpoint_digests, train
+from beft.train import CHECKPOINT, Control, Data, Interrupted, train
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +80,7 @@ class Job:
 
     def _is_done(self, recipe: Recipe) -> bool:
         layout, problem = self.bench.layout, self.flaw(recipe)
+        sweep(layout.run(recipe))
         if problem not in (None, "missing"):
             folder = layout.run(recipe)
             aside = set_aside(folder, layout.work(recipe))
@@ -92,9 +96,10 @@ class Job:
             raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-            for recipe in group:
-                if recipe.digest in todo:
-                    write_file(todo[recipe.digest].folder / ERROR, to_json({"reason": reason}))
+            with suppress(UserError):  # on a full disk, say what could not be written first
+                for recipe in group:
+                    if recipe.digest in todo:
+                        write_file(todo[recipe.digest].folder / ERROR, to_json({"reason": reason}))
             raise
         shutil.rmtree(work, ignore_errors=True)
 
@@ -108,7 +113,7 @@ class Job:
         known = {d for d, r in self.recipes.items() if d in todo or run_flaw(layout, r) is None}
         found: list[list[Recipe]] = []
         for folder in sorted(self._folder([]).parent.glob(f"group-{self.origin}-*")):
-            digests = checkpoint_digests(folder / CHECKPOINT)
+            digests = saved.digests(folder / CHECKPOINT)
             taken = {r.digest for group in found for r in group}
             if digests and set(digests) <= known - taken and set(digests) & set(todo):
                 found.append([self.recipes[d] for d in digests])
@@ -149,6 +154,8 @@ class Job:
                 started=started,
                 seconds=round(seconds, 3),
                 runs_together=len(runs),
+                tokens_per_pass=getattr(used, "tokens", None),  # None: whole batches
+                passes_refused=state.refused + REFUSALS.count,
                 precision="bfloat16" if lowered(bench.device, precision) else "float32",
             )
             parts = parts_of(encoder, recipe)

@@ -4,10 +4,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 log = logging.getLogger(__name__)
@@ -106,13 +109,40 @@ def fitting_tokens(device: str, most: int, sample: int, work: Callable[[], objec
     return fit
 
 
-def smaller(tokens: int, error: Exception) -> int:
-    """Half as many tokens, after a pass that did not fit.
+@dataclass
+class Refusals:
+    """How often a pass did not fit into memory in this process, since it was last asked for."""
+
+    count: int = 0
+
+
+REFUSALS = Refusals()  # of the process, as its peak memory is
+
+
+def smaller(size: int, error: Exception, what: str = "tokens") -> int:
+    """Half the size of a pass that did not fit.
 
     Raises:
         The error itself, when a pass cannot be made smaller.
     """
-    if tokens <= 1:
+    if size <= 1:
         raise error
-    log.warning("memory: a pass of %d tokens did not fit; going on with %d", tokens, tokens // 2)
-    return tokens // 2
+    REFUSALS.count += 1
+    log.warning("memory: a pass of %d %s did not fit; going on with %d", size, what, size // 2)
+    return size // 2
+
+
+def attempted(
+    rows: np.ndarray, work: Callable[[np.ndarray], Any]
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """What `work` finds for these rows, in as many passes as memory takes."""
+    half = 0
+    try:
+        found = work(rows)
+    except torch.OutOfMemoryError as error:
+        half = smaller(len(rows), error, "examples")
+    if half:  # outside of the handler, which would keep the failed pass in memory
+        yield from attempted(rows[:half], work)
+        yield from attempted(rows[half:], work)
+    else:
+        yield rows, found

@@ -10,6 +10,7 @@ from beft.batches import Encoded, by_tokens
 from beft.evaluate import autocast, losses_of, lowered
 from beft.flat import Flat, first_position, flatten
 from beft.frozen import frozen_linears
+from beft.memory import attempted
 from beft.models import Encoder
 from beft.recipe import Recipe
 from beft.rowwise import computing, first_states, heads
@@ -48,11 +49,21 @@ class Flattened(Slots):
     def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
         """Logits (n, labels) float32 of every example for each run, dropout off."""
         out = [np.empty((len(data), self.model.config.num_labels), np.float32) for _ in runs]
+
+        def answered(pairs: np.ndarray) -> np.ndarray:
+            """Logits of pairs of a run and a row, run after run: (pairs, labels)."""
+            shares = [
+                Share(runs[i], data, rows[pairs[pairs // len(rows) == i] % len(rows)])
+                for i in np.unique(pairs // len(rows))
+            ]
+            flat = flatten(shares, self.offset, self.device)
+            return self.logits(flat, [share.run for share in shares]).cpu().numpy()
+
         with torch.inference_mode(), autocast(self.device, self.precision):
             for rows in by_tokens(data, 2 * self.tokens // len(runs)):
                 self.tick()
-                flat = flatten([Share(run, data, rows) for run in runs], self.offset, self.device)
-                logits = self.logits(flat, runs).cpu().numpy()
-                for own, part in zip(out, np.split(logits, len(runs)), strict=True):
-                    own[rows] = part
+                for pairs, logits in attempted(np.arange(len(runs) * len(rows)), answered):
+                    for i in np.unique(pairs // len(rows)):
+                        own = pairs // len(rows) == i
+                        out[i][rows[pairs[own] % len(rows)]] = logits[own]
         return out

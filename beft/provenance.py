@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 import beft
+from beft.memory import REFUSALS
 from beft.numerics import code_digest
 
 LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy", "safetensors")
@@ -59,7 +60,8 @@ def hardware(device: str) -> str:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Forgets the peak of what ran before in this process, where the system can."""
+    """Forgets the peak of what ran before in this process, where the system can, and refusals."""
+    REFUSALS.count = 0
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     else:

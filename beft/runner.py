@@ -18,6 +18,7 @@ from beft.store import (
     CHECKSUMS,
     Layout,
     read_json,
+    sweep,
     to_json,
     write_file,
 )
@@ -68,6 +69,7 @@ def run_pack(
                 metrics = read_json(folder / "metrics.json")
                 reason = metrics["reason"]
                 entries.append(_entry(recipe, metrics["status"], reason, folder / CHECKSUMS))
+        sweep(manifest)
         write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
 
 

@@ -1,5 +1,6 @@
 """Run folders: written whole, checksummed, never overwritten; manifests of packs."""
 
+import glob
 import json
 import os
 import shutil
@@ -96,7 +97,7 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -130,7 +131,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     with explain_os_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".", suffix=".tmp"))
+        name = tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp")
+        temporary = Path(name)
         try:
             temporary.chmod(0o755)
             for name, content in files.items():
@@ -144,22 +146,52 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             raise
 
 
+def sweep(path: Path) -> None:
+    """Removes what killed writers of a file or folder left beside it; nobody may be writing it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it.
+
+    Raises:
+        UserError: when it cannot be removed.
+    """
+    with explain_os_errors(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def flaws(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file of a folder with checksums that is not as written: its name, and what is wrong."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_bytes())
+        if not sums:
+            yield CHECKSUMS, f"{CHECKSUMS} names no file"
+        for name, expected in sums.items():
+            if not (folder / name).is_file():
+                yield name, f"{name} is missing"
+            elif sha256(folder / name) != expected:
+                yield name, f"{name} is damaged"
+    except FileNotFoundError:
+        yield CHECKSUMS, f"{CHECKSUMS} is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        yield CHECKSUMS, f"{CHECKSUMS} is damaged ({error})"
+
+
+def all_flaws(folder: Path) -> list[str]:
+    """Everything that is wrong with a folder written by `write_folder`."""
+    return [problem for _, problem in flaws(folder)] if folder.is_dir() else ["missing"]
+
+
 def flaw(folder: Path) -> str | None:
     """What is wrong with a folder written by `write_folder`; None when it is sound."""
     if not folder.is_dir():
         return "missing"
-    try:
-        sums = json.loads((folder / CHECKSUMS).read_bytes())
-        if not sums:
-            return f"{CHECKSUMS} names no file"
-        for name, expected in sums.items():
-            if sha256(folder / name) != expected:
-                return f"{name} is damaged"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{CHECKSUMS} is damaged ({error})"
-    return None
+    return next((problem for _, problem in flaws(folder)), None)
 
 
 def run_flaw(layout: Layout, recipe: Recipe) -> str | None:

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 
+from beft import saved
 from beft.batches import chunks
 from beft.data import order
 from beft.engine import Engine
+from beft.memory import REFUSALS
 from beft.recipe import Recipe
-from beft.store import write_file
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +71,7 @@ class State:
     status: str = "ok"
     reason: str = ""
     seconds: float = 0.0  # spent by earlier processes
+    refused: int = 0  # passes that did not fit into memory in earlier processes
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)  # snapshots, heads, predictions
 
 
@@ -101,14 +101,14 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
             _keep(state, "biases/pre", engine.snapshot(run))
     orders: dict[int, list[np.ndarray]] = {}
     engine.tick = lambda: _leave_if_asked(control)
-    saved = time.monotonic()
+    last_saved = time.monotonic()
     while active := [r for r in range(len(states)) if _unfinished(states[r], engine.recipes[r])]:
         if control.stop():
             _save(engine, states, control)
             raise Interrupted
-        if time.monotonic() - saved >= control.checkpoint_seconds:
+        if time.monotonic() - last_saved >= control.checkpoint_seconds:
             _save(engine, states, control)
-            saved = time.monotonic()
+            last_saved = time.monotonic()
         ended = _step(engine, data, states, active, orders)
         _report(engine, data, states, control)
         if ended:
@@ -116,7 +116,7 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
                 del orders[run]
             _end_epoch(engine, data, states, ended)
             _save(engine, states, control)
-            saved = time.monotonic()
+            last_saved = time.monotonic()
     untrained = [r for r in range(len(states)) if engine.recipes[r].training["epochs"] == 0]
     if untrained:
         _evaluate(engine, data, states, untrained, None)
@@ -239,26 +239,15 @@ def _save(engine: Engine, states: list[State], control: Control) -> None:
         tensors |= {f"{run}/{k}": v.contiguous().clone() for k, v in state.tensors.items()}
         plain.append({k: v for k, v in vars(state).items() if k != "tensors"})
         plain[-1]["seconds"] += time.monotonic() - control.started
+        plain[-1]["refused"] += REFUSALS.count
     metadata = {"digests": _digests(engine), "states": json.dumps(plain)}
-    write_file(control.checkpoint, save(tensors, metadata=metadata))
-
-
-def checkpoint_digests(path: Path) -> list[str]:
-    """The recipes whose states a checkpoint holds, in its order; none when it cannot be read."""
-    try:
-        with safe_open(path, "pt") as file:
-            return file.metadata()["digests"].split()
-    except Exception as error:
-        log.warning("%s: not usable (%s)", path, error)
-        return []
+    saved.write(control.checkpoint, metadata, tensors)
 
 
 def _resume(engine: Engine, control: Control) -> list[State] | None:
     """The states of a sound checkpoint of these very runs, loaded into the engine."""
     try:
-        with safe_open(control.checkpoint, "pt") as file:
-            metadata = file.metadata()
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        metadata, tensors = saved.read(control.checkpoint)
         if metadata["digests"] != _digests(engine):
             raise ValueError("it belongs to other runs")
         states = [State(**plain) for plain in json.loads(metadata["states"])]

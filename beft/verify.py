@@ -1,94 +1,158 @@
 """`beft verify`: recompute what every file must be, and say loudly where it is something else."""
 
+import shutil
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from beft import numerics
-from beft.data import split_checksums
+from beft.data import read_subset, read_table, split_checksums
 from beft.errors import UserError
-from beft.hashing import sha256
-from beft.mirror import altered
+from beft.hashing import cached_sha256, sha256
+from beft.mirror import MANIFEST, altered
 from beft.project import Project
 from beft.recipe import Pack, Recipe
-from beft.store import CHECKSUMS, Layout, flaw, read_json, read_manifest, run_flaw
+from beft.store import (
+    CHECKSUMS,
+    Layout,
+    all_flaws,
+    flaws,
+    read_json,
+    read_manifest,
+    run_flaw,
+    to_json,
+)
 
 
-def problems(project: Project) -> list[str]:
-    """Everything that is wrong with a study's data and reports, one line each; none is good."""
-    found = _code_problems() + _source_problems(project) + _model_problems(project)
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        line: what, in words that begin with the file or folder.
+        redo: what has to go so that the next snakemake makes it again: files, or a folder of the
+            mirror; nothing where that would not help.
+    """
+
+    line: str
+    redo: tuple[Path, ...] = ()
+
+
+def problems(project: Project) -> list[Problem]:
+    """Everything that is wrong with a study's data and reports; none is good.
+
+    Scores and reports are recomputed from runs that are sound; of the others' reports, checksums
+    tell which are damaged.
+    """
+    inputs = [*_sources(project), *_models(project)]
+    broken = _named(inputs)
+    found = [*_code(), *_mirror(project), *inputs]
     skipped: set[str] = set()
     for key, pack in project.packs.items():
-        path = project.layout.data / "packs" / key
-        found += _manifest_problems(project.layout, path, pack, skipped)
+        found += _manifest(project.layout, project.layout.data / "packs" / key, pack, skipped)
+    unsound: set[str] = set()
     for recipe in project.recipes:
-        if recipe.digest not in skipped:
-            found += _run_problems(project.layout, recipe)
+        if recipe.digest not in skipped and (own := list(_run(project, recipe, broken))):
+            unsound.add(recipe.digest)
+            found += own
+    found += _scores(project, unsound)
+    sealed = list(_sealed(project))
     if not found:
-        found += _score_problems(project)
-    if not found:
-        found += _report_problems(project)
-    return found
+        found += _reports(project, sealed)
+    return found + [problem for problem in sealed if _named(found).isdisjoint(problem.redo)]
 
 
-def _code_problems() -> list[str]:
+def _named(found: list[Problem]) -> set[Path]:
+    return {path for problem in found for path in problem.redo}
+
+
+def _code() -> Iterator[Problem]:
     digest, version = numerics.code_digest(), numerics.RECIPE_VERSION
     known = numerics.accepted()
-    if digest in known:
-        return []
     if not known:
-        return [
+        yield Problem(
             f"{numerics.LEDGER}: no code is declared for recipe version {version}; "
             "declare this one with 'beft verify --accept-code'"
-        ]
-    return [
-        f"{numerics.PACKAGE}: the code that decides numbers was edited (digest {digest}); raise "
-        "RECIPE_VERSION in beft/recipe.py to train anew, or declare equal results with "
-        "'beft verify --accept-code'"
-    ]
+        )
+    elif digest not in known:
+        yield Problem(
+            f"{numerics.PACKAGE}: the code that decides numbers was edited (digest {digest}); "
+            "raise RECIPE_VERSION in beft/recipe.py to train anew, or declare equal results with "
+            "'beft verify --accept-code'"
+        )
 
 
-def _source_problems(project: Project) -> list[str]:
+def _sources(project: Project) -> Iterator[Problem]:
     """Datasets that are not what was fetched, and subsets that hold other rows than they must."""
-    from beft.data import read_subset
-
-    lines, broken = [], set()
+    broken = set()
     for key in project.sources():
         folder = project.layout.data / "sources" / key
-        if problem := flaw(folder):
+        for problem in all_flaws(folder):
             broken.add(key)
-            lines.append(f"{folder}: {problem}")
+            yield Problem(f"{folder}: {problem}", (folder / "source.json",))
     for recipe in project.subsets.values():
-        if recipe.source_path() not in broken:
-            try:
-                read_subset(project.layout.source(recipe), recipe, project.layout.subset(recipe))
-            except UserError as error:
-                lines.append(str(error))
-    return lines
-
-
-def _model_problems(project: Project) -> list[str]:
-    markers = [project.layout.data / "models" / key for key in project.models()]
-    lines = []
-    for marker in markers:
+        source, subset = project.layout.source(recipe), project.layout.subset(recipe)
         try:
-            # Who only reads results has no weights, and needs none.
-            changed = altered(project.root, marker) if marker.is_file() else None
+            if recipe.source_path() not in broken:
+                read_subset(source, recipe, subset)
+            elif subset.is_file():  # whether its rows are the right ones shows when the source is
+                read_table(subset)
         except UserError as error:
-            lines.append(str(error))
+            yield Problem(str(error), (subset,))
+
+
+def _models(project: Project) -> Iterator[Problem]:
+    """Markers that say nothing, and weights that are not what was fetched.
+
+    Who only reads results has no weights, and needs none.
+    """
+    for key in project.models():
+        marker = project.layout.data / "models" / key
+        if not marker.is_file():
             continue
-        if changed:
-            lines.append(f"{changed}: not what was fetched (sha256 differs from {marker})")
-    return lines
+        try:
+            if changed := altered(project.root, marker):
+                line = f"{changed}: not what was fetched (sha256 differs from {marker})"
+                own = changed.is_relative_to(project.layout.data / "mirror")
+                # A copy that is not ours is for its owner to restore.
+                yield Problem(line, (changed.parent, marker) if own else ())
+        except (UserError, KeyError, TypeError, AttributeError) as error:
+            line = str(error) if isinstance(error, UserError) else f"{marker}: damaged"
+            yield Problem(line, (marker,))
 
 
-def _manifest_problems(layout: Layout, path: Path, pack: Pack, skipped: set[str]) -> list[str]:
+def _mirror(project: Project) -> Iterator[Problem]:
+    """Files of data/mirror that are not what its manifest says was fetched."""
+    mirror = project.layout.data / "mirror"
+    manifest = mirror / MANIFEST
+    if not manifest.is_file():
+        return
+    try:
+        sums = {
+            mirror / place / name: expected
+            for place, entry in read_json(manifest).items()
+            for name, expected in entry["sha256"].items()
+        }
+    except (UserError, KeyError, TypeError, AttributeError):
+        yield Problem(f"{manifest}: damaged", (manifest,))
+        return
+    for path, expected in sums.items():
+        if path.is_file() and cached_sha256(path) != expected:
+            line = f"{path}: not the file that was fetched (sha256 differs from {manifest})"
+            yield Problem(line, (path.parent,))
+
+
+def _manifest(layout: Layout, path: Path, pack: Pack, skipped: set[str]) -> Iterator[Problem]:
     try:
         entries = read_manifest(path)
     except UserError as error:
-        return [str(error)]
+        yield Problem(str(error), (path,))
+        return
     if set(entries) != {r.digest for r in pack.recipes}:
-        return [f"{path}: does not cover the runs that its name says"]
-    lines = []
+        yield Problem(f"{path}: does not cover the runs that its name says", (path,))
+        return
     for recipe in pack.recipes:
         entry = entries[recipe.digest]
         if entry["status"] == "skipped" and pack.may_skip(recipe):
@@ -96,103 +160,89 @@ def _manifest_problems(layout: Layout, path: Path, pack: Pack, skipped: set[str]
             continue
         checksums = layout.run(recipe) / CHECKSUMS
         if checksums.is_file() and sha256(checksums) != entry["checksums"]:
-            lines.append(f"{layout.run(recipe)}: not the run that {path.name} was written for")
-    return lines
+            line = f"{layout.run(recipe)}: not the run that {path.name} was written for"
+            yield Problem(line, (path,))
 
 
-def _run_problems(layout: Layout, recipe: Recipe) -> list[str]:
-    folder = layout.run(recipe)
-    problem = run_flaw(layout, recipe)
-    if problem is not None:
-        return [f"{folder}: {problem}"]
+def _run(project: Project, recipe: Recipe, broken: set[Path]) -> Iterator[Problem]:
+    layout, folder = project.layout, project.layout.run(recipe)
+    manifest = layout.data / "packs" / project.pack_of(recipe)
+    if first := run_flaw(layout, recipe):
+        for problem in all_flaws(folder) or [first]:
+            yield Problem(f"{folder}: {problem}", (manifest,))
+        return
     recorded = read_json(folder / "provenance.json")
-    lines = []
     if recorded["code"] not in numerics.accepted():
-        lines.append(
+        yield Problem(
             f"{folder}: trained by code {recorded['code']}, which is not known to give the numbers "
             f"of recipe version {numerics.RECIPE_VERSION}; see beft/numerics.py"
         )
-    sums = layout.source(recipe) / CHECKSUMS
-    if sums.is_file() and split_checksums(layout.source(recipe)) != recorded["inputs"]["source"]:
-        lines.append(f"{folder}: trained on other data than {layout.source(recipe)} holds")
-    marker = layout.model(recipe)
-    if marker.is_file() and read_json(marker)["sha256"] != recorded["inputs"]["model"]:
-        lines.append(f"{folder}: trained on other weights than {marker} names")
-    return lines
+    source, marker = layout.source(recipe), layout.model(recipe)
+    inputs = recorded["inputs"]
+    whole = (source / CHECKSUMS).is_file() and source / "source.json" not in broken
+    if whole and split_checksums(source) != inputs["source"]:
+        yield Problem(f"{folder}: trained on other data than {source} holds")
+    if marker.is_file() and marker not in broken and _sums(marker) != inputs["model"]:
+        yield Problem(f"{folder}: trained on other weights than {marker} names")
 
 
-def _score_problems(project: Project) -> list[str]:
+def _sums(marker: Path) -> Any:
+    return read_json(marker)["sha256"]
+
+
+def _scores(project: Project, unsound: set[str]) -> Iterator[Problem]:
     from beft.scores import render_scores
 
-    lines = []
     for key, cell in project.cells.items():
         path = project.layout.data / "scores" / key
         if not path.is_file():
-            lines.append(f"{path}: missing")
+            yield Problem(f"{path}: missing", (path,))
+        elif not unsound.isdisjoint(r.digest for r in cell.recipes):
+            yield Problem(f"{path}: cannot be checked, since runs it is from are unsound", (path,))
         elif path.read_bytes() != render_scores(project.layout, cell):
-            lines.append(f"{path}: not what its runs' snapshots give")
-    return lines
+            yield Problem(f"{path}: not what its runs' snapshots give", (path,))
 
 
-def _report_problems(project: Project) -> list[str]:
-    """Frames, tables and metrics.json that are not what the runs give; figures show the same."""
+def _sealed(project: Project) -> Iterator[Problem]:
+    """Files of the reports that are not as they were written."""
+    reports = project.root / "reports"
+    for name, problem in flaws(reports):
+        line = f"{reports / name}: {problem.removeprefix(f'{name} ')}; run 'beft report'"
+        unknown = _files(project) if name == CHECKSUMS else ()  # nothing tells which are sound
+        yield Problem(line, (reports / name, *(reports / file for file in unknown)))
+    stamp = project.layout.data / "collected" / f"{project.fingerprint}.json"
+    if stamp.is_file() and stamp.read_bytes() != to_json({"study": project.name}):
+        yield Problem(f"{stamp}: damaged", (stamp,))
+
+
+def _files(project: Project) -> list[str]:
+    from beft.report.build import files_of
+
+    return files_of(project.study.tables, project.study.figures)
+
+
+def _reports(project: Project, sealed: list[Problem]) -> Iterator[Problem]:
+    """Frames, tables, metrics.json and the page, where they are not what the runs give.
+
+    Figures are what was drawn last: how they come out depends on fonts and versions, too. The page
+    shows them, and is compared when they are as they were drawn.
+    """
     from beft.report import frames
-    from beft.report.build import write_tables
+    from beft.report.build import write_page, write_tables
 
-    collected = frames.collect(project)
+    reports = project.root / "reports"
+    figures = reports / "figures"
     with tempfile.TemporaryDirectory() as name:
         expected = Path(name)
-        frames.write(collected, expected)
-        write_tables(frames.read(expected), expected)
-        files = sorted(p.relative_to(expected) for p in expected.rglob("*") if p.is_file())
-        reports = project.root / "reports"
-        return [
-            f"{reports / file}: not what the runs say; run 'beft report'"
-            for file in files
-            if _content(reports / file) != (expected / file).read_bytes()
-        ]
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
-
-
-def repair(project: Project) -> int:
-    """Removes what no longer tells the truth, so that the next snakemake makes it again.
-
-    Sound runs stay and are not trained again; damaged ones are set aside by the pack job.
-
-    Returns:
-        The number of packs concerned.
-    """
-    from beft.data import read_subset
-    from beft.scores import render_scores
-
-    layout = project.layout
-    for recipe in project.subsets.values():
-        source, subset = layout.source(recipe), layout.subset(recipe)
-        if flaw(source):
-            (source / "source.json").unlink(missing_ok=True)
-            continue
-        try:
-            read_subset(source, recipe, subset)
-        except UserError:
-            subset.unlink(missing_ok=True)
-    packs = [key for key, pack in project.packs.items() if _lost(layout, key, pack)]
-    for key in packs:
-        (layout.data / "packs" / key).unlink(missing_ok=True)
-    for key, cell in project.cells.items():
-        path = layout.data / "scores" / key
-        if path.is_file() and path.read_bytes() != render_scores(layout, cell):
-            path.unlink()
-    for stamp in (layout.data / "collected").glob("*"):
-        stamp.unlink()  # reports are gathered anew
-    return len(packs)
-
-
-def _lost(layout: Layout, key: str, pack: Pack) -> bool:
-    """Whether a pack's manifest, or a run that it should cover, is not sound."""
-    skipped: set[str] = set()
-    if _manifest_problems(layout, layout.data / "packs" / key, pack, skipped):
-        return True
-    return any(r.digest not in skipped and run_flaw(layout, r) for r in pack.recipes)
+        frames.write(frames.collect(project), expected)
+        read = frames.read(expected)
+        write_tables(read, expected)
+        if figures.is_dir() and all(figures not in path.parents for path in _named(sealed)):
+            shutil.copytree(figures, expected / "figures")
+            write_page(read, expected)
+        for file in _files(project):
+            path = reports / file
+            if not path.is_file() or (
+                (expected / file).is_file() and path.read_bytes() != (expected / file).read_bytes()
+            ):
+                yield Problem(f"{path}: not what the runs say; run 'beft report'", (path,))

@@ -1,7 +1,6 @@
 """A decoder's answers to the prompts of a split: scores of candidates, or generated tokens."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from beft.decoders.generate import generate, newline_ids
 from beft.decoders.likelihood import Cache, candidate_scores, grid, lowering
 from beft.decoders.models import Decoder
 from beft.decoders.rows import arrange, items
-from beft.memory import smaller, step_tokens
+from beft.memory import attempted, step_tokens
 
 
 @torch.inference_mode()
@@ -61,25 +60,9 @@ def _scores(decoder, data: Prompts, device, tick, cache=None) -> np.ndarray:
 
     for rows in by_tokens(data, 2 * step_tokens(device)):
         tick()
-        for part, table in _attempted(rows, scored):
+        for part, table in attempted(rows, scored):
             out[part, : table.shape[1]] = table
     return out
-
-
-def _attempted(
-    rows: np.ndarray, work: Callable[[np.ndarray], Any]
-) -> Iterator[tuple[np.ndarray, Any]]:
-    """What `work` finds for these rows, in as many passes as memory takes."""
-    half = 0
-    try:
-        found = work(rows)
-    except torch.OutOfMemoryError as error:
-        half = smaller(len(rows), error)
-    if half:  # outside of the handler, which would keep the failed pass in memory
-        yield from _attempted(rows[:half], work)
-        yield from _attempted(rows[half:], work)
-    else:
-        yield rows, found
 
 
 def _bare(decoder, data: Prompts, device: str, tick, cache) -> np.ndarray:
@@ -103,7 +86,7 @@ def _generated(decoder, data: Prompts, most: int, device: str, tick, cache) -> n
         return generate(decoder.model, prompts, stop, most, device, cache, tick)
 
     for rows in by_tokens(data, 2 * step_tokens(device)):
-        for part, found in _attempted(rows, written):
+        for part, found in attempted(rows, written):
             if found is None:
                 return np.full(out.shape, np.nan)
             for row, tokens in zip(part, found, strict=True):

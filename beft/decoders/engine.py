@@ -14,7 +14,7 @@ from beft.decoders.likelihood import adding, candidate_scores, example_losses, l
 from beft.decoders.models import Decoder
 from beft.decoders.rows import Item, arrange, cells_of, items
 from beft.errors import UserError
-from beft.memory import smaller, step_tokens
+from beft.memory import REFUSALS, smaller, step_tokens
 from beft.padded import Padded
 from beft.shares import Share, take
 from beft.sites import Site
@@ -82,6 +82,7 @@ def save_memory(model, error: Exception, prefix: bool = False) -> None:
             "one example does not fit into memory, and gradient checkpointing is not possible with "
             f"{'a prefix' if prefix else 'dropout'}; {advice}"
         ) from error
+    REFUSALS.count += 1
     log.warning("memory: one example does not fit; its layers are computed twice from now on")
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
 

@@ -2,17 +2,19 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
 from beft.errors import UserError
+from beft.hashing import sha256
 from beft.report import cells, html, summary
 from beft.report.figures import FIGURES, write_figure
-from beft.report.frames import Frames
+from beft.report.frames import COLUMNS, Frames
 from beft.report.tables import TABLES
 from beft.report.write import write_table
-from beft.store import write_file
+from beft.store import CHECKSUMS, to_json, write_file
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +64,26 @@ def write_page(frames: Frames, reports: Path) -> Path:
     tables = {name: TABLES[name](frames) for name in names}
     path = reports / "index.html"
     write_file(path, html.render(frames, tables, reports / "figures").encode())
+    seal(frames, reports)
     log.info("wrote %s", path)
     return path
+
+
+def seal(frames: Frames, reports: Path) -> None:
+    """Write the SHA-256 of every file of the reports to reports/checksums.json, as for a run."""
+    names = files_of(wanted(frames, "tables", TABLES), wanted(frames, "figures", FIGURES))
+    there = [name for name in names if (reports / name).is_file()]
+    write_file(reports / CHECKSUMS, to_json({name: sha256(reports / name) for name in there}))
+
+
+def files_of(tables: Sequence[str], figures: Sequence[str]) -> list[str]:
+    """Every file of reports with these tables and figures but for their checksums."""
+    return [
+        *(f"{name}.csv" for name in COLUMNS),
+        *("settings.json", "metrics.json", "index.html"),
+        *(f"figures/{name}.{suffix}" for name in figures for suffix in ("svg", "png", "pdf")),
+        *(f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "md", "tex")),
+    ]
 
 
 def _drop_others(folder: Path, names: list[str]) -> None:

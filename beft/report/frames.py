@@ -26,13 +26,13 @@ COLUMNS = {
     "problems": "digest,status,reason",
     "provenance": (
         "digest,commit,dirty,code,device,hardware,threads,python,torch,transformers,beft,started,"
-        "command,added_biases"
+        "command,added_biases,tokens_per_pass,passes_refused"
     ),
     "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
 }
 
 
-COUNTS = ("train_examples", "trainable_params")
+COUNTS = ("train_examples", "trainable_params", "tokens_per_pass", "passes_refused")
 
 
 @dataclass(frozen=True)

@@ -180,3 +180,14 @@ def test_a_manifest_maps_digests_to_what_became_of_the_runs(tmp_path):
     (tmp_path / "m.json").write_text(json.dumps({"runs": [entry]}))
     read = store.read_manifest(tmp_path / "m.json")
     assert read == {"0": {"status": "ok", "reason": "", "checksums": "1"}}
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
+    (tmp_path / ".run.abc.tmp").mkdir()
+    (tmp_path / ".run.abc.tmp" / "half").touch()
+    (tmp_path / ".run.def.tmp").touch()
+    kept = {".running.abc.tmp", "run.tmp", "run"}
+    for name in kept:
+        (tmp_path / name).touch()
+    store.sweep(tmp_path / "run")
+    assert {path.name for path in tmp_path.iterdir()} == kept

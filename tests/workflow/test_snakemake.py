@@ -1,14 +1,10 @@
 """The workflow as people run it: what is made, what is made again, and what never is."""
 
-import json
 import os
 import random
 import re
 import shutil
-import signal
-import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +14,6 @@ import pytest
 import sandbox
 import yaml
 from safetensors.numpy import load as tensors
-
-from beft.project import load
 
 NOTHING = "Nothing to be done"
 CHEAP = {"figures": [], "tables": []}  # where reports are not the point
@@ -57,6 +51,7 @@ def test_a_plain_run_makes_what_the_dry_run_listed(finished):
     assert reports == {
         *("runs.csv", "evaluations.csv", "history.csv", "problems.csv", "provenance.csv"),
         *("scores.csv", "settings.json", "metrics.json", "index.html"),
+        "checksums.json",
         *(f"tables/{t}.{e}" for t in ("table1", "selection") for e in ("csv", "md", "tex")),
         *(f"figures/figure1.{e}" for e in ("png", "svg", "pdf")),
     }
@@ -201,78 +196,6 @@ def test_lost_and_damaged_runs_are_noticed_and_redone(project):
             for key, values in before.items():
                 np.testing.assert_allclose(after[key], values, rtol=1e-4, atol=1e-5, err_msg=key)
     sandbox.run(project, "beft", "verify")
-
-
-def start_train(project: Path, manifest: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        ["beft", "train", "--threads", "1", "--checkpoint-seconds", "0", manifest],
-        cwd=project,
-        env=sandbox.variables(project),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_step(process: subprocess.Popen, project: Path) -> None:
-    """Until the process has written a checkpoint of its own."""
-
-    def marks() -> set[int]:
-        found = project.glob("data/work/*/checkpoint.safetensors")
-        with suppress(FileNotFoundError):  # replaced while we look
-            return {path.stat().st_mtime_ns for path in found}
-        return before
-
-    before: set[int] = set()
-    before, deadline = marks(), time.monotonic() + 300
-    while marks() == before:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def test_killed_runs_end_like_undisturbed_ones(tmp_path):
-    """Killed three times at random moments and stopped once, each time resumed."""
-    params = json.loads(json.dumps(sandbox.PARAMS))
-    params["tasks"]["demo_sentiment"] |= {"epochs": 30, "learning_rate": 1e-3}
-    alone = sandbox.STUDY | CHEAP | {"techniques": ["b_v", "all_biases"], "selectors": []}
-    quiet = sandbox.make(tmp_path / "quiet", params, alone | {"seeds": [0, 1]})
-    sandbox.snakemake(quiet, "data")
-    sandbox.run(quiet, "beft", "fetch", "--model", "tiny")
-    noisy = Path(shutil.copytree(quiet, tmp_path / "noisy"))
-    manifest = f"data/packs/{next(iter(load(quiet / 'params.yaml').packs))}"
-    process = start_train(quiet, manifest)
-    log = process.communicate()[1]
-    assert process.returncode == 0, log
-    facts = list(quiet.glob("data/runs/**/provenance.json"))
-    assert len(facts) == 4
-    seconds = sum(json.loads(path.read_text())["seconds"] for path in facts)
-
-    moments = random.Random(7)
-    for number in (*[signal.SIGKILL] * 3, signal.SIGTERM):
-        process = start_train(noisy, manifest)
-        wait_for_step(process, noisy)
-        time.sleep(moments.uniform(0, seconds / 8))
-        process.send_signal(number)
-        log = process.communicate()[1]
-        # a shell reports 128 + 15 after SIGTERM; SIGKILL leaves no say
-        assert process.returncode == (143 if number == signal.SIGTERM else -9), log
-        assert list(noisy.glob("data/work/*/checkpoint.safetensors"))
-        assert not (noisy / "data" / "runs").exists() and not (noisy / manifest).exists()
-    process = start_train(noisy, manifest)
-    log = process.communicate()[1]
-    assert process.returncode == 0, log
-    assert "resumed after epoch" in log
-    # when and how, which differ, and the checksums of that
-    own = {"provenance.json", "checksums.json"}
-    one, two = (
-        {k: v for k, v in sandbox.contents(p / "data" / "runs").items() if Path(k).name not in own}
-        for p in (quiet, noisy)
-    )
-    assert one == two
-    names = {"recipe.json", "metrics.json", "history.csv"}
-    names |= {f"{n}.safetensors" for n in ("biases", "head", "predictions")}
-    assert {Path(path).name for path in one} == names
-    assert not list(noisy.glob("data/work/*/checkpoint.safetensors"))
 
 
 @pytest.mark.parametrize("memory", ["kept", "lost"])

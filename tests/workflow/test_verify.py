@@ -212,6 +212,46 @@ LIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "reports/tables/table1.csv",
         "not what the runs say",
     ),
+    "an edited page": (
+        lambda p: replace(p / "reports" / "index.html", "<h1", "<h1 "),
+        "reports/index.html",
+        "not what the runs say",
+    ),
+    "a truncated figure": (
+        lambda p: truncate(p / "reports" / "figures" / "figure1.pdf"),
+        "reports/figures/figure1.pdf",
+        "is damaged",
+    ),
+    "an emptied figure": (
+        lambda p: (p / "reports" / "figures" / "figure1.svg").write_bytes(b""),
+        "reports/figures/figure1.svg",
+        "is damaged",
+    ),
+    "a missing figure": (
+        lambda p: (p / "reports" / "figures" / "figure1.png").unlink(),
+        "reports/figures/figure1.png",
+        "not what the runs say",
+    ),
+    "truncated checksums of reports": (
+        lambda p: truncate(p / "reports" / "checksums.json"),
+        "reports/checksums.json",
+        "is damaged",
+    ),
+    "an emptied stamp": (
+        lambda p: one(p, "data/collected/*").write_bytes(b""),
+        "data/collected/",
+        "damaged",
+    ),
+    "a truncated marker": (
+        lambda p: truncate(one(p, "data/models/*/*.json")),
+        "data/models/tiny/",
+        "damaged",
+    ),
+    "a marker that is none": (
+        lambda p: one(p, "data/models/*/*.json").write_text("[]"),
+        "data/models/tiny/",
+        "damaged",
+    ),
     "a missing table": (
         lambda p: (p / "reports" / "tables" / "selection.tex").unlink(),
         "reports/tables/selection.tex",
@@ -295,3 +335,8 @@ def test_repair_removes_exactly_what_is_wrong(project, verify, lie):
         assert not list(project.glob("data/subsets/**/*.parquet"))
     if "data/scores" in where:
         assert not list(project.glob(SCORES))
+    if "reports" in where or "data/models" in where:
+        assert (
+            not list(project.glob(f"{where.rstrip('/')}/*.json"))
+            and not (project / where).is_file()
+        )

@@ -6,6 +6,7 @@
 #      reports/tables/, metrics.json  tables as csv, Markdown and LaTeX; numbers for dvc metrics
 #      reports/figures/               svg, png and pdf
 #      reports/index.html             all of it on one page
+#      reports/checksums.json         SHA-256 of every file above, for `beft verify`
 
 
 localrules:
@@ -91,6 +92,7 @@ rule page:
         rules.plot.output,
     output:
         report("reports/index.html", category="Page", caption="../report/page.rst"),
+        checksums="reports/checksums.json",
     log:
         "logs/page.log",
     benchmark:

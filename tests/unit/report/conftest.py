@@ -106,7 +106,7 @@ def _run(rows, model, task, regime, technique, seed, rng) -> None:
     if status in ("ok", "diverged"):
         rows["provenance"].append(
             [digest, "0123abcd" * 5, False, "feed" * 16, "cpu", "2 cores, 16 GiB", 1, "3.11.9",
-             "2.13.0", "5.23.0", "0.1.0", "2026-01-01T00:00:00+00:00", "beft train", 0]
+             "2.13.0", "5.23.0", "0.1.0", "2026-01-01T00:00:00+00:00", "beft train", 0, 2048, 0]
         )  # fmt: skip
 
 
@@ -204,7 +204,7 @@ def make_decoders(numbers: dict, added=(), inert=(), metrics=None, **settings) -
                     "2.13.0",
                 ]
                 facts += ["5.23.0", "0.1.0", "2026-01-01T00:00:00+00:00", "beft train"]
-                rows["provenance"].append([digest, *facts, 256 * (model in added)])
+                rows["provenance"].append([digest, *facts, 256 * (model in added), 2048, 0])
             else:
                 rows["problems"].append([digest, status, f"{status}: made up"])
     runs = pd.DataFrame(rows["runs"], columns=COLUMNS["runs"])

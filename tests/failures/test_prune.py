@@ -1,0 +1,148 @@
+"""`beft prune`: only what no study names goes, and only when somebody says yes."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sandbox
+from whole import STUDY, differences, made
+
+from beft.project import load
+
+TODAY, FORMER = "mini", "former"
+
+
+@pytest.fixture(scope="module")
+def crowded(launcher, tmp_path_factory) -> Path:
+    """Runs of two studies: another seed and task in `former`, which was deleted meanwhile."""
+    folder = made(tmp_path_factory.mktemp("crowded") / "project")
+    former = STUDY | {"seeds": [0, 1], "tasks": ["demo_sentiment", "demo_similarity"]}
+    sandbox.write(folder / "studies" / f"{FORMER}.yaml", former)
+    launcher.snakemake(folder, "--config", f"study={FORMER}")
+    launcher.snakemake(folder)
+    return folder
+
+
+@pytest.fixture
+def project(crowded, tmp_path) -> Path:
+    return Path(shutil.copytree(crowded, tmp_path / "project"))
+
+
+def forget(project: Path) -> None:
+    (project / "studies" / f"{FORMER}.yaml").unlink()
+
+
+def data(project: Path) -> set[str]:
+    return {name for name in sandbox.contents(project / "data") if not name.startswith("mirror")}
+
+
+def leftovers(project: Path) -> list[Path]:
+    """What killed and damaged things leave."""
+    made = [
+        project / "data" / "work" / f"{'0' * 16}.damaged" / "recipe.json",
+        project / "data" / "work" / f"group-{'0' * 16}-{'1' * 16}" / "checkpoint.safetensors",
+        project / "data" / "scores" / ".half.abc.tmp",
+        project / "reports" / ".runs.csv.abc.tmp",
+    ]
+    for path in made:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return made
+
+
+def test_only_what_no_study_names_goes(launcher, project):
+    quiet = Path(shutil.copytree(project, project.with_name("quiet")))
+    done = launcher.beft(project, "prune", "--yes")
+    assert done.status == 0 and "nothing to remove" in done.said
+    assert differences(project, quiet) == [] and data(project) == data(quiet)
+    forget(project)
+    rubbish = leftovers(project)
+    mirror = project / "data" / "mirror" / "datasets" / "own" / "kept.parquet"
+    mirror.parent.mkdir(parents=True)
+    mirror.touch()
+    done = launcher.beft(project, "prune", "--yes")
+    assert done.status == 0, done.said
+    assert not any(path.exists() for path in rubbish) and mirror.exists()
+    named = load(project / "params.yaml")
+    runs = {str(path.relative_to(project)) for path in project.glob("data/runs/*/*/*/*/*/*")}
+    assert runs == {f"data/runs/{recipe.folder()}" for recipe in named.recipes}
+    kept = data(project)
+    assert {n for n in kept if n.startswith("packs/")} == {f"packs/{key}" for key in named.packs}
+    assert {n for n in kept if n.startswith("scores/")} == {f"scores/{k}" for k in named.cells}
+    assert {n for n in kept if n.startswith("subsets/")} == {f"subsets/{k}" for k in named.subsets}
+    assert not [name for name in kept if "demo_similarity" in name]
+    assert not [path for path in (project / "logs").rglob("*") if "demo_similarity" in str(path)]
+    done = launcher.snakemake(project)
+    assert "Nothing to be done" in done.stderr
+    assert launcher.beft(project, "verify").status == 0
+    assert "nothing to remove" in launcher.beft(project, "prune", "--yes").said
+
+
+# "": there is nobody to ask
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_no_means_no(project, answer):
+    forget(project)
+    leftovers(project)
+    before = sandbox.marks(project)
+    done = subprocess.run(
+        ["beft", "prune"],
+        cwd=project,
+        env=sandbox.environment(),
+        input=answer,
+        capture_output=True,
+        text=True,
+    )
+    assert "tiny" in done.stdout and "demo_similarity" in done.stdout
+    assert done.returncode == (0 if answer else 130)
+    assert sandbox.marks(project) == before
+
+
+def test_a_study_that_is_unclear_stops_it(launcher, project):
+    forget(project)
+    sandbox.write(project / "studies" / "broken.yaml", STUDY | {"tasks": ["demo_sentimnt"]})
+    before = sandbox.marks(project)
+    done = launcher.beft(project, "prune", "--yes")
+    assert done.status == 2
+    assert "nothing is pruned" in done.line() and "demo_sentimnt" in done.line()
+    assert "broken.yaml" in done.line()
+    assert sandbox.marks(project) == before
+
+
+def test_what_is_being_trained_is_left_alone(launcher, project):
+    """Unnamed runs that somebody trains stop it, named ones stay with their checkpoint."""
+    gone = load(project / "params.yaml", FORMER).recipes
+    forget(project)
+    kept = {recipe.digest for recipe in load(project / "params.yaml").recipes}
+    for digest in (next(r.digest for r in gone if r.digest not in kept), min(kept)):
+        work = project / "data" / "work" / digest
+        with holding(work):
+            before = sandbox.contents(project / "data")
+            done = launcher.beft(project, "prune", "--yes")
+            if digest in kept:
+                assert done.status == 0 and (work / "lock.1").exists()
+            else:
+                assert done.status == 2 and str(work) in done.line() and "process" in done.line()
+                assert sandbox.contents(project / "data").keys() == before.keys()
+    assert not [name for name in data(project) if "demo_similarity" in name]
+
+
+class holding:
+    """Another process that holds a run."""
+
+    CODE = (
+        "import sys; from pathlib import Path; from beft.locks import lock\n"
+        "with lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+
+    def __init__(self, work: Path):
+        command = [sys.executable, "-c", self.CODE, str(work)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def __enter__(self) -> None:
+        assert self.process.stdout.readline() == "held\n"
+
+    def __exit__(self, *_) -> None:
+        self.process.communicate()
