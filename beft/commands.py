@@ -4,16 +4,14 @@ import logging
 import os
 import signal
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
-from rich import filesize
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from beft import params as P
 from beft.errors import UserError
+from beft.progress import Progress
 from beft.project import Project, load
 from beft.store import explain_os_errors, run_flaw, to_json, write_file
 
@@ -98,7 +96,7 @@ def train(
     torch.set_num_threads(threads or execution.threads)
     device = device_of(device)
     seconds = execution.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
-    with _Progress(pack.recipes[0].cell()) as progress:
+    with Progress(pack.recipes[0].cell()) as progress:
         try:
             run_pack(project.layout, pack, manifest, device, seconds, progress.update)
         except Interrupted:
@@ -110,43 +108,6 @@ def train(
                 f"({str(error).splitlines()[0]}); use a larger one, or a smaller max_length or "
                 "batch_size"
             ) from error
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere (logs) a line every few seconds."""
-
-    def __init__(self, cell: str, every: float = 10):
-        self.cell, self.every = cell, every
-        self.phase = ""
-        self.started = self.last = time.monotonic()
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console) if console.is_terminal else None
-
-    def __enter__(self) -> "_Progress":
-        if self.bar:
-            self.bar.start()
-            self.task = self.bar.add_task(self.cell)
-        return self
-
-    def __exit__(self, *exception) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def update(self, done: int, total: int, text: str) -> None:
-        """Steps of what is going on; `text` says what, up to its first colon which phase."""
-        now = time.monotonic()
-        phase = text.partition(":")[0]
-        if phase != self.phase:
-            self.phase, self.started = phase, now
-        if self.bar:
-            description = f"{self.cell} {text}"
-            self.bar.update(self.task, completed=done, total=total, description=description)
-        elif now - self.last >= self.every:
-            self.last = now
-            spent, share = now - self.started, done / max(total, 1)
-            left = f", about {spent * (1 / share - 1):.0f} s left" if share and spent > 2 else ""
-            log.info("%s %s (%.0f %%%s)", self.cell, text, 100 * share, left)
 
 
 def score(params: Path, study: str | None, scores: Path) -> None:
@@ -260,14 +221,7 @@ def prune(params: Path, yes: bool) -> None:
     projects = pruning.studies(params)
     found = pruning.things(projects)
     gone = [thing for thing in found if not thing.named]
-    table = Table(title=f"named by none of {len({p.name for p in projects})} studies")
-    for column in ("kind", "model or task"):
-        table.add_column(column)
-    for column in ("number", "size", "stay", "their size"):
-        table.add_column(column, justify="right")
-    for kind, owner in dict.fromkeys((thing.kind, thing.owner) for thing in found):
-        own = [thing for thing in found if (thing.kind, thing.owner) == (kind, owner)]
-        table.add_row(kind, owner, *_weigh(own, named=False), *_weigh(own, named=True))
+    table = pruning.overview(projects, found)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     if not gone:
         print("nothing to remove")
@@ -276,12 +230,6 @@ def prune(params: Path, yes: bool) -> None:
         print(f"{len(gone)} removed")
     else:
         print("nothing was removed")
-
-
-def _weigh(things: list, named: bool) -> tuple[str, str]:
-    """Number and size of those that a study names, or of the others."""
-    sizes = [thing.size() for thing in things if thing.named == named]
-    return str(len(sizes)), filesize.decimal(sum(sizes))
 
 
 def export(params: Path, study: str | None, digest: str, to: Path, epoch: str) -> None:

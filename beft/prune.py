@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich import filesize
+from rich.table import Table
+
 from beft import params as P
 from beft.errors import UserError
 from beft.locks import Lock, lock
@@ -88,6 +91,24 @@ def things(projects: list[Project]) -> list[Thing]:
     found = [thing for kind in DEPTHS for thing in _made(layout, kind, named[kind])]
     found += [*_logs(layout, named), *_work(layout, {*unfinished, *held})]
     return found if held else found + list(_half_written(layout))
+
+
+def overview(projects: list[Project], found: list[Thing]) -> Table:
+    """Number and size of what would go and what would stay, by kind and model or task."""
+    table = Table(title=f"named by none of {len({p.name for p in projects})} studies")
+    for column in ("kind", "model or task"):
+        table.add_column(column)
+    for column in ("number", "size", "stay", "their size"):
+        table.add_column(column, justify="right")
+    for kind, owner in dict.fromkeys((thing.kind, thing.owner) for thing in found):
+        own = [thing for thing in found if (thing.kind, thing.owner) == (kind, owner)]
+        table.add_row(kind, owner, *_weigh(own, named=False), *_weigh(own, named=True))
+    return table
+
+
+def _weigh(things: list[Thing], named: bool) -> tuple[str, str]:
+    sizes = [thing.size() for thing in things if thing.named == named]
+    return str(len(sizes)), filesize.decimal(sum(sizes))
 
 
 def _made(layout: Layout, kind: str, named: set[str]) -> Iterator[Thing]:
