@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def fetch(
-    params: Path, study: str | None, tasks: list[str], models: list[str], check: bool
+    params: Path, study: str | None, tasks: list[str], models: list[str], check: bool = False
 ) -> None:
     project = load(params, study)
     if not tasks and not models:

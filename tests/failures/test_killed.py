@@ -58,7 +58,7 @@ def prepared(folder: Path, kind: str) -> Path:
     else:
         study |= ENCODER
     sandbox.make(folder, params, study)
-    commands.fetch(folder / "params.yaml", None, [], [], check=False)
+    commands.fetch(folder / "params.yaml", None, [], [])
     for subset in load(folder / "params.yaml").subsets:
         commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
     return folder

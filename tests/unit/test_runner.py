@@ -17,7 +17,7 @@ RESULTS = ("metrics.json", "history.csv", "biases.safetensors", "head.safetensor
 def prepared(folder: Path) -> Path:
     """A project with sources, model and the subsets of two seeds, nothing trained."""
     sandbox.make(folder, study=sandbox.STUDY | {"seeds": [0, 1], "selectors": []})
-    commands.fetch(folder / "params.yaml", None, [], [], check=False)
+    commands.fetch(folder / "params.yaml", None, [], [])
     for subset in load(folder / "params.yaml").subsets:
         commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
     return folder
