@@ -79,12 +79,18 @@ class Lock:
         """Gives the folder back; one that is empty then is removed."""
         number, self.number = self.number, 0
         _BEATING.discard(self)
-        if number and not self._path(number + 1).exists():
+        if number and self._is_ours(number):
             for earlier in range(1, number + 1):  # ours last: nobody gets in before
                 with suppress(OSError):
                     self._path(earlier).unlink()
             with suppress(OSError):
                 self.folder.rmdir()
+
+    def _is_ours(self, number: int) -> bool:
+        """Whether nobody has taken over, nor cleared the folder away and begun anew."""
+        content = self._read(number)
+        mine = content is not None and _parse(content) == own()
+        return mine and not self._path(number + 1).exists()
 
     def check(self) -> None:
         """Asks whether the lock is still ours, as it may not be after a pause of minutes.
@@ -92,7 +98,7 @@ class Lock:
         Raises:
             UserError: when another process has taken over.
         """
-        if self.number and self._path(self.number + 1).exists():
+        if not self._is_ours(self.number):
             raise UserError(
                 f"{self.folder}: another process took this over while this one stood still; "
                 "it goes on there"
