@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def fetch(
-    params: Path, study: str | None, tasks: list[str], models: list[str], check: bool
+    params: Path, study: str | None, tasks: list[str], models: list[str], check: bool = False
 ) -> None:
     project = load(params, study)
     if not tasks and not models:
@@ -254,6 +254,7 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
 
 def prune(params: Path, yes: bool) -> None:
     import typer
+    from rich.table import Table
 
     from beft import prune as pruning
 
