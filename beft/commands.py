@@ -215,7 +215,6 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
 
 def prune(params: Path, yes: bool) -> None:
     import typer
-    from rich.table import Table
 
     from beft import prune as pruning
 
