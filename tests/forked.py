@@ -50,7 +50,9 @@ class Launcher:
         self.folder, self.address = folder, str(folder / "socket")
         command = [sys.executable, __file__, self.address]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, env=sandbox.environment(), stdout=pipe)
+        # Fonts as they are found here, whatever a cache of somebody else's says.
+        variables = sandbox.environment(MPLCONFIGDIR=str(folder / "fonts"))
+        self.process = subprocess.Popen(command, env=variables, stdout=pipe)
         assert self.process.stdout.readline() == b"ready\n"
         shim = folder / "bin" / "beft"
         shim.parent.mkdir()
