@@ -21,7 +21,7 @@ demo: .venv/installed ## run the demo study and print the selected terms
 	beft summary
 
 test: .venv/installed ## run all tests
-	python -m pytest -n $(CORES) --dist loadgroup
+	python -m pytest -n $(CORES)
 
 check: .venv/installed ## formats, lints, generated files
 	ruff check .

@@ -18,3 +18,14 @@ def mirror() -> Path:
     if not (folder / "datasets").is_dir():
         pytest.skip(f"no mirror of real data at {folder}")
     return folder
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Tests on the cluster go to one worker, since a machine can have only one; others anywhere."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "cluster" if nodeid.startswith("tests/slurm/") else nodeid
+
+    return Scheduler(config, log)

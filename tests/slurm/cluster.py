@@ -21,8 +21,9 @@ from pathlib import Path
 
 NODES = ("node1", "node2")
 GPUS = 2  # of each node
-PORT = 26817  # of slurmctld; node i listens on the i-th after it
+PORT = 26817  # of slurmctld; nodes listen on those after it
 LINK = Path("/etc/slurm/slurm.conf")
+CONFIG_NAME = "beft-tests.conf"
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol")
 
 # Timeouts are short so that failures show within seconds. What is killed has 20 seconds to end.
@@ -75,7 +76,7 @@ def obstacle() -> str | None:
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         return f"SLURM is not installed (no {', '.join(missing)}): run tests/slurm/install"
-    if LINK.exists() and not LINK.is_symlink():
+    if LINK.exists() and not (LINK.is_symlink() and LINK.readlink().name == CONFIG_NAME):
         return f"{LINK} belongs to another SLURM"
     return None
 
@@ -101,13 +102,13 @@ class Cluster:
         ]
         names = {"host": socket.gethostname(), "port": PORT, "folder": self.folder}
         text = CONFIG.format(**names, nodes="\n".join(nodes), all=",".join(NODES))
-        (self.folder / "slurm.conf").write_text(text)
+        (self.folder / CONFIG_NAME).write_text(text)
         devices = f"{self.folder}/gpu[0-{GPUS - 1}]"
         gpus = f"NodeName={','.join(NODES)} AutoDetect=off Name=gpu File={devices}\n"
         (self.folder / "gres.conf").write_text(gpus)
         LINK.parent.mkdir(exist_ok=True)
         LINK.unlink(missing_ok=True)
-        LINK.symlink_to(self.folder / "slurm.conf")
+        LINK.symlink_to(self.folder / CONFIG_NAME)
         self._start_munge()
         self.start_controller()
         for node in NODES:
@@ -140,11 +141,11 @@ class Cluster:
     def _daemon(self, name: str, *command: str) -> None:
         with (self.folder / "log" / f"{name}.out").open("a") as out:
             self.daemons[name] = subprocess.Popen(
-                ["setpriv", "--pdeathsig=TERM", *command],  # ends with us, whatever happens
+                ["setpriv", "--pdeathsig=KILL", *command],  # ends with us, whatever happens
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")},
+                env={**os.environ, "SLURM_CONF": str(self.folder / CONFIG_NAME)},
                 start_new_session=True,
             )
 
@@ -212,7 +213,7 @@ class Cluster:
         for name in ("slurmctld", *NODES, "munged"):
             if name in self.daemons:
                 self.stop(name)
-        if LINK.is_symlink() and LINK.readlink() == self.folder / "slurm.conf":
+        if LINK.is_symlink() and LINK.readlink() == self.folder / CONFIG_NAME:
             LINK.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -6,8 +6,6 @@ import cluster as slurm
 import pytest
 import sandbox
 
-pytestmark = pytest.mark.xdist_group("slurm")
-
 STOPPED = "stopped; the checkpoint is written"
 RESUMED = "resumed after epoch"
 

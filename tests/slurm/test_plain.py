@@ -14,8 +14,6 @@ from conftest import Site
 
 from beft.project import load
 
-pytestmark = pytest.mark.xdist_group("slurm")
-
 FILES = ("params.yaml", "studies/demo.yaml", "Snakefile", "workflow", "profiles", "slurm")
 
 
