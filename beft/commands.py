@@ -100,7 +100,7 @@ def train(
         try:
             run_pack(project.layout, pack, manifest, device, seconds, progress.update)
         except Interrupted:
-            log.warning("stopped; the checkpoint is written, and the next start resumes there")
+            log.warning("stopped; the next start goes on from the last checkpoint")
             sys.exit(128 + signal.SIGTERM)
         except torch.OutOfMemoryError as error:
             raise UserError(

@@ -16,9 +16,19 @@ from beft import params as P
 from beft.errors import UserError
 from beft.fetching import ensure_dataset
 from beft.hashing import sha256, split_file
+from beft.locks import alone
 from beft.normalise import normalise
 from beft.recipe import digest, task_source
-from beft.store import flaw, read_json, set_aside, to_json, write_file, write_folder
+from beft.store import (
+    all_flaws,
+    flaw,
+    read_json,
+    remove,
+    set_aside,
+    to_json,
+    write_file,
+    write_folder,
+)
 from beft.tasks import resolve
 from beft.transfers import Transfer
 
@@ -41,6 +51,15 @@ def fetch_task(root: Path, name: str, given: P.Task, transfer: Transfer | None =
     folder = root / "data" / "sources" / name / digest(source)
     if flaw(folder) is None:
         return folder
+    with alone(root / "data" / "work" / f"source-{folder.name}"):
+        if flaw(folder) is not None:  # by whoever was at it meanwhile
+            _make_source(root, name, given, source, folder, transfer)
+    return folder
+
+
+def _make_source(
+    root: Path, name: str, given: P.Task, source: dict, folder: Path, transfer: Transfer | None
+) -> None:
     task = resolve(name, given)
     splits = source["splits"]
     tables, read = {}, {}
@@ -49,13 +68,14 @@ def fetch_task(root: Path, name: str, given: P.Task, transfer: Transfer | None =
     ).items():
         tables[split] = normalise(table, task, origin)
         read[split] = {"file": Path(origin).name, "sha256": checksum, "rows": table.num_rows}
-    if folder.exists() and any(folder.iterdir()):  # empty: snakemake makes it for its output
+    if all_flaws(folder) == ["source.json is missing"]:  # snakemake removes it, its output
+        remove(folder)
+    elif folder.exists() and any(folder.iterdir()):  # empty: snakemake makes it for its output
         aside = set_aside(folder, root / "data" / "work" / f"source-{folder.name}")
         log.warning("%s is damaged and is made again; moved to %s", folder, aside)
     files = {f"{split}.parquet": _parquet_bytes(table) for split, table in tables.items()}
     files["source.json"] = to_json({"task": name, "source": source, "read": read})
     write_folder(folder, files)
-    return folder
 
 
 def _read_splits(

@@ -17,7 +17,7 @@ from beft.decoders.models import Decoder
 from beft.engine import engine, groups, packs_together, serves
 from beft.errors import UserError
 from beft.evaluate import lowered
-from beft.locks import Lock
+from beft.locks import Lock, own
 from beft.memory import REFUSALS
 from beft.models import Encoder
 from beft.padded import parts_of
@@ -58,8 +58,6 @@ class Job:
             fresh = groups([r for d, r in self.recipes.items() if d in rest], flat, device)
             for group in (*begun, *fresh):
                 self._bring_group(group, todo, flat)
-        for lock in held.values():
-            (lock.folder / ERROR).unlink(missing_ok=True)
 
     def flaw(self, recipe: Recipe) -> str | None:
         """Why a run is yet to be trained; None when it is there, and from the present inputs."""
@@ -93,15 +91,21 @@ class Job:
         try:
             self._train(group, todo, work, flat)
         except Interrupted:
+            self._note(group, todo, f"stopped while {own()} trained it", "missing")
             raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-            with suppress(UserError):  # on a full disk, say what could not be written first
-                for recipe in group:
-                    if recipe.digest in todo:
-                        write_file(todo[recipe.digest].folder / ERROR, to_json({"reason": reason}))
+            self._note(group, todo, reason, "failed")
             raise
         shutil.rmtree(work, ignore_errors=True)
+
+    def _note(self, group: list[Recipe], todo: dict[str, Lock], reason: str, status: str) -> None:
+        """For reports: what became of runs that are not there."""
+        with suppress(UserError):  # on a full disk, say what could not be written first
+            for recipe in group:
+                if recipe.digest in todo:
+                    path = todo[recipe.digest].folder / ERROR
+                    write_file(path, to_json({"reason": reason, "status": status}))
 
     def _begun(self, todo: dict[str, Lock]) -> list[list[Recipe]]:
         """Groups that an earlier process left half done, on the same data, weights and code.
@@ -142,7 +146,7 @@ class Job:
             extra = self._measured(runs[0], encoder, data[0])
         finally:
             used.close()
-        for recipe, state, own in zip(runs, states, data, strict=True):
+        for recipe, state, given in zip(runs, states, data, strict=True):
             if recipe.digest not in todo:
                 continue
             todo[recipe.digest].check()
@@ -160,7 +164,7 @@ class Job:
             )
             parts = parts_of(encoder, recipe)
             added = added_numbers(encoder, recipe)
-            files = run_files(recipe, state, encoder, parts, added, len(own.train)) | extra
+            files = run_files(recipe, state, encoder, parts, added, len(given.train)) | extra
             write_folder(bench.layout.run(recipe), files | {"provenance.json": to_json(facts)})
             log.info("%s: %s", recipe.folder(), state.reason or "done")
 

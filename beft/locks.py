@@ -62,8 +62,8 @@ class Lock:
         Raises:
             UserError: when the folder cannot be written.
         """
-        number = 1
-        while not self._create(number):
+        number, content = 1, None
+        while not self._create(number, content):
             content = self._read(number)
             if content is None:
                 number = 1  # released meanwhile
@@ -107,11 +107,18 @@ class Lock:
     def beat(self) -> None:
         """Says that the owner lives."""
         self.beats += 1
-        with suppress(OSError):  # a full disk, an absent server: the next beat may succeed
+        with suppress(OSError, UserError):  # a full disk, an absent server: the next may succeed
+            if not self._is_ours(self.number):
+                _BEATING.discard(self)  # after a long sleep: it is another's now
+                return
             self._write(os.open(self._path(self.number), os.O_WRONLY))
 
-    def _create(self, number: int) -> bool:
-        """Makes the file ours, unless it is there."""
+    def _create(self, number: int, dead: bytes | None) -> bool:
+        """Makes the file ours, unless it is there.
+
+        Args:
+            dead: the content of the file before it, whose owner was found dead.
+        """
         with explain_os_errors(self.folder):
             with suppress(FileExistsError):  # also when it is removed in this moment
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -120,13 +127,18 @@ class Lock:
             except FileExistsError:
                 return False
             except FileNotFoundError:  # who had it has just removed the folder
-                return self._create(number)
+                return self._create(number, dead)
             self.number, self.beats = number, 0
             try:
                 self._write(handle)
             except OSError:
                 self.release()
                 raise
+        if number > 1 and self._read(number - 1) != dead:
+            # Given back, and perhaps taken by another, while we were about to take over.
+            self.number = 0
+            self._path(number).unlink()
+            return self._create(1, None)
         _BEATING.add(self)
         _start_beating()
         return True
@@ -177,6 +189,18 @@ def lock(folder: Path) -> Iterator[Lock]:
 
 
 @contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds a folder for a short piece of work; whoever else is at it is waited for."""
+    held = Lock(folder)
+    while held.take():
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
 def claimed(locks: Mapping[str, Lock]) -> Iterator[dict[str, str]]:
     """Holds as many as can be had; yields who holds each of the others, by key."""
     try:
@@ -195,6 +219,17 @@ def living(folder: Path) -> list[Owner]:
             if _is_alive(content) and (owner := _parse(content)):
                 found.append(owner)
     return found
+
+
+def last_owner(folder: Path) -> str:
+    """Who holds a lock, or held it when it died; empty where nobody does."""
+    files = list(folder.glob("lock.*"))
+    if not files:
+        return ""
+    last = max(files, key=lambda path: int(path.suffix[1:]))
+    with suppress(FileNotFoundError):
+        return str(_parse(last.read_bytes()) or "another process")
+    return ""
 
 
 @cache
@@ -220,6 +255,19 @@ def _birth(process: int) -> str:
     return ""
 
 
+def _hidden(process: int) -> bool:
+    """Whether it exists but nothing may be seen of it, as where /proc hides other users'."""
+    if Path(f"/proc/{process}/stat").exists():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _line(owner: Owner, beats: int) -> bytes:
     return json.dumps({**asdict(owner), "beats": f"{beats:09d}"}).encode()
 
@@ -238,7 +286,8 @@ def _is_alive(content: bytes) -> bool | None:
     owner = _parse(content)
     if owner is None or not owner.place or owner.place != own().place:
         return None
-    return _birth(owner.process) == owner.birth
+    birth = _birth(owner.process)
+    return None if not birth and _hidden(owner.process) else birth == owner.birth
 
 
 _BEATING: set[Lock] = set()

@@ -1,13 +1,13 @@
 """The mirror: datasets and models as the hub has them, on disk; the only place jobs read from."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from beft import params as P
 from beft.errors import UserError
-from beft.hashing import cached_sha256
+from beft.hashing import cached_sha256, sha256
 from beft.store import read_json
 
 MANIFEST = "manifest.json"
@@ -169,17 +169,19 @@ def locate(root: Path, marker: Path) -> Path:
 
 
 def altered(root: Path, marker: Path) -> Path | None:
-    """The first file of a fetched model that is not what was fetched any more.
+    """The first file of a fetched model that is not what was fetched any more; hashes them all.
 
     None when a sound copy is there, or none at all: results outlive the weights they came from.
     """
-    wrong = _wrong_files(root, marker)
+    wrong = _wrong_files(root, marker, sha256)
     if not all(wrong.values()):
         return None
     return next((path for files in wrong.values() for path in files if path.is_file()), None)
 
 
-def _wrong_files(root: Path, marker: Path) -> dict[Path, list[Path]]:
+def _wrong_files(
+    root: Path, marker: Path, hashed: Callable[[Path], str] = cached_sha256
+) -> dict[Path, list[Path]]:
     """Every folder that may hold a fetched model -> its files that are missing or different."""
     said = read_json(marker)
     if "path" in said:
@@ -190,7 +192,7 @@ def _wrong_files(root: Path, marker: Path) -> dict[Path, list[Path]]:
         folder: [
             folder / name
             for name, expected in said["sha256"].items()
-            if not (folder / name).is_file() or cached_sha256(folder / name) != expected
+            if not (folder / name).is_file() or hashed(folder / name) != expected
         ]
         for folder in folders
     }

@@ -100,7 +100,7 @@ def show(project: Project, profile: Profile | None = None) -> None:
     """Prints the plan, with a profile that of the jobs it would submit."""
     costs = Costs(project)
     asked = project.params.execution.gpu if profile is None or profile.gpu is None else profile.gpu
-    speed = costs.speed(True if profile else bool(asked))
+    speed = costs.speed(bool(asked))
     planned = jobs(project, costs, speed)
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(_by_model(project, costs, planned) if profile else _by_place(project, planned))

@@ -1,6 +1,8 @@
 """`beft prune`: what lies in data/ and no study names any more."""
 
+import logging
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,11 @@ from rich.table import Table
 
 from beft import params as P
 from beft.errors import UserError
-from beft.locks import Lock, lock
+from beft.locks import HEARTBEAT, PATIENCE, Lock, claimed, living, lock
 from beft.project import Project, load
 from beft.store import Layout, remove
+
+log = logging.getLogger(__name__)
 
 # Folder below data/ -> how deep the things in it lie. The mirror is not among them.
 DEPTHS = {"runs": 6, "packs": 4, "scores": 4, "subsets": 4, "sources": 2, "models": 2}
@@ -71,6 +75,11 @@ def things(projects: list[Project]) -> list[Thing]:
             from what nobody needs.
     """
     layout = projects[0].layout
+    if layout.data.is_symlink():
+        raise UserError(
+            f"{layout.data}: a link, so others may share it, whose studies cannot be seen from "
+            "here; prune where it lies, with everybody's studies in studies/"
+        )
     named: dict[str, set[str]] = {kind: set() for kind in DEPTHS}
     for project in projects:
         named["runs"] |= {r.folder() for r in project.recipes}
@@ -139,12 +148,16 @@ def prune(layout: Layout, gone: list[Thing]) -> None:
 
 def _held(layout: Layout) -> dict[str, str]:
     """Runs that are being trained, by digest, and who trains them; locks of the dead are freed."""
-    found = {}
-    for folder in sorted({path.parent for path in (layout.data / "work").glob("*/lock.*")}):
-        mine = Lock(folder)
-        if owner := mine.take():
-            found[folder.name] = owner
-        mine.release()
+    folders = sorted({path.parent for path in (layout.data / "work").glob("*/lock.*")})
+    locks = {folder.name: Lock(folder) for folder in folders}
+    with claimed(locks) as found:
+        pass
+    seen = {str(owner) for owner in living(layout.data / "work")}
+    if found and not seen.issuperset(found.values()):
+        log.info("waiting a minute to see whether those who train on other machines are alive")
+        time.sleep(PATIENCE + HEARTBEAT)
+        with claimed(locks) as found:
+            pass
     return found
 
 

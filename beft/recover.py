@@ -18,6 +18,7 @@ from beft.locks import living
 from beft.store import Layout, read_manifest
 
 JOB_NAME = "beft_"  # `slurm-jobname-prefix` of slurm/profile.yaml, and what the executor adds
+LOOK = 2.0  # seconds between two looks
 PATIENCE = 900.0  # seconds that whatever was told to end may take
 
 
@@ -48,13 +49,14 @@ def recover(root: Path, adopt: bool, say: Callable[[str], None]) -> None:
 
 
 def snakemakes(root: Path) -> list[int]:
-    """Processes of snakemake on this machine that work in this folder and in no SLURM job."""
+    """Processes of snakemake on this machine that work in this folder, but for those in jobs."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (folder / "cmdline").read_bytes().split(b"\0")
             is_snakemake = any(Path(os.fsdecode(w)).name == "snakemake" for w in words[:3])
-            in_job = b"SLURM_JOB_ID=" in b"\0" + (folder / "environ").read_bytes()
+            variables = b"\0" + (folder / "environ").read_bytes()
+            in_job = b"\0SLURM_JOB_NAME=" + JOB_NAME.encode() in variables  # of a master's jobs
             if is_snakemake and not in_job and (folder / "cwd").resolve() == root:
                 found.append(int(folder.name))
     return sorted(found)
@@ -79,8 +81,15 @@ def jobs(root: Path) -> list[str]:
 
 def trainers(root: Path) -> list[str]:
     """Processes on this machine that train runs of this folder outside of SLURM's jobs."""
-    owners = living(Layout(root).data / "work")
-    return sorted({str(owner.process) for owner in owners if not owner.job})
+    found = {owner.process for owner in living(Layout(root).data / "work") if not owner.job}
+    return [str(process) for process in sorted(found) if _works_in(process, root)]
+
+
+def _works_in(process: int, root: Path) -> bool:
+    """Whether it is of this clone: others may share its data."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cwd").resolve() == root
+    return False
 
 
 def finished_manifests(root: Path) -> list[str]:
@@ -114,11 +123,15 @@ def _until_gone(
     else:
         say(f"ending {names}, which write a checkpoint first: {' '.join(left)}")
         end(left)
-    until = time.monotonic() + PATIENCE
+    began = told = time.monotonic()
     while left := find():
-        if not adopt and time.monotonic() > until:
+        now = time.monotonic()
+        if not adopt and now - began > PATIENCE:
             raise UserError(f"{kind} {left[0]} does not end; end it by hand, then recover again")
-        time.sleep(1)
+        if now - told > 60:
+            told = now
+            say(f"still there after {(now - began) / 60:.0f} minutes: {' '.join(left)}")
+        time.sleep(LOOK)
 
 
 def _cancel(numbers: list[str]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from beft import provenance
 from beft.bench import Bench, current_inputs, probe_inert
 from beft.hashing import sha256
-from beft.job import Job
-from beft.locks import Lock, claimed
+from beft.job import ERROR, Job
+from beft.locks import Lock, alone, claimed
 from beft.numerics import code_digest
 from beft.recipe import Pack, Recipe, digest
 from beft.store import (
@@ -66,11 +66,13 @@ def run_pack(
                 entries.append(_entry(recipe, "skipped", inert[recipe.digest], None))
             else:
                 folder = layout.run(recipe)
+                (layout.work(recipe) / ERROR).unlink(missing_ok=True)
                 metrics = read_json(folder / "metrics.json")
                 reason = metrics["reason"]
                 entries.append(_entry(recipe, metrics["status"], reason, folder / CHECKSUMS))
-        sweep(manifest)
-        write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
+        with alone(layout.data / "work" / f"pack-{manifest.stem}"):
+            sweep(manifest)
+            write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
 
 
 def _entry(recipe: Recipe, status: str, reason: str, checksums: Path | None) -> dict[str, Any]:

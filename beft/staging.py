@@ -40,7 +40,7 @@ def fill(root: Path, piece: Piece, prepare: Prepare, transfer: Transfer) -> Path
         ready = _prepared(piece, staging / piece.revision, prepare, transfer)
         held.check()
         _put_in_place(mirror, piece, ready)
-        shutil.rmtree(staging)
+        shutil.rmtree(staging, ignore_errors=True)
     return mirror / piece.place
 
 

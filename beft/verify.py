@@ -10,7 +10,7 @@ from typing import Any
 from beft import numerics
 from beft.data import read_subset, read_table, split_checksums
 from beft.errors import UserError
-from beft.hashing import cached_sha256, sha256
+from beft.hashing import sha256
 from beft.mirror import MANIFEST, altered
 from beft.project import Project
 from beft.recipe import Pack, Recipe
@@ -139,7 +139,7 @@ def _mirror(project: Project) -> Iterator[Problem]:
         yield Problem(f"{manifest}: damaged", (manifest,))
         return
     for path, expected in sums.items():
-        if path.is_file() and cached_sha256(path) != expected:
+        if path.is_file() and sha256(path) != expected:
             line = f"{path}: not the file that was fetched (sha256 differs from {manifest})"
             yield Problem(line, (path.parent,))
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from beft import params as P
 from beft.errors import UserError
+from beft.locks import last_owner
 from beft.project import Project
 from beft.recipe import Recipe
 from beft.store import read_json, read_manifest, run_flaw, to_json, write_file
@@ -126,7 +127,10 @@ def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
         return "failed", "lost: its manifest is there, its folder is not"
     error = project.layout.work(recipe) / "error.json"
     if error.is_file():
-        return "failed", read_json(error)["reason"]
+        said = read_json(error)
+        return said["status"], said["reason"]
+    if owner := last_owner(project.layout.work(recipe)):
+        return "missing", f"begun by {owner}, which has not ended it"
     return "missing", "not run yet"
 
 

@@ -6,7 +6,7 @@ import cluster as slurm
 import pytest
 import sandbox
 
-STOPPED = "stopped; the checkpoint is written"
+STOPPED = "stopped; the next start goes on from the last checkpoint"
 RESUMED = "resumed after epoch"
 
 
@@ -52,14 +52,14 @@ def test_the_time_limit(site, undisturbed):
     profile = site.folder / "slurm" / "profile.yaml"
     text = profile.read_text()
     assert "TERM@120" in text
-    profile.write_text(text.replace("TERM@120", "TERM@55"))  # a minute is the shortest limit
+    profile.write_text(text.replace("TERM@120", "TERM@165"))  # soon
     site.start()
     job = site.until_training()
-    assert site.cluster.show(job)["TimeLimit"] == "00:01:00"
+    assert site.cluster.show(job)["TimeLimit"] == "00:03:00"
     site.until("the signal", lambda: STOPPED in site.training())
     site.until("another attempt", lambda: site.cluster.jobs("pending,running").keys() - {job})
     (second,) = site.cluster.jobs("pending,running").keys() - {job}
-    assert site.cluster.show(second)["TimeLimit"] == "00:02:00"
+    assert site.cluster.show(second)["TimeLimit"] == "00:06:00"
     site.finish()
     assert site.results() == undisturbed
     assert RESUMED in site.training()

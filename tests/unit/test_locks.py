@@ -45,6 +45,7 @@ def test_a_lock_keeps_others_out_and_says_who_holds_it(tmp_path, holder):
 def test_a_killed_holder_is_replaced_at_once(tmp_path, holder, reaped):
     holder.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, holder.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))
+    assert locks.last_owner(tmp_path / "work") == f"process {holder.pid} on {platform.node()}"
     with locks.lock(tmp_path / "work"):
         said = json.loads((tmp_path / "work" / "lock.2").read_text())
         assert (said["host"], said["process"]) == (platform.node(), os.getpid())
