@@ -49,11 +49,16 @@ def load_config(path: Path, label: str, **settings: object) -> PreTrainedConfig:
 
 
 def set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
-    """Set the probability of every dropout of the model; None keeps the checkpoint's own."""
-    if dropout is None:
-        return
+    """Set the probability of every dropout of the model; None keeps the checkpoint's own.
+
+    Layers are never left out (`layerdrop`): that would be drawn from no seed of ours.
+    """
     for key, value in config.to_dict().items():
-        if "drop" in key and isinstance(value, int | float):
+        if not isinstance(value, int | float):
+            continue
+        if "layerdrop" in key:
+            setattr(config, key, 0.0)
+        elif "drop" in key and dropout is not None:
             setattr(config, key, float(dropout))
 
 

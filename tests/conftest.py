@@ -20,6 +20,7 @@ def mirror() -> Path:
     return folder
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Tests on the cluster go to one worker, since a machine can have only one; others anywhere."""
     from xdist.scheduler import LoadScopeScheduling

@@ -1,5 +1,7 @@
 """Rows of a decoder: candidates as branches, packs, generation, against the model as it is."""
 
+import json
+
 import numpy as np
 import pytest
 import tiny
@@ -245,6 +247,15 @@ def test_a_prefix_with_dropout_of_attention(tmp_path, architecture):
     losses = [made.step({0: np.arange(5)}, {0: i})[0] for i in range(10)]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     made.close()
+
+
+def test_no_layer_is_left_out(tmp_path):
+    """OPT's LayerDrop would draw from a random state that no recipe knows."""
+    folder = tiny.decoder_checkpoint("opt", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"layerdrop": 0.9}))
+    for dropout in (None, 0.3):
+        assert load_decoder(folder, dropout=dropout).model.config.layerdrop == 0.0
 
 
 @pytest.mark.parametrize(
