@@ -210,3 +210,48 @@ def test_claimed_holds_what_is_free(tmp_path, holder):
             pass
     with locks.lock(tmp_path / "other"):
         pass
+
+
+def test_an_owner_that_proc_hides_is_not_taken_for_dead(tmp_path, holder, monkeypatch):
+    """As another user's process is on many clusters (`hidepid`)."""
+    mine = os.getpid()
+    seen = locks._birth
+    monkeypatch.setattr(locks, "_birth", lambda process: seen(process) if process == mine else "")
+    monkeypatch.setattr(locks, "_hidden", lambda process: True)
+    assert f"process {holder.pid}" in (locks.Lock(tmp_path / "work").take() or "")
+
+
+def test_a_process_that_is_gone_is_not_hidden(holder):
+    assert not locks._hidden(holder.pid)  # to be seen
+    holder.kill()
+    holder.wait()
+    assert not locks._hidden(holder.pid)
+
+
+def test_a_heart_does_not_beat_into_the_lock_of_another(tmp_path):
+    slept = locks.Lock(tmp_path / "work")
+    assert slept.take() is None
+    other = Elsewhere(tmp_path / "work")  # taken over, given back and taken anew meanwhile
+    before = other.path.read_bytes()
+    slept.beat()
+    slept.release()
+    assert other.path.read_bytes() == before
+
+
+def test_what_was_given_back_meanwhile_is_not_taken_over(tmp_path, clock, monkeypatch):
+    """Between finding the owner dead and taking over, somebody else has taken the lock properly."""
+    first = Elsewhere(tmp_path / "work")
+    mine = locks.Lock(tmp_path / "work")
+    real = mine._lives
+
+    def lives(number: int, content: bytes) -> bool:
+        if len(seen) < 1:
+            seen.append(number)
+            first.beat()
+            return False
+        return real(number, content)
+
+    seen: list[int] = []
+    monkeypatch.setattr(mine, "_lives", lives)
+    assert "node7" in (mine.take() or "")
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["lock.1"]
