@@ -55,8 +55,7 @@ def snakemakes(root: Path) -> list[int]:
         with suppress(OSError):
             words = (folder / "cmdline").read_bytes().split(b"\0")
             is_snakemake = any(Path(os.fsdecode(w)).name == "snakemake" for w in words[:3])
-            variables = b"\0" + (folder / "environ").read_bytes()
-            in_job = b"\0SLURM_JOB_NAME=" + JOB_NAME.encode() in variables  # of a master's jobs
+            in_job = b"--mode" in words  # how a snakemake calls those inside its jobs
             if is_snakemake and not in_job and (folder / "cwd").resolve() == root:
                 found.append(int(folder.name))
     return sorted(found)
