@@ -25,7 +25,7 @@ MACHINE = [
             ("no space", NO_SPACE, "No space left"), ("read-only", READ_ONLY, "Read-only"),
         ]
         for prepare, command, words in [
-            (remove("data/sources"), FETCH_TASK, "data/sources"),
+            (remove("data/sources"), FETCH_TASK, "data/"),
             (remove("data/models"), FETCH_MODEL, "data/models"),
             (remove("data/subsets"), "subsample {subset}", "data/subsets"),
             (NEW_RUN, "train {pack}", "data/"),

@@ -14,6 +14,14 @@ def cancelled(site, job: str) -> None:
     site.cluster.ask("scancel", job)
 
 
+def signalled(site, job: str) -> None:
+    """What `--signal=TERM@120` sends before the time limit; the next attempt has twice the time."""
+    assert site.cluster.show(job)["TimeLimit"] == "00:20:00"
+    site.cluster.ask("scancel", "--signal=TERM", job)
+    site.until("another attempt", lambda: len(site.cluster_jobs()) == 2)
+    assert site.cluster.show(site.cluster_jobs()[-1])["TimeLimit"] == "00:40:00"
+
+
 def requeued(site, job: str) -> None:
     site.cluster.ask("scontrol", "requeue", job)
 
@@ -31,7 +39,7 @@ def killed(site, job: str) -> None:
     site.cluster.ask("scancel", "--signal=KILL", job)
 
 
-@pytest.mark.parametrize("fate", [cancelled, requeued, preempted, killed])
+@pytest.mark.parametrize("fate", [cancelled, signalled, requeued, preempted, killed])
 def test_a_disturbed_job_goes_on_where_it_was(site, undisturbed, fate):
     site.start()
     job = site.until_training()
@@ -43,23 +51,6 @@ def test_a_disturbed_job_goes_on_where_it_was(site, undisturbed, fate):
     restarts = site.cluster.jobs()[job]["restarts"]
     assert restarts == ("1" if fate in (requeued, preempted) else "0")
     assert ("Trying to restart" in site.log()) == (restarts == "0")
-    sandbox.run(site.folder, "beft", "verify")
-
-
-def test_the_time_limit(site):
-    """SLURM signals two minutes before it, or somewhat earlier; the next attempt has twice the
-    time."""
-    sandbox.change(site.folder / "params.yaml", "execution", "runtime_minutes", to=1)
-    sandbox.change(site.folder / "params.yaml", "tasks", "demo_sentiment", "epochs", to=1000)
-    site.start()
-    job = site.until_training()
-    assert site.cluster.show(job)["TimeLimit"] == "00:03:00"
-    site.until("the signal", lambda: STOPPED in site.training())
-    site.until("another attempt", lambda: site.cluster.jobs("pending,running").keys() - {job})
-    (second,) = site.cluster.jobs("pending,running").keys() - {job}
-    assert site.cluster.show(second)["TimeLimit"] == "00:06:00"
-    site.finish()
-    assert RESUMED in site.training()
     sandbox.run(site.folder, "beft", "verify")
 
 

@@ -243,8 +243,10 @@ def test_fresh_norms_start_at_one(checkpoint):
 def test_loading_says_nothing_above_debug(checkpoint, caplog, capfd, monkeypatch, propagate):
     # transformers hands its records to the root logger where the variable CI is set.
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", propagate)
+    folder = checkpoint("roberta")
+    capfd.readouterr()  # what making it has shown
     with caplog.at_level(logging.DEBUG, logger="beft"):
-        load_encoder(checkpoint("roberta"), 2)
+        load_encoder(folder, 2)
     assert {r.levelno for r in caplog.records} == {logging.DEBUG}
     assert any("classifier.dense.weight" in r.getMessage() for r in caplog.records)
     shown = capfd.readouterr()
