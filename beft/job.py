@@ -17,9 +17,10 @@ from beft.decoders.models import Decoder
 from beft.engine import engine, groups, packs_together, serves
 from beft.errors import UserError
 from beft.evaluate import lowered
-from beft.locks import Lock, own
+from beft.locks import Lock
 from beft.memory import REFUSALS
 from beft.models import Encoder
+from beft.owners import own
 from beft.padded import parts_of
 from beft.recipe import Recipe, digest
 from beft.results import run_files

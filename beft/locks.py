@@ -6,43 +6,19 @@ for a minute, or the owner dead on the same machine, takes over by creating `loc
 of many wins, nothing is deleted that another may hold, and clocks do not matter.
 """
 
-import json
 import os
-import platform
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 from beft.errors import UserError
+from beft.owners import is_alive, line, own, parse
 from beft.store import explain_os_errors
 
 HEARTBEAT = 5.0  # seconds between two beats
 PATIENCE = 60.0  # seconds without a beat after which an owner on another machine counts as dead
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Who holds a lock.
-
-    Attributes:
-        place: the running system that process numbers belong to; empty when unknown.
-        birth: when the process began, since numbers are used again.
-        job: the SLURM job, or empty.
-    """
-
-    host: str
-    process: int
-    place: str
-    birth: str
-    job: str
-
-    def __str__(self) -> str:
-        job = f" (SLURM job {self.job})" if self.job else ""
-        return f"process {self.process} on {self.host}{job}"
 
 
 class Lock:
@@ -70,7 +46,7 @@ class Lock:
             elif self._path(number + 1).exists():
                 number += 1  # taken over before
             elif self._lives(number, content):
-                return str(_parse(content) or "another process")
+                return str(parse(content) or "another process")
             else:
                 number += 1
         return None
@@ -89,7 +65,7 @@ class Lock:
     def _is_ours(self, number: int) -> bool:
         """Whether nobody has taken over, nor cleared the folder away and begun anew."""
         content = self._read(number)
-        mine = content is not None and _parse(content) == own()
+        mine = content is not None and parse(content) == own()
         return mine and not self._path(number + 1).exists()
 
     def check(self) -> None:
@@ -145,7 +121,7 @@ class Lock:
 
     def _write(self, handle: int) -> None:
         try:
-            os.pwrite(handle, _line(own(), self.beats), 0)
+            os.pwrite(handle, line(own(), self.beats), 0)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -162,7 +138,7 @@ class Lock:
             raise UserError(f"{self._path(number)}: cannot be read ({error.strerror})") from error
 
     def _lives(self, number: int, content: bytes) -> bool:
-        known = _is_alive(content)
+        known = is_alive(content)
         if known is not None:
             return known
         before, since = self.seen.get(number, (None, 0.0))
@@ -208,86 +184,6 @@ def claimed(locks: Mapping[str, Lock]) -> Iterator[dict[str, str]]:
     finally:
         for held in locks.values():
             held.release()
-
-
-def living(folder: Path) -> list[Owner]:
-    """Owners of locks in the folders below, of which it can be seen from here that they live."""
-    found = []
-    for path in sorted(folder.glob("*/lock.*")):
-        with suppress(FileNotFoundError):
-            content = path.read_bytes()
-            if _is_alive(content) and (owner := _parse(content)):
-                found.append(owner)
-    return found
-
-
-def last_owner(folder: Path) -> str:
-    """Who holds a lock, or held it when it died; empty where nobody does."""
-    files = list(folder.glob("lock.*"))
-    if not files:
-        return ""
-    last = max(files, key=lambda path: int(path.suffix[1:]))
-    with suppress(FileNotFoundError):
-        return str(_parse(last.read_bytes()) or "another process")
-    return ""
-
-
-@cache
-def own() -> Owner:
-    """This process."""
-    birth = _birth(os.getpid())
-    place = ""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        place = f"{boot} {Path('/proc/self/ns/pid').readlink()}" if birth else ""
-    job = os.environ.get("SLURM_JOB_ID", "")
-    return Owner(platform.node(), os.getpid(), place, birth, job)
-
-
-os.register_at_fork(after_in_child=own.cache_clear)
-
-
-def _birth(process: int) -> str:
-    """When a process began, in ticks of its system; empty when it is dead or unknown."""
-    with suppress(OSError, IndexError):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    return ""
-
-
-def _hidden(process: int) -> bool:
-    """Whether it exists but nothing may be seen of it, as where /proc hides other users'."""
-    if Path(f"/proc/{process}/stat").exists():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _line(owner: Owner, beats: int) -> bytes:
-    return json.dumps({**asdict(owner), "beats": f"{beats:09d}"}).encode()
-
-
-def _parse(content: bytes) -> Owner | None:
-    """The owner that a file names; None when it was not written whole."""
-    try:
-        said = json.loads(content)
-        return Owner(**{key: said[key] for key in Owner.__dataclass_fields__})
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _is_alive(content: bytes) -> bool | None:
-    """Whether the owner lives; None when that cannot be seen from here."""
-    owner = _parse(content)
-    if owner is None or not owner.place or owner.place != own().place:
-        return None
-    birth = _birth(owner.process)
-    return None if not birth and _hidden(owner.process) else birth == owner.birth
 
 
 _BEATING: set[Lock] = set()

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from beft import params as P
 from beft.errors import UserError
-from beft.locks import HEARTBEAT, PATIENCE, Lock, claimed, living, lock
+from beft.locks import HEARTBEAT, PATIENCE, Lock, claimed, lock
+from beft.owners import living
 from beft.project import Project, load
 from beft.store import Layout, remove
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from beft.errors import UserError
-from beft.locks import living
+from beft.owners import living
 from beft.store import Layout, read_manifest
 
 JOB_NAME = "beft_"  # `slurm-jobname-prefix` of slurm/profile.yaml, and what the executor adds

@@ -12,7 +12,7 @@ import pandas as pd
 
 from beft import params as P
 from beft.errors import UserError
-from beft.locks import last_owner
+from beft.owners import last_owner
 from beft.project import Project
 from beft.recipe import Recipe
 from beft.store import read_json, read_manifest, run_flaw, to_json, write_file

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beft import locks
+from beft import locks, owners
 from beft.errors import UserError
 
 HOLD = (
@@ -45,7 +45,7 @@ def test_a_lock_keeps_others_out_and_says_who_holds_it(tmp_path, holder):
 def test_a_killed_holder_is_replaced_at_once(tmp_path, holder, reaped):
     holder.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, holder.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))
-    assert locks.last_owner(tmp_path / "work") == f"process {holder.pid} on {platform.node()}"
+    assert owners.last_owner(tmp_path / "work") == f"process {holder.pid} on {platform.node()}"
     with locks.lock(tmp_path / "work"):
         said = json.loads((tmp_path / "work" / "lock.2").read_text())
         assert (said["host"], said["process"]) == (platform.node(), os.getpid())
@@ -215,17 +215,17 @@ def test_claimed_holds_what_is_free(tmp_path, holder):
 def test_an_owner_that_proc_hides_is_not_taken_for_dead(tmp_path, holder, monkeypatch):
     """As another user's process is on many clusters (`hidepid`)."""
     mine = os.getpid()
-    seen = locks._birth
-    monkeypatch.setattr(locks, "_birth", lambda process: seen(process) if process == mine else "")
-    monkeypatch.setattr(locks, "_hidden", lambda process: True)
+    seen = owners._birth
+    monkeypatch.setattr(owners, "_birth", lambda process: seen(process) if process == mine else "")
+    monkeypatch.setattr(owners, "_hidden", lambda process: True)
     assert f"process {holder.pid}" in (locks.Lock(tmp_path / "work").take() or "")
 
 
 def test_a_process_that_is_gone_is_not_hidden(holder):
-    assert not locks._hidden(holder.pid)  # to be seen
+    assert not owners._hidden(holder.pid)  # to be seen
     holder.kill()
     holder.wait()
-    assert not locks._hidden(holder.pid)
+    assert not owners._hidden(holder.pid)
 
 
 def test_a_heart_does_not_beat_into_the_lock_of_another(tmp_path):
