@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from beft import params as P
+from beft import studies
 from beft.errors import UserError
 from beft.progress import Progress
 from beft.project import Project, load
@@ -130,8 +131,9 @@ def collect(params: Path, study: str | None, reports: Path) -> None:
 
 def _collect(project: Project, reports: Path) -> None:
     from beft.report import frames
+    from beft.report.collect import collect
 
-    frames.write(frames.collect(project), reports)
+    frames.write(collect(project), reports)
     if reports.resolve() == project.root / "reports":
         project.stamp_reports()
 
@@ -254,7 +256,7 @@ def recover(params: Path, adopt: bool, then: list[str]) -> None:
 
 
 def schema(folder: Path) -> None:
-    for name, model in (("params", P.Params), ("study", P.Study)):
+    for name, model in (("params", P.Params), ("study", studies.Study)):
         write_file(folder / f"{name}.schema.json", to_json(model.model_json_schema()))
 
 

@@ -1,4 +1,4 @@
-"""The typed model of params.yaml and of studies: the only authority on what a setting means."""
+"""The typed model of params.yaml: the only authority on what a setting means."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,6 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from beft.errors import UserError
 from beft.fields import (
-    NAME,
     Column,
     Count,
     Fraction,
@@ -17,8 +16,6 @@ from beft.fields import (
     NotNegative,
     Positive,
     Precision,
-    Regime,
-    Seed,
     Size,
     Strict,
     StudyName,
@@ -34,8 +31,6 @@ METRICS = ("accuracy", "f1", "f1_macro", "matthews", "spearman", "pearson")
 OBJECTIVES = ("cross_entropy_over_candidates", "language_model_on_answer")
 SCORINGS = ("normalised", "plain", "calibrated")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
-TABLES = ("table1", "table1_last", "selection", "table5", "table6")
-FIGURES = ("figure1", "figure4", "layers", "curves", "zero_shot", "cost")
 
 
 class Overrides(Strict):
@@ -271,61 +266,8 @@ class Params(Strict):
     execution: Execution = Execution()
 
 
-class Selection(Strict):
-    """Further runs of a study: a product of lists; a list that is absent is the study's own.
-
-    Attributes:
-        training: settings for these runs, in place of the study's. Runs that differ from those of
-            an earlier selection in nothing else are trained and listed, but tables, figures and
-            scores show the earlier ones.
-        selectors: which scores these models, tasks and regimes get.
-    """
-
-    models: list_of(Name) | None = None
-    tasks: list_of(Name) | None = None
-    regimes: list_of(Regime) | None = None
-    techniques: list_of(Name) | None = None
-    seeds: list_of(Seed) | None = None
-    training: Overrides | None = None
-    selectors: list_of(Literal[SELECTORS], least=0) | None = None
-
-
-class Study(Strict):
-    """A selection of what to run, and which tables and figures to write.
-
-    Attributes:
-        training: settings for every run of this study, unless its technique has its own.
-        selectors: which scores to compute; they bring the runs they need along (`all_biases`
-            for projection and magnitude, `untuned` for Fisher).
-        skip_inert: leave out runs of terms whose measured gradient is zero up to rounding.
-        fuse_techniques: one job for all techniques of a (model, task, regime), rather than one
-            job each.
-        also: further selections; what is run is all of them, each run once.
-    """
-
-    description: str = ""
-    models: list_of(Name)
-    tasks: list_of(Name)
-    regimes: list_of(Regime)
-    techniques: list_of(Name)
-    seeds: list_of(Seed)
-    training: Overrides = Overrides()
-    selectors: list_of(Literal[SELECTORS], least=0) = list(SELECTORS)
-    skip_inert: bool = False
-    fuse_techniques: bool = False
-    tables: list_of(Literal[TABLES], least=0) = ["table1", "selection"]
-    figures: list_of(Literal[FIGURES], least=0) = ["figure1", "figure4", "layers", "curves"]
-    also: list[Selection] = []
-
-    def selections(self) -> list[Selection]:
-        """All of it as products of lists, none of them absent."""
-        names = list(Selection.model_fields)
-        own = {name: getattr(self, name) for name in names}
-        rest = [{n: v for n in names if (v := getattr(s, n)) is not None} for s in self.also]
-        return [Selection(**{**own, **given}) for given in ({}, *rest)]
-
-
-def _validate(cls: type[BaseModel], data: dict, path: Path) -> Any:
+def validate(cls: type[BaseModel], data: dict, path: Path) -> Any:
+    """Plain data of a file as a model of ours, or one line that names the file and the key."""
     try:
         return cls.model_validate(data)
     except ValidationError as error:
@@ -345,22 +287,4 @@ def load_params(path: Path) -> Params:
     Raises:
         UserError: one line that names the file, the key and the nearest valid name.
     """
-    return _validate(Params, read_yaml(path), path)
-
-
-def study_path(name: str, root: Path) -> Path:
-    """The file of a study given by name (in `studies/`) or by path."""
-    if NAME.fullmatch(name) and not name.endswith((".yaml", ".yml")):
-        path = root / "studies" / f"{name}.yaml"
-        if not path.is_file():
-            known = [p.stem for p in (root / "studies").glob("*.yaml")]
-            raise UserError(f"study '{name}': {path} does not exist; {nearest(name, known)}")
-        return path
-    path = Path(name)
-    return path if path.is_absolute() else root / path
-
-
-def load_study(name: str, root: Path) -> Study:
-    """A study by name or path, checked on its own (`recipe.grid` checks it against params)."""
-    path = study_path(name, root)
-    return _validate(Study, read_yaml(path), path)
+    return validate(Params, read_yaml(path), path)

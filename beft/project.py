@@ -7,7 +7,7 @@ from typing import Any
 
 from beft import params as P
 from beft import recipe as R
-from beft import tasks
+from beft import studies, tasks
 from beft.errors import UserError
 from beft.hashing import sha256
 from beft.recipe import Pack, Recipe, digest, grid, packs
@@ -44,7 +44,7 @@ class Project:
 
     root: Path
     params: P.Params
-    study: P.Study
+    study: studies.Study
     name: str
 
     @cached_property
@@ -163,7 +163,7 @@ def load(params: Path, study: str | None = None) -> Project:
     checked = P.load_params(params)
     root = params.resolve().parent
     name = study or checked.study
-    project = Project(root, checked, P.load_study(name, root), Path(name).stem)
+    project = Project(root, checked, studies.load_study(name, root), Path(name).stem)
     _check_definitions(project)
     return project
 

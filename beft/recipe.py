@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from beft import params as P
-from beft import tasks
+from beft import studies, tasks
 from beft.errors import UserError
 from beft.hashing import model_identity, split_identity
 from beft.techniques import TECHNIQUES
@@ -133,7 +133,7 @@ def from_dict(data: dict[str, Any]) -> Recipe:
     return Recipe(**data)
 
 
-def grid(params: P.Params, study: P.Study, root: Path, study_name: str = "") -> list[Recipe]:
+def grid(params: P.Params, study: studies.Study, root: Path, study_name: str = "") -> list[Recipe]:
     """Every run of a study, in the study's order.
 
     Args:
@@ -165,7 +165,7 @@ def grid(params: P.Params, study: P.Study, root: Path, study_name: str = "") -> 
     return list(found.values())
 
 
-def _check_names(params: P.Params, chosen: P.Selection, where: str) -> None:
+def _check_names(params: P.Params, chosen: studies.Selection, where: str) -> None:
     for kind, names, known in (
         ("models", chosen.models, params.models),
         ("tasks", chosen.tasks, params.tasks),
@@ -186,7 +186,7 @@ def _check_names(params: P.Params, chosen: P.Selection, where: str) -> None:
             )
 
 
-def techniques_of(chosen: P.Selection) -> list[str]:
+def techniques_of(chosen: studies.Selection) -> list[str]:
     """A selection's techniques, and those whose runs its selectors need."""
     needed = []
     if any(s in ("projection", "projection_printed", "magnitude") for s in chosen.selectors):
@@ -196,7 +196,7 @@ def techniques_of(chosen: P.Selection) -> list[str]:
     return list(dict.fromkeys([*chosen.techniques, *needed]))
 
 
-def packs(recipes: Iterable[Recipe], study: P.Study) -> list[Pack]:
+def packs(recipes: Iterable[Recipe], study: studies.Study) -> list[Pack]:
     """Groups runs into jobs: all seeds of a (model, task, regime, technique), or techniques too."""
     groups: dict[tuple, list[Recipe]] = {}
     for recipe in recipes:
@@ -286,7 +286,7 @@ def _task(name: str, given: P.Task, kind: str, alias: str) -> dict[str, Any]:
 
 
 def resolve_training(
-    params: P.Params, chosen: P.Selection, model: str, task: str, technique: str
+    params: P.Params, chosen: studies.Selection, model: str, task: str, technique: str
 ) -> dict[str, Any]:
     """The settings of one fine-tune, those that its recipe reads (`params.Training`).
 

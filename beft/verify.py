@@ -229,12 +229,13 @@ def _reports(project: Project, sealed: list[Problem]) -> Iterator[Problem]:
     """
     from beft.report import frames
     from beft.report.build import write_page, write_tables
+    from beft.report.collect import collect
 
     reports = project.root / "reports"
     figures = reports / "figures"
     with tempfile.TemporaryDirectory() as name:
         expected = Path(name)
-        frames.write(frames.collect(project), expected)
+        frames.write(collect(project), expected)
         read = frames.read(expected)
         write_tables(read, expected)
         if figures.is_dir() and all(figures not in path.parents for path in _named(sealed)):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from beft.report import extension, selectors, settled
 from beft.report.coincide import zero_shot
 from beft.report.cost import cost
 from beft.report.curves import curves
@@ -19,6 +20,9 @@ FIGURES: dict[str, Callable[[Frames], Figure]] = {
     "figure4": figure4,
     "layers": layers,
     "curves": curves,
+    "extension": extension.draw,
+    "selectors": selectors.draw,
+    "settled": settled.draw,
     "zero_shot": zero_shot,
     "cost": cost,
 }
@@ -30,6 +34,11 @@ CAPTIONS = {
     "the metric of each term, over the data regimes; one row per task.",
     "layers": "Importance rank of every bias term in every layer, for each model and selector.",
     "curves": "Learning curves: the metric on the validation set after every epoch.",
+    "extension": "The metric of each bias term beside its score by the projection selector after "
+    "every epoch, for each learning rate.",
+    "selectors": "How good each selector is: how often its choice was the best term, and how many "
+    "points its choice gave away, with bootstrap intervals.",
+    "settled": "The share of training after which the choice of each selector no longer changes.",
     "zero_shot": "Zero-shot, b_k and b_v for every decoder and task: where b_k is inert, tuning it "
     "changes nothing and its marker lies inside that of zero-shot.",
     "cost": "The metric of every technique against the number of parameters that it trains and the "

@@ -1,8 +1,6 @@
-"""The frames that everything in reports/ is made from: gathered from runs, kept as csv."""
+"""The frames that everything in reports/ is made from: kept as csv."""
 
-import csv
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,12 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from beft import params as P
 from beft.errors import UserError
-from beft.owners import last_owner
-from beft.project import Project
-from beft.recipe import Recipe
-from beft.store import read_json, read_manifest, run_flaw, to_json, write_file
+from beft.store import to_json, write_file
 
 COLUMNS = {
     "runs": (
@@ -30,6 +24,14 @@ COLUMNS = {
         "command,added_biases,tokens_per_pass,passes_refused"
     ),
     "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
+    "trajectories": "digest,selector,epoch,q,k,v",
+    "intervals": "model,task,regime,technique,split,epoch,low,high,runs,examples",
+    "comparisons": (
+        "model,task,regime,split,epoch,first,second,difference,low,high,runs,examples,"
+        "p_runs,p_examples,p_runs_corrected,p_examples_corrected"
+    ),
+    "timings": "model,task,regime,technique,repeat,seconds,train_seconds,device,hardware,threads",
+    "merges": "model,regime,seed,bias,head,task,split,metric,value,cosine",
 }
 
 
@@ -38,7 +40,22 @@ COUNTS = ("train_examples", "trainable_params", "tokens_per_pass", "passes_refus
 
 @dataclass(frozen=True)
 class Frames:
-    """What a study measured, one table per kind of fact, with the study's resolved settings."""
+    """What a study measured, one table per kind of fact, with the study's resolved settings.
+
+    Attributes:
+        runs: one row per run, whatever became of it.
+        evaluations: every metric of a run on every validation split, of its best and last epoch.
+        history: the reported metric and the training loss after every epoch of a run.
+        problems: why runs do not count.
+        provenance: where a run's numbers come from.
+        scores: of every selector, term and layer.
+        trajectories: scores of q, k and v after each epoch of a run of `all_biases`.
+        intervals: bootstrap intervals of the metric, per cell of a table.
+        comparisons: paired differences between two techniques of a cell.
+        timings: seconds of a run that had its process and the machine to itself.
+        merges: metrics of biases that were tuned on one task, or averaged, on each task.
+        settings: the study as it was resolved.
+    """
 
     runs: pd.DataFrame
     evaluations: pd.DataFrame
@@ -46,22 +63,12 @@ class Frames:
     problems: pd.DataFrame
     provenance: pd.DataFrame
     scores: pd.DataFrame
+    trajectories: pd.DataFrame
+    intervals: pd.DataFrame
+    comparisons: pd.DataFrame
+    timings: pd.DataFrame
+    merges: pd.DataFrame
     settings: dict
-
-
-def collect(project: Project) -> Frames:
-    """Gathers every run of a study, whatever became of it.
-
-    A run that is not there is `missing`, with the reason of its last attempt where one was noted
-    (`failed`); one that its pack left out is `skipped`.
-    """
-    facts = [_facts(project, recipe) for recipe in project.recipes]
-    tables = {
-        name: frame(name, (row for fact in facts for row in fact.get(name, [])))
-        for name in COLUMNS
-        if name != "scores"
-    }
-    return Frames(**tables, scores=_scores(project), settings=settings(project))
 
 
 def frame(name: str, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -69,143 +76,6 @@ def frame(name: str, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(list(rows), columns=COLUMNS[name].split(","))
     # A run that is missing must not turn the counts of all others into decimals.
     return table.astype({c: "Int64" for c in COUNTS if c in table})
-
-
-def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
-    layout, folder = project.layout, project.layout.run(recipe)
-    training = recipe.training
-    run = {
-        "study": project.name,
-        "model": recipe.model["alias"],
-        "task": recipe.task["name"],
-        "regime": recipe.regime,
-        "technique": recipe.technique,
-        "seed": recipe.seed,
-        "learning_rate": training["learning_rate"],
-        "epochs": training["epochs"],
-        "metric": recipe.task["metric"],
-        "digest": recipe.digest,
-    }
-    flaw = run_flaw(layout, recipe)
-    if flaw is not None:
-        status, reason = _absent(project, recipe, flaw)
-        problem = {"digest": recipe.digest, "status": status, "reason": reason}
-        return {"runs": [{**run, "status": status}], "problems": [problem]}
-    metrics = read_json(folder / "metrics.json")
-    origin = read_json(folder / "provenance.json")
-    first = metrics["splits"][recipe.task["validation"][0]]
-    run |= {key: metrics[key] for key in ("train_examples", "trainable_params", "status")}
-    run |= {"trainable_percent": metrics["trainable_percent"], **first}
-    run |= {"train_seconds": origin["seconds"], "peak_memory_mb": origin["peak_memory_mb"]}
-    facts = {
-        "runs": [run],
-        "evaluations": _evaluations(recipe, metrics),
-        "history": _history(folder, recipe),
-        "provenance": [
-            {
-                "digest": recipe.digest,
-                **origin,
-                **origin["versions"],
-                "added_biases": metrics.get("added_biases", 0),
-            }
-        ],
-    }
-    if metrics["status"] != "ok":
-        reason = {"status": metrics["status"], "reason": metrics["reason"]}
-        facts["problems"] = [{"digest": recipe.digest, **reason}]
-    return facts
-
-
-def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
-    if flaw != "missing":
-        return "failed", flaw
-    manifest = project.root / "data" / "packs" / project.pack_of(recipe)
-    if manifest.is_file():
-        entry = read_manifest(manifest).get(recipe.digest)
-        if entry and entry["status"] == "skipped":
-            return "skipped", entry["reason"]
-        return "failed", "lost: its manifest is there, its folder is not"
-    error = project.layout.work(recipe) / "error.json"
-    if error.is_file():
-        said = read_json(error)
-        return said["status"], said["reason"]
-    if owner := last_owner(project.layout.work(recipe)):
-        return "missing", f"begun by {owner}, which has not ended it"
-    return "missing", "not run yet"
-
-
-def _evaluations(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row per split and metric, the reported metric of a split before its others."""
-    return [
-        {"digest": recipe.digest, "split": split, "metric": name, **both}
-        for split, reported in metrics["splits"].items()
-        for name, both in {
-            metrics["metric"]: reported,
-            **metrics.get("other_metrics", {}).get(split, {}),
-        }.items()
-    ]
-
-
-def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
-    metric = recipe.task["metric"]
-    # By hand: a frame of its own for each of thousands of runs would take most of the time.
-    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        columns = next(lines)
-        splits = [(s, columns.index(f"{s}/{metric}")) for s in recipe.task["validation"]]
-        return [
-            {
-                "digest": recipe.digest,
-                "epoch": int(line[0]),
-                "train_loss": float(line[1] or math.nan),
-                "split": split,
-                "metric": metric,
-                "value": float(line[place] or math.nan),
-            }
-            for line in lines
-            for split, place in splits
-        ]
-
-
-def _scores(project: Project) -> pd.DataFrame:
-    parts = [
-        pd.read_csv(path, dtype=str, keep_default_na=False)
-        for key in project.cells
-        if (path := project.root / "data" / "scores" / key).is_file()
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else frame("scores", [])
-
-
-def settings(project: Project) -> dict[str, Any]:
-    """The study as it was resolved; its orders are the orders of display."""
-    study, params = project.study, project.params
-    models = dict.fromkeys(r.model["alias"] for r in project.recipes)
-    tasks = {r.task["name"]: r.task for r in reversed(project.recipes)}
-    return {
-        "study": project.name,
-        "description": study.description,
-        "models": {
-            m: params.models[m].model_dump(exclude_none=True, exclude={"parameters"})
-            for m in models
-        },
-        "tasks": {
-            t: {
-                **params.tasks[t].model_dump(exclude_none=True, exclude_defaults=True),
-                "metric": tasks[t]["metric"],
-                "validation": tasks[t]["validation"],
-            }
-            for t in dict.fromkeys(r.task["name"] for r in project.recipes)
-        },
-        "regimes": [r for r in P.REGIMES if r in {recipe.regime for recipe in project.recipes}],
-        "techniques": list(dict.fromkeys(r.technique for r in project.recipes)),
-        "seeds": list(dict.fromkeys(r.seed for r in project.recipes)),
-        "training": params.training.model_dump(exclude_none=True),
-        "overrides": study.training.model_dump(exclude_none=True),
-        "selectors": list(study.selectors),
-        "skip_inert": study.skip_inert,
-        "tables": list(study.tables),
-        "figures": list(study.figures),
-    }
 
 
 def render(frames: Frames) -> dict[str, bytes]:

@@ -7,9 +7,18 @@ from dataclasses import replace
 import pandas as pd
 
 from beft.report import selection as chosen
+from beft.report.comparisons import comparisons
+from beft.report.extension import extension
 from beft.report.frames import Frames
+from beft.report.inert import inert
+from beft.report.rankings import ranks
+from beft.report.selectors import selectors
+from beft.report.settled import settled
 from beft.report.table import DASH, Part, Shown, Table, name
 from beft.report.table1 import INERT, table1
+from beft.report.table2 import table2
+from beft.report.table3 import table3
+from beft.report.table4 import table4
 from beft.report.table5 import table5, table6
 
 
@@ -75,7 +84,16 @@ def table1_last(frames: Frames) -> Table:
 TABLES: dict[str, Callable[[Frames], Table]] = {
     "table1": table1,
     "table1_last": table1_last,
-    "selection": selection,
+    "table2": table2,
+    "table3": table3,
+    "table4": table4,
     "table5": table5,
     "table6": table6,
+    "selection": selection,
+    "selectors": selectors,
+    "settled": settled,
+    "comparisons": comparisons,
+    "inert": inert,
+    "ranks": ranks,
+    "extension": extension,
 }

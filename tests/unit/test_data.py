@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beft import data
+from beft import data, studies
 from beft import params as P
 from beft.errors import UserError
 from beft.recipe import Recipe, grid
@@ -340,7 +340,7 @@ def drawn(tmp_path):
         techniques={},
     )
     study = {"models": ["m"], "tasks": ["mine"], "regimes": ["low"], "techniques": ["b_v"]}
-    (recipe,) = grid(params, P.Study(**study, seeds=[4], selectors=[]), tmp_path)
+    (recipe,) = grid(params, studies.Study(**study, seeds=[4], selectors=[]), tmp_path)
     source = data.fetch_task(tmp_path, "mine", task)
     assert source == tmp_path / "data" / "sources" / recipe.source_path()
     target = tmp_path / "data" / "subsets" / recipe.subset_path()

@@ -11,7 +11,7 @@ import sandbox
 import tiny
 from safetensors.numpy import load_file
 
-from beft import commands, runner
+from beft import commands, runner, studies
 from beft import params as P
 from beft.errors import UserError
 from beft.project import load
@@ -187,7 +187,7 @@ def recipes(tmp_path: Path, params: dict | None = None, **study: object) -> list
     if not (tmp_path / "params.yaml").exists():
         make(tmp_path)
     made = P.Params.model_validate(params or PARAMS)
-    return grid(made, P.Study.model_validate(STUDY | study), tmp_path, "s")
+    return grid(made, studies.Study.model_validate(STUDY | study), tmp_path, "s")
 
 
 def test_a_recipe_holds_the_settings_that_it_reads_and_no_others(tmp_path):

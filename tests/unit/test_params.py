@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beft import metrics, selectors
+from beft import metrics, selectors, studies
 from beft import params as P
 from beft.errors import UserError
 from beft.project import load
@@ -37,7 +37,7 @@ def resolved(task: str, model: str, regime: str) -> dict:
     """The recipe of b_v that params.yaml gives for a (model, task, regime), as plain data."""
     from beft.recipe import grid
 
-    study = P.Study(
+    study = studies.Study(
         models=[model], tasks=[task], regimes=[regime], techniques=["b_v"], seeds=[0], selectors=[]
     )
     (recipe,) = grid(P.load_params(ROOT / "params.yaml"), study, ROOT)
@@ -78,13 +78,13 @@ def test_every_study_resolves(name):
 
 def test_names_are_those_of_the_registries():
     """`params` may not import what draws; so its names are compared here."""
-    assert tuple(TABLES) == P.TABLES
-    assert tuple(FIGURES) == P.FIGURES
+    assert tuple(TABLES) == studies.TABLES
+    assert tuple(FIGURES) == studies.FIGURES
     assert set(metrics.METRICS) == set(P.METRICS)
     assert all(callable(getattr(selectors, name)) for name in P.SELECTORS)
 
 
-@pytest.mark.parametrize(("name", "model"), [("params", P.Params), ("study", P.Study)])
+@pytest.mark.parametrize(("name", "model"), [("params", P.Params), ("study", studies.Study)])
 def test_generated_schemas_are_up_to_date(name, model):
     """Run `beft schema` when this fails."""
     written = (ROOT / "workflow" / "schemas" / f"{name}.schema.json").read_bytes()
@@ -143,4 +143,4 @@ def test_a_number_is_a_number_however_it_is_written(tmp_path, written):
 def test_a_study_is_a_name_or_a_path(tmp_path, name, path):
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "mini.yaml").touch()
-    assert P.study_path(name, tmp_path) == tmp_path / path
+    assert studies.study_path(name, tmp_path) == tmp_path / path

@@ -7,7 +7,8 @@ import sandbox
 
 from beft.errors import UserError
 from beft.project import load, load_for_workflow
-from beft.report import frames, published
+from beft.report import published
+from beft.report.collect import settings
 
 PARAMS = {
     **sandbox.PARAMS,
@@ -207,7 +208,7 @@ def test_the_size_of_a_model_changes_nothing(root):
     assert after.params.models["m"].parameters == 1000
     assert [r.digest for r in after.recipes] == [r.digest for r in before.recipes]
     assert after.fingerprint == before.fingerprint
-    assert frames.settings(after) == frames.settings(before)
+    assert settings(after) == settings(before)
 
 
 def config(root, **changes):

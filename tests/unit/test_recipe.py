@@ -8,6 +8,7 @@ import pytest
 
 from beft import params as P
 from beft import recipe as R
+from beft import studies
 from beft.errors import UserError
 
 PARAMS = {
@@ -70,7 +71,7 @@ def changed(data: dict, *keys_and_value) -> dict:
 
 
 def grid(params: dict = PARAMS, study: dict = STUDY, root: Path = Path()) -> list[R.Recipe]:
-    return R.grid(P.Params(**params), P.Study(**study), root)
+    return R.grid(P.Params(**params), studies.Study(**study), root)
 
 
 def sha16(text: str) -> str:
@@ -288,7 +289,7 @@ def test_the_grid_is_every_combination_in_the_order_of_the_study():
 
 @pytest.mark.parametrize(("fuse", "packs", "runs"), [(False, 8, 2), (True, 4, 4)])
 def test_a_pack_is_all_seeds_of_a_technique_or_of_all(fuse, packs, runs):
-    study = P.Study(**WIDE, fuse_techniques=fuse)
+    study = studies.Study(**WIDE, fuse_techniques=fuse)
     made = R.packs(grid(study=WIDE), study)
     assert [len(pack.recipes) for pack in made] == [runs] * packs
     assert len({pack.manifest() for pack in made}) == packs

@@ -9,7 +9,7 @@ import sandbox
 
 from beft import commands, runner
 from beft.project import Project, load
-from beft.report import frames
+from beft.report.collect import collect
 from beft.train import Interrupted
 
 RESULTS = ("metrics.json", "history.csv", "biases.safetensors", "head.safetensors")
@@ -64,7 +64,7 @@ def test_a_stopped_pack_that_has_grown_meanwhile_goes_on(whole, tmp_path, caplog
     with pytest.raises(Interrupted):
         run(folder, [0, 1], stop_at=3)
     assert not results(folder, 0)
-    problems = frames.collect(load(folder / "params.yaml")).problems
+    problems = collect(load(folder / "params.yaml")).problems
     assert set(problems.status) == {"missing"}
     assert problems.reason.str.startswith(f"stopped while process {os.getpid()} on ").all()
     project(folder, [0, 1, 2])

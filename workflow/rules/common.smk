@@ -29,6 +29,7 @@ SUBSETS = [f"data/subsets/{path}" for path in PROJECT.subsets]
 MANIFESTS = [f"data/packs/{path}" for path in PROJECT.packs]
 SCORES = [f"data/scores/{path}" for path in PROJECT.cells]
 FRAMES = "runs evaluations history problems provenance scores".split()
+FRAMES += "trajectories intervals comparisons timings merges".split()
 
 
 def study(wildcards, output):

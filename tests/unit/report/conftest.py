@@ -73,8 +73,9 @@ def make_frames(models=MODELS, tasks=tuple(TASKS), regimes=tuple(REGIMES), seed=
         "tables": ["table1", "selection"],
         "figures": ["figure1", "figure4", "layers", "curves", "zero_shot", "cost"],
     }  # fmt: skip
-    frames = {key: pd.DataFrame(value, columns=COLUMNS[key]) for key, value in rows.items()}
-    return Frames(**frames, scores=make_scores(models, tasks, regimes, rng), settings=settings)
+    frames = {key: pd.DataFrame(rows.get(key, []), columns=COLUMNS[key]) for key in COLUMNS}
+    frames["scores"] = make_scores(models, tasks, regimes, rng)
+    return Frames(**frames, settings=settings)
 
 
 COLUMNS = {name: names.split(",") for name, names in frames_module.COLUMNS.items()}

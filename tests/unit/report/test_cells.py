@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from frames_of import frames_of
 
 from beft.report import cells as grid
 from beft.report import summary
@@ -21,7 +22,7 @@ def study(runs: list[tuple], problems: list[tuple] = (), evaluations: list[tuple
          "metric": "accuracy"}
         for technique, seed, best, last, status in runs
     ]  # fmt: skip
-    return Frames(
+    return frames_of(
         runs=pd.DataFrame(rows),
         evaluations=pd.DataFrame(
             list(evaluations), columns=["digest", "split", "metric", "best", "last"]

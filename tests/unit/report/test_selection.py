@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 import pytest
+from frames_of import frames_of
 
 from beft.report import selection as chosen
 from beft.report.frames import COLUMNS, Frames
@@ -27,7 +28,7 @@ def study(metric: dict[str, list], scores: dict[str, list], states: dict[str, st
         for layer in ("0", "mean")
     ]  # fmt: skip
     columns = COLUMNS["scores"].split(",")
-    return Frames(
+    return frames_of(
         runs=pd.DataFrame(runs),
         evaluations=pd.DataFrame(columns=["digest", "split", "metric", "best", "last"]),
         history=pd.DataFrame(columns=["digest", "epoch", "train_loss", "split", "metric", "value"]),

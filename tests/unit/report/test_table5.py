@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from frames_of import frames_of
 
 from beft.report import cells as grid
 from beft.report import tables, write
@@ -141,7 +142,7 @@ def test_encoders_and_decoders_have_tables_of_their_own(make, decoders) -> None:
     settings = {
         key: {**encoders.settings[key], **others.settings[key]} for key in ("models", "tasks")
     }
-    frames = Frames(**both, settings={**encoders.settings, **settings})
+    frames = frames_of(**both, settings={**encoders.settings, **settings})
     first, fifth = tables.TABLES["table1"](frames), tables.TABLES["table5"](frames)
     assert [part.caption for part in first.parts] == ["bert-base-cased"]
     assert first.parts[0].columns == ("regime", "technique", "sst2", "Avg.")
