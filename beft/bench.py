@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from beft.batches import Encoded, encode
-from beft.data import check_source, read_subset, split_checksums
+from beft.data import check_source, hold_out, read_subset, split_checksums
 from beft.decoders.check import check_rows
 from beft.decoders.encode import Prompts, demonstrations, encode_prompts, evaluated_rows
 from beft.decoders.models import Decoder, load_decoder
@@ -23,7 +23,7 @@ from beft.gradients import measure
 from beft.inert import inert_terms
 from beft.mirror import locate
 from beft.models import Encoder, init_head, load_encoder
-from beft.recipe import Recipe, kind_of
+from beft.recipe import HELD_OUT, Recipe, kind_of
 from beft.store import Layout, read_json
 from beft.tasks.prompts import words_of
 from beft.techniques import TECHNIQUES
@@ -154,16 +154,36 @@ class Bench:
         return words_of(table, recipe.task, f"{recipe.task['name']}/{name}")
 
     def data(self, recipe: Recipe) -> Data:
-        """The run's training subset and validation splits."""
-        validation = {s: self.split(recipe, s) for s in recipe.task["validation"]}
-        if is_decoder(recipe):
-            train = self._prompts(recipe, self._words(recipe), recipe.task["train"])
-            return Data(train, validation)
+        """The run's training subset, and the splits that it is evaluated on.
+
+        What is held out from training comes first, so that it chooses the best epoch.
+        """
+        train, held = self._subset(recipe)
+        splits = {HELD_OUT: held} if held is not None else {}
+        return Data(train, splits | {s: self.split(recipe, s) for s in recipe.task["validation"]})
+
+    def _subset(self, recipe: Recipe) -> tuple[Encoded | Prompts, Encoded | Prompts | None]:
+        """The examples to train on and those held out, which runs of one seed share."""
+        name, training = recipe.task["train"], recipe.training
         rows = read_subset(self.layout.source(recipe), recipe, self.layout.subset(recipe))
+        kept, held = hold_out(rows, training.get("held_out", 0.0), recipe.task["name"])
+        train = self._examples(recipe, kept, name)
+        if not len(held):
+            return train, None
+        room = [training.get(k, 0) for k in ("max_length", "max_new_tokens", "prefix_tokens")]
+        key = repr((HELD_OUT, room, held.tolist()))
+        if key not in self.splits:
+            self.splits[key] = self._examples(recipe, held, HELD_OUT)
+        return train, self.splits[key]
+
+    def _examples(self, recipe: Recipe, rows: np.ndarray, split: str) -> Encoded | Prompts:
+        """Tokenised rows of the training split; `split` is what they serve as."""
         table = self._table(recipe, recipe.task["train"]).take(rows)
+        if is_decoder(recipe):
+            where = f"{recipe.task['name']}/{recipe.task['train']}"
+            return self._prompts(recipe, words_of(table, recipe.task, where), split)
         length = recipe.training["max_length"]
-        train = encode(table, recipe.task, self.encoder(recipe).tokenizer, length)
-        return Data(train, validation)
+        return encode(table, recipe.task, self.encoder(recipe).tokenizer, length)
 
 
 def is_decoder(recipe: Recipe) -> bool:

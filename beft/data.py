@@ -222,6 +222,25 @@ def read_subset(source: Path, recipe: Any, path: Path) -> np.ndarray:
     return rows
 
 
+def hold_out(rows: np.ndarray, share: float, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """A subset's rows to train on, and those that choose the epoch: the last ones in its order.
+
+    Args:
+        rows: of the training subset, (n,).
+        share: of them that is held out; at least one row is, where it is not 0.
+
+    Raises:
+        UserError: when nothing would be left to train on.
+    """
+    kept = len(rows) - max(1, round(share * len(rows))) if share else len(rows)
+    if kept < 1:
+        raise UserError(
+            f"tasks.{task}: held_out {share} leaves none of {len(rows)} examples to train on; "
+            "take a smaller share or a larger regime"
+        )
+    return rows[:kept], rows[kept:]
+
+
 def check_source(folder: Path, task: str) -> None:
     """Makes sure that a fetched dataset is there and sound.
 

@@ -52,6 +52,7 @@ class Overrides(Strict):
     lora_rank: Count | None = None
     lora_alpha: Count | None = None
     prefix_tokens: Count | None = None
+    held_out: Fraction | None = None
 
 
 class Training(Strict):
@@ -79,6 +80,8 @@ class Training(Strict):
         demonstrations: solved examples before a prompt, as many of them as fit.
         lora_rank, lora_alpha: of LoRA's matrices; what they add is scaled by alpha / rank.
         prefix_tokens: length of a trained prefix.
+        held_out: the share of the training subset that is not trained on but chooses the best
+            epoch, so that validation only reports; none or 0: validation does both.
     """
 
     learning_rate: NotNegative
@@ -97,6 +100,7 @@ class Training(Strict):
     lora_rank: Count | None = None
     lora_alpha: Count | None = None
     prefix_tokens: Count | None = None
+    held_out: Fraction | None = None
 
 
 class Defaults(Overrides):
@@ -228,6 +232,8 @@ class Task(Settings):
             raise ValueError("'hub' needs a pinned 'revision'")
         if self.hub is None and (self.config or self.revision):
             raise ValueError("'config' and 'revision' go with 'hub'")
+        if "held_out" in (self.validation or []):
+            raise ValueError("no split of validation can be 'held_out': training cuts that one")
         if self.labels is not None and len(self.labels) == 1:
             raise ValueError("'labels' needs two or more classes, or [] for regression")
         return self

@@ -19,6 +19,8 @@ RECIPE_VERSION = 2  # bumped when the same recipe would give other numbers (see 
 SOURCE_VERSION = 1  # bumped when the same dataset would be normalised differently
 SUBSET_VERSION = 1  # bumped when the same rows would be drawn differently
 
+HELD_OUT = "held_out"  # the part of a training subset that chooses the epoch, as a split
+
 # The training settings that every recipe reads.
 COMMON = (
     "learning_rate",
@@ -90,6 +92,10 @@ class Recipe:
     def folder(self) -> str:
         """The run's folder below `data/runs`."""
         return f"{self.cell()}/{self.technique}/seed-{self.seed}/{self.digest}"
+
+    def splits(self) -> list[str]:
+        """What it is evaluated on after each epoch; the first of them chooses the best epoch."""
+        return [HELD_OUT] * ("held_out" in self.training) + self.task["validation"]
 
     def subset_path(self) -> str:
         """The subset's index file below `data/subsets`."""
@@ -314,6 +320,8 @@ def resolve_training(
     wanted = {*COMMON, *TECHNIQUES[technique].settings, *_asked(view, technique)}
     if not TECHNIQUES[technique].trains:
         settings |= {"learning_rate": 0.0, "epochs": 0}
+    elif settings.get("held_out"):
+        wanted |= {"held_out"}
     for key in sorted(wanted - set(settings) - {"dropout"}):
         raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
     if view and view.kind == "generation" and settings.get("objective") == P.OBJECTIVES[0]:

@@ -71,7 +71,7 @@ def _best_and_last(state: State, key: str, fine: bool) -> dict[str, float | None
 
 def _history_csv(recipe: Recipe, state: State) -> bytes:
     columns = ["epoch", "train_loss"]
-    columns += [f"{s}/{m}" for s in recipe.task["validation"] for m in metrics_of(recipe.task)]
+    columns += [f"{s}/{m}" for s in recipe.splits() for m in metrics_of(recipe.task)]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()

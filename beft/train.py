@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,9 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Data:
-    """A task's examples for one run: the training subset and each validation split.
+    """A task's examples for one run: the training subset and each split it is evaluated on.
 
-    They are `Encoded`, or `Prompts` of a decoder.
+    They are `Encoded`, or `Prompts` of a decoder. The first split chooses the best epoch.
     """
 
     train: Any
@@ -189,11 +189,11 @@ def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> No
     """Scores every validation split; keeps head and predictions of a run's best epoch so far."""
     task = engine.recipes[0].task
     metrics = metrics_of(task)
-    splits = data[runs[0]].validation
+    splits = list(data[runs[0]].validation)
     predictions: dict[int, dict[str, torch.Tensor]] = {run: {} for run in runs}
     rows = {r: {"epoch": states[r].epoch, "train_loss": losses and losses[r]} for r in runs}
-    for split, encoded in splits.items():
-        for run, logits in zip(runs, engine.predict(encoded, runs), strict=True):
+    for split in splits:
+        for run, encoded, logits in _outputs(engine, data, runs, split):
             if not np.isfinite(logits).all():
                 states[run].status = "diverged"
                 states[run].reason = f"outputs not finite after epoch {states[run].epoch}"
@@ -204,8 +204,22 @@ def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> No
             rows[run] |= {f"{split}/{metric}": value for metric, value in found.items()}
     for run in runs:
         if states[run].status == "ok":
-            key = f"{next(iter(splits))}/{task['metric']}"
+            key = f"{splits[0]}/{task['metric']}"
             _note(states[run], rows[run], key, predictions[run], engine.head(run))
+
+
+def _outputs(engine, data, runs, split) -> Iterator[tuple[int, Any, np.ndarray]]:
+    """Each run with its examples of a split and its outputs on them.
+
+    A validation split is one for all runs; what is held out from training is each seed's own.
+    """
+    shared: dict[int, list[int]] = {}
+    for run in runs:
+        shared.setdefault(id(data[run].validation[split]), []).append(run)
+    for together in shared.values():
+        encoded = data[together[0]].validation[split]
+        for run, logits in zip(together, engine.predict(encoded, together), strict=True):
+            yield run, encoded, logits
 
 
 def metrics_of(task: dict) -> list[str]:

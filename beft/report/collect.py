@@ -122,7 +122,7 @@ def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         columns = next(lines)
-        splits = [(s, columns.index(f"{s}/{metric}")) for s in recipe.task["validation"]]
+        splits = [(s, columns.index(f"{s}/{metric}")) for s in recipe.splits()]
         return [
             {
                 "digest": recipe.digest,
@@ -169,6 +169,7 @@ def settings(project: Project) -> dict[str, Any]:
         "regimes": [r for r in P.REGIMES if r in {recipe.regime for recipe in project.recipes}],
         "techniques": list(dict.fromkeys(r.technique for r in project.recipes)),
         "seeds": list(dict.fromkeys(r.seed for r in project.recipes)),
+        "held_out": _held_out(project),
         "training": params.training.model_dump(exclude_none=True),
         "overrides": study.training.model_dump(exclude_none=True),
         "selectors": list(study.selectors),
@@ -176,3 +177,10 @@ def settings(project: Project) -> dict[str, Any]:
         "tables": list(study.tables),
         "figures": list(study.figures),
     }
+
+
+def _held_out(project: Project) -> dict[str, Any]:
+    """How many of the runs that train chose their epoch on examples held out from training."""
+    trained = [r.training for r in project.recipes if r.training["epochs"]]
+    shares = [t["held_out"] for t in trained if "held_out" in t]
+    return {"shares": sorted(set(shares)), "runs": len(shares), "trained": len(trained)}
