@@ -256,7 +256,8 @@ def recover(params: Path, adopt: bool, then: list[str]) -> None:
 
 
 def schema(folder: Path) -> None:
-    for name, model in (("params", P.Params), ("study", studies.Study)):
+    kinds = {"params": P.Params, "study": studies.Study, "union": studies.Union}
+    for name, model in kinds.items():
         write_file(folder / f"{name}.schema.json", to_json(model.model_json_schema()))
 
 

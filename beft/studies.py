@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from beft.errors import UserError
-from beft.fields import NAME, Name, Regime, Seed, Strict, list_of, nearest
+from beft.fields import NAME, Name, Regime, Seed, Strict, StudyName, list_of, nearest
 from beft.params import SELECTORS, Overrides, validate
 from beft.yamlfile import read_yaml
 
@@ -72,6 +72,36 @@ class Study(Strict):
         return [Selection(**{**own, **given}) for given in ({}, *rest)]
 
 
+class Union(Strict):
+    """A study that is several others in one: their runs, tables and figures, each once.
+
+    Attributes:
+        union: the studies, by name or path; none of them a union itself.
+    """
+
+    description: str = ""
+    union: list_of(StudyName, least=2)
+
+
+def join(members: list[Study], description: str = "") -> Study:
+    """One study of all that several select, in their order.
+
+    Raises:
+        ValueError: they differ in what holds for a study as a whole.
+    """
+    first, *rest = [selection for member in members for selection in member.selections()]
+    for key in ("skip_inert", "fuse_techniques"):
+        if len({getattr(member, key) for member in members}) > 1:
+            raise ValueError(f"its studies differ in '{key}', which one study has only once")
+    every = {
+        key: list(dict.fromkeys(name for member in members for name in getattr(member, key)))
+        for key in ("tables", "figures")
+    }
+    own = {name: getattr(first, name) for name in Selection.model_fields}
+    update = {**own, **every, "also": rest, "description": description}
+    return members[0].model_copy(update=update)
+
+
 def study_path(name: str, root: Path) -> Path:
     """The file of a study given by name (in `studies/`) or by path."""
     if NAME.fullmatch(name) and not name.endswith((".yaml", ".yml")):
@@ -87,4 +117,17 @@ def study_path(name: str, root: Path) -> Path:
 def load_study(name: str, root: Path) -> Study:
     """A study by name or path, checked on its own (`recipe.grid` checks it against params)."""
     path = study_path(name, root)
-    return validate(Study, read_yaml(path), path)
+    data = read_yaml(path)
+    if "union" not in data:
+        return validate(Study, data, path)
+    union = validate(Union, data, path)
+    members = []
+    for member in union.union:
+        inner = study_path(member, root)
+        if "union" in (data := read_yaml(inner)):
+            raise UserError(f"{path}: union: '{member}' is a union itself; name its studies")
+        members.append(validate(Study, data, inner))
+    try:
+        return join(members, union.description)
+    except ValueError as error:
+        raise UserError(f"{path}: union: {error}") from None

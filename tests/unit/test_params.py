@@ -84,7 +84,10 @@ def test_names_are_those_of_the_registries():
     assert all(callable(getattr(selectors, name)) for name in P.SELECTORS)
 
 
-@pytest.mark.parametrize(("name", "model"), [("params", P.Params), ("study", studies.Study)])
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("params", P.Params), ("study", studies.Study), ("union", studies.Union)],
+)
 def test_generated_schemas_are_up_to_date(name, model):
     """Run `beft schema` when this fails."""
     written = (ROOT / "workflow" / "schemas" / f"{name}.schema.json").read_bytes()
