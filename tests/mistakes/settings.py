@@ -57,6 +57,7 @@ WRONG_VALUES = settings("params", params, [
         ("text", ["a", "b", "c"], "text"), ("text", "sentence", "text"), ("labels", [], "classes"),
         ("metric", "spearman", "regression"), ("stratify", "perhaps", "stratify"),
         ("validation", ["a", "a"], "listed twice"), ("label", "", "label"),
+        ("validation", ["held_out"], "'held_out'"),
     ]),
     (("execution", "threads"), 0, "execution.threads", "0"),
     (("execution", "checkpoint_seconds"), -1, "execution.checkpoint_seconds", "-1"),
@@ -74,6 +75,8 @@ WRONG_VALUES = settings("params", params, [
     (("models",), "tiny", "mini.yaml", "models", "'tiny'", "list"),
     (("models",), [], "mini.yaml", "models"),
     (("training",), {"epochs": 0}, "mini.yaml", "training.epochs", "0"),
+    (("training",), {"held_out": 1}, "mini.yaml", "training.held_out", "1"),
+    (("training",), {"held_out": -0.2}, "mini.yaml", "training.held_out", "-0.2"),
     (("skip_inert",), "perhaps", "mini.yaml", "skip_inert", "'perhaps'"),
     (("regimes",), ["high"], "tasks.mine.regimes", "'high'"),
 ])  # fmt: skip
