@@ -41,10 +41,23 @@ def score_words(
     return float(METRICS[metric](predictions, examples))
 
 
-def _accuracy(predictions: Sequence[int], examples: Sequence[Words]) -> float:
-    """Share of examples whose chosen candidate is a right one."""
-    hits = (p in e.gold for p, e in zip(predictions, examples, strict=True))
-    return sum(hits) / len(examples)
+def each(
+    metric: str, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
+) -> list[float]:
+    """Each example's own value of a metric that is their mean, a key of `EACH`."""
+    return [EACH[metric](p, e) for p, e in zip(predictions, examples, strict=True)]
+
+
+def _mean_of(
+    metric: str, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
+) -> float:
+    found = each(metric, predictions, examples)
+    return sum(found) / len(found)
+
+
+def _right(prediction: int, example: Words) -> float:
+    """1 where the chosen candidate is a right one."""
+    return float(prediction in example.gold)
 
 
 def _of_classes(metric: str, predictions: Sequence[int], examples: Sequence[Words]) -> float:
@@ -53,26 +66,27 @@ def _of_classes(metric: str, predictions: Sequence[int], examples: Sequence[Word
 
 
 def _question_exact_match(predictions: Sequence[int], examples: Sequence[Words]) -> float:
-    """Share of groups all of whose examples are right; one without a group is its own."""
+    """Share of groups all of whose examples are right."""
+    right = groups(predictions, examples)
+    return sum(right.values()) / len(right)
+
+
+def groups(predictions: Sequence[int], examples: Sequence[Words]) -> dict[str | int, bool]:
+    """Whether all examples of each group are right; one without a group is its own, by its row."""
     right: dict[str | int, bool] = {}
     for i, (prediction, example) in enumerate(zip(predictions, examples, strict=True)):
         key = example.group or i
         right[key] = right.get(key, True) and prediction in example.gold
-    return sum(right.values()) / len(right)
+    return right
 
 
 Compare = Callable[[Spans, Spans], float]
 
 
-def _over_golds(
-    compare: Compare, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
-) -> float:
-    """Mean over examples of the best comparison with a gold answer."""
-    best = [
-        max(compare(_said(prediction, example), example.said(gold)) for gold in example.gold)
-        for prediction, example in zip(predictions, examples, strict=True)
-    ]
-    return sum(best) / len(best)
+def _over_golds(compare: Compare, prediction: int | str, example: Words) -> float:
+    """The best comparison with a gold answer."""
+    said = _said(prediction, example)
+    return max(compare(said, example.said(gold)) for gold in example.gold)
 
 
 def _said(prediction: int | str, example: Words) -> Spans:
@@ -156,14 +170,19 @@ def _drop_f1(ours: set[str], theirs: set[str]) -> float:
 
 Metric = Callable[[Sequence, Sequence[Words]], float]
 
-METRICS: dict[str, Metric] = {
-    "accuracy": _accuracy,
-    "f1": partial(_of_classes, "f1"),
-    "f1_macro": partial(_of_classes, "f1_macro"),
-    "matthews": partial(_of_classes, "matthews"),
-    "question_exact_match": _question_exact_match,
+# metrics that are a mean over examples, by what they say of one
+EACH: dict[str, Callable[[int | str, Words], float]] = {
+    "accuracy": _right,
     "answer_f1": partial(_over_golds, lambda said, gold: answer_f1(said[0], gold[0])),
     "exact_match": partial(_over_golds, lambda said, gold: exact_match(said[0], gold[0])),
     "drop_f1": partial(_over_golds, lambda said, gold: drop_scores(said[0], gold)[1]),
     "drop_exact_match": partial(_over_golds, lambda said, gold: drop_scores(said[0], gold)[0]),
+}
+
+METRICS: dict[str, Metric] = {
+    **{name: partial(_mean_of, name) for name in EACH},
+    "f1": partial(_of_classes, "f1"),
+    "f1_macro": partial(_of_classes, "f1_macro"),
+    "matthews": partial(_of_classes, "matthews"),
+    "question_exact_match": _question_exact_match,
 }

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from beft import sums
 from beft.metrics import score
 from beft.tasks import fields
 
@@ -43,6 +44,10 @@ class Encoded:
         if not np.isfinite(predictions).all():
             return dict.fromkeys(metrics, float("nan"))
         return {metric: score(metric, predictions, self.labels.numpy()) for metric in metrics}
+
+    def columns(self, predictions: np.ndarray, metric: str) -> np.ndarray:
+        """What each example adds to a metric's sums, (n, k); see `beft.sums`."""
+        return sums.columns(metric, predictions, self.labels.numpy())
 
     def take(self, rows: np.ndarray) -> "Encoded":
         """The examples at these rows, in this order."""

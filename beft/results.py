@@ -49,7 +49,8 @@ def run_files(
         metrics["added_biases"] = sum(encoder.model.get_parameter(n).numel() for n in names)
     if others:
         metrics["other_metrics"] = others
-    groups: dict[str, dict[str, torch.Tensor]] = {"biases": {}, "head": {}, "predictions": {}}
+    groups: dict[str, dict[str, torch.Tensor]]
+    groups = {name: {} for name in ("biases", "head", "predictions", "examples")}
     for key, tensor in state.tensors.items():
         group, _, name = key.partition("/")
         groups[group][name] = tensor.contiguous().clone()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from beft import saved
+from beft import saved, sums
 from beft.batches import chunks
 from beft.data import order
 from beft.engine import Engine
@@ -72,7 +72,7 @@ class State:
     reason: str = ""
     seconds: float = 0.0  # spent by earlier processes
     refused: int = 0  # passes that did not fit into memory in earlier processes
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)  # snapshots, heads, predictions
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)  # snapshots, heads, answers
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
@@ -186,11 +186,11 @@ def _end_epoch(engine, data, states, ended) -> None:
 
 
 def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> None:
-    """Scores every validation split; keeps head and predictions of a run's best epoch so far."""
+    """Scores every validation split; keeps head and answers of a run's best epoch so far."""
     task = engine.recipes[0].task
     metrics = metrics_of(task)
     splits = list(data[runs[0]].validation)
-    predictions: dict[int, dict[str, torch.Tensor]] = {run: {} for run in runs}
+    kept = {run: {"predictions": {}, "examples": {}} for run in runs}
     rows = {r: {"epoch": states[r].epoch, "train_loss": losses and losses[r]} for r in runs}
     for split in splits:
         for run, encoded, logits in _outputs(engine, data, runs, split):
@@ -199,13 +199,15 @@ def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> No
                 states[run].reason = f"outputs not finite after epoch {states[run].epoch}"
                 continue
             decided = encoded.decide(logits)
-            predictions[run][split] = torch.from_numpy(decided.copy())
+            kept[run]["predictions"][split] = torch.from_numpy(decided.copy())
+            columns = sums.smallest(encoded.columns(decided, task["metric"]))
+            kept[run]["examples"][split] = torch.from_numpy(columns)
             found = encoded.evaluate(decided, metrics)
             rows[run] |= {f"{split}/{metric}": value for metric, value in found.items()}
     for run in runs:
         if states[run].status == "ok":
             key = f"{splits[0]}/{task['metric']}"
-            _note(states[run], rows[run], key, predictions[run], engine.head(run))
+            _note(states[run], rows[run], key, kept[run], engine.head(run))
 
 
 def _outputs(engine, data, runs, split) -> Iterator[tuple[int, Any, np.ndarray]]:
@@ -227,13 +229,16 @@ def metrics_of(task: dict) -> list[str]:
     return task.get("metrics", [task["metric"]])
 
 
-def _note(state: State, row: dict, key: str, predictions: dict, head: dict) -> None:
-    best = max((h[key] for h in state.history), default=-math.inf)
+def _note(state: State, row: dict, key: str, kept: dict[str, dict], head: dict) -> None:
+    """Writes an epoch down, with the predictions and what each example adds to the metric."""
+    better = row[key] > max((h[key] for h in state.history), default=-math.inf)
     state.history.append(row)
-    _keep(state, "predictions/last", predictions)
-    if row[key] > best:
+    for group, of_splits in kept.items():
+        _keep(state, f"{group}/last", of_splits)
+        if better:
+            _keep(state, f"{group}/best", of_splits)
+    if better:
         state.best_epoch = state.epoch
-        _keep(state, "predictions/best", predictions)
         _keep(state, "head/best", head)
 
 

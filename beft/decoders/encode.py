@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from beft import sums
 from beft.answers import score_words
 from beft.data import order
 from beft.errors import UserError
@@ -64,10 +65,18 @@ class Prompts:
         Args:
             predictions: candidates (n,), or tokens (n, T) with -1 behind the end.
         """
+        found = self._said(predictions)
+        return {metric: score_words(metric, found, self.words) for metric in metrics}
+
+    def columns(self, predictions: np.ndarray, metric: str) -> np.ndarray:
+        """What each example adds to a metric's sums, (n, k); see `beft.sums`."""
+        return sums.columns(metric, self._said(predictions), self.words)
+
+    def _said(self, predictions: np.ndarray) -> list[int] | list[str]:
         found = predictions.tolist()
         if predictions.ndim == 2:
             found = [self.decode([t for t in row if t >= 0]) for row in found]
-        return {metric: score_words(metric, found, self.words) for metric in metrics}
+        return found
 
 
 def encode_prompts(
