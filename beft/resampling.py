@@ -9,6 +9,7 @@ nor on which other cells there are. docs/statistics.md says what the numbers mea
 import hashlib
 import itertools
 import math
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -42,18 +43,20 @@ def weigh(weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
     Args:
         weights: (rows, n) small whole numbers.
-        columns: (n, ...); whole numbers are summed in float32, where they are exact.
+        columns: (runs, n, k); whole numbers are summed in float32, where they are exact.
 
     Returns:
-        (rows, ...).
+        (runs, rows, k).
     """
+    runs, n, k = columns.shape
     kind = np.float32 if columns.dtype.kind == "u" else np.float64
-    flat = np.ascontiguousarray(columns.reshape(len(columns), -1), dtype=kind)
-    found = np.empty((len(weights), flat.shape[1]), dtype=kind)
-    step = max(1, BLOCK // max(1, len(flat)))
+    flat = np.moveaxis(columns, 2, 1).reshape(runs * k, n).astype(kind)
+    found = np.empty((runs * k, len(weights)), dtype=kind)
+    step = max(1, BLOCK // n)
     for start in range(0, len(weights), step):
-        found[start : start + step] = weights[start : start + step].astype(kind) @ flat
-    return found.reshape(len(weights), *columns.shape[1:])
+        part = slice(start, start + step)
+        found[:, part] = flat @ weights[part].T.astype(kind)
+    return np.moveaxis(found.reshape(runs, k, -1), 1, 2)
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -64,23 +67,30 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     `expansion` (Hesterberg 2015), after which intervals of few runs hold what they promise.
 
     Args:
-        values: (RESAMPLES, runs) of each run in each resample of the examples; the same in every
-            row where examples are not resampled. One run: examples alone vary.
+        values: (runs, RESAMPLES) of each run in each resample of the examples; the same all along
+            where examples are not resampled. One run: examples alone vary.
 
     Returns:
         The 2.5th and the 97.5th percentile.
     """
-    runs = values.shape[1]
-    centre = values.mean(axis=1)
+    runs, rows = values.shape
+    centre = values.mean(axis=0)
     if runs > 1:
-        picked = _below(runs, values.shape, "runs")
-        drawn = np.take_along_axis(values, picked, axis=1).mean(axis=1)
+        drawn = (_run_resamples(runs, rows) * values).mean(axis=0)
         centre = centre + expansion(runs) * (drawn - centre)
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(centre, [tail, 100 - tail])
     return float(low), float(high)
 
 
+@cache
+def _run_resamples(runs: int, rows: int) -> np.ndarray:
+    """How often each run is in each resample, (runs, rows)."""
+    picked = _below(runs, (runs, rows), "runs")
+    return np.stack([(picked == run).sum(axis=0) for run in range(runs)]).astype(np.float64)
+
+
+@cache
 def expansion(runs: int) -> float:
     """Ratio of Student's interval of the mean of so many runs to the one that a bootstrap gives."""
     tail = (1 - LEVEL) / 2
@@ -122,7 +132,7 @@ def swap_test(
     Args:
         metric: see `beft.sums`.
         totals: sums of the columns of the first and second technique, (runs, k) each.
-        swapped: sums over the examples that change sides, (SWAPS, runs, k) each.
+        swapped: sums over the examples that change sides, (runs, SWAPS, k) each.
         n: number of examples.
 
     Returns:
@@ -130,15 +140,15 @@ def swap_test(
     """
     (first, second), (left, right) = totals, swapped
     if metric in sums.MEANS:  # linear: the runs' mean can be taken first
-        first, second = (side.mean(axis=0, dtype=np.float64) for side in (first, second))
-        left, right = (side.mean(axis=1, dtype=np.float64) for side in (left, right))
-    moved = right - left
-    ours, theirs = sums.value(metric, first + moved, n), sums.value(metric, second - moved, n)
-    found = ours - theirs
+        first, second, left, right = (
+            side.mean(axis=0, dtype=np.float64, keepdims=True)
+            for side in (first, second, left, right)
+        )
+    moved, at = right - left, (slice(None), None)
+    ours = sums.value(metric, first[at] + moved, n)
+    theirs = sums.value(metric, second[at] - moved, n)
     seen = sums.value(metric, first, n) - sums.value(metric, second, n)
-    if found.ndim > 1:
-        found, seen = found.mean(axis=1), seen.mean()
-    return _share_as_far(found, float(seen), drawn=True)
+    return _share_as_far((ours - theirs).mean(axis=0), float(seen.mean()), drawn=True)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

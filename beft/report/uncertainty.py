@@ -23,6 +23,8 @@ FEWEST = 3  # runs that give an interval where examples were not kept
 DIGITS = 6  # of fractions: the last digits of a sum depend on the order that a processor adds in
 GROUP = ["task", "split", "metric"]
 Examples = Callable[[str], dict[str, np.ndarray]]
+Key = tuple[str, str]  # digest and epoch
+Run = tuple[Key, float]  # and the metric
 
 resamples = lru_cache(maxsize=1)(resampling.resamples)  # all cells of a task draw the same ones
 swaps = lru_cache(maxsize=1)(resampling.swaps)
@@ -60,9 +62,14 @@ def tables(
         columns = {digest: examples(digest) for digest in group["digest"]}
         for (model, regime), part in group.groupby(["model", "regime"], sort=False):
             place = {"model": model, "task": task, "regime": regime, "split": split}
+            kept = {
+                (digest, epoch): table
+                for digest in part["digest"]
+                for epoch in EPOCHS
+                if (table := columns[digest].get(f"{epoch}/{split}")) is not None
+            }
+            answers = _resampled(metric, (task, split), kept)
             for epoch in EPOCHS:
-                kept = {d: columns[d].get(f"{epoch}/{split}") for d in part["digest"]}
-                answers = _resampled(metric, (task, split), kept)
                 known = _by_technique(part, epoch)
                 where = {**place, "epoch": epoch}
                 for name, found in known.items():
@@ -87,57 +94,53 @@ def _counted(runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
     return fine.merge(evaluations, on=["digest", "metric"]).drop_duplicates(["digest", "split"])
 
 
-def _by_technique(part: pd.DataFrame, epoch: str) -> dict[str, dict[int, tuple[str, float]]]:
-    """Technique -> seed -> digest and value of the runs of a place that have a value."""
-    found: dict[str, dict[int, tuple[str, float]]] = {}
+def _by_technique(part: pd.DataFrame, epoch: str) -> dict[str, dict[int, Run]]:
+    """Technique -> seed -> run, of the runs of a place that have a value."""
+    found: dict[str, dict[int, Run]] = {}
     columns = ["technique", "seed", "digest", epoch]
     for technique, seed, digest, value in part[columns].itertuples(index=False, name=None):
         if math.isfinite(value):
-            found.setdefault(technique, {})[seed] = digest, value
+            found.setdefault(technique, {})[seed] = (digest, epoch), value
     return found
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Runs of one place on the same n examples, R of them, resampled.
+    """Runs of one place after both epochs on the same n examples, R in all, resampled.
 
     Attributes:
-        index: digest -> place among the R.
+        index: digest and epoch -> place among the R.
         totals: sums of their columns, (R, k).
-        values: their metric in each resample, (RESAMPLES, R).
-        swapped: sums over the examples that change sides in each shuffle, (SWAPS, R, k).
+        values: their metric in each resample, (R, RESAMPLES).
+        swapped: sums over the examples that change sides in each shuffle, (R, SWAPS, k).
     """
 
     metric: str
     n: int
-    index: dict[str, int]
+    index: dict[Key, int]
     totals: np.ndarray
     values: np.ndarray
     swapped: np.ndarray
 
-    def of(self, digests: Sequence[str]) -> list[int] | None:
+    def of(self, keys: Sequence[Key]) -> list[int] | None:
         """The places of these runs; None where one of them has no examples."""
-        known = all(digest in self.index for digest in digests)
-        return [self.index[digest] for digest in digests] if known else None
+        return [self.index[key] for key in keys] if self.index.keys() >= set(keys) else None
 
 
-def _resampled(
-    metric: str, names: tuple[str, str], kept: dict[str, np.ndarray | None]
-) -> Answers | None:
-    """The runs that have columns, of as many examples as the first of them."""
-    there = {digest: table for digest, table in kept.items() if table is not None}
-    if not there:
+def _resampled(metric: str, names: tuple[str, str], kept: dict[Key, np.ndarray]) -> Answers | None:
+    """The runs that have columns, those of as many examples as the first of them."""
+    if not kept:
         return None
-    n = len(next(iter(there.values())))
-    there = {digest: table for digest, table in there.items() if len(table) == n}
+    n = len(next(iter(kept.values())))
+    there = {key: table for key, table in kept.items() if len(table) == n}
     width = max(table.shape[1] for table in there.values())
-    columns = np.stack([_wide(table, width) for table in there.values()], axis=1)
-    totals = columns.sum(axis=0, dtype=np.float64)
+    columns = np.stack([_wide(table, width) for table in there.values()])
+    totals = columns.sum(axis=1, dtype=np.float64)
     drawn = resampling.weigh(resamples(n, *names), columns)
     return Answers(
         metric,
         n,
-        {digest: place for place, digest in enumerate(there)},
+        {key: place for place, key in enumerate(there)},
         totals,
         sums.value(metric, drawn, n),
         resampling.weigh(swaps(n, *names), columns),
@@ -149,54 +152,49 @@ def _wide(table: np.ndarray, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - table.shape[1])))
 
 
-def _interval(found: dict[int, tuple[str, float]], answers: Answers | None) -> dict[str, Any]:
-    digests, values = zip(*found.values(), strict=True)
-    places = answers.of(digests) if answers else None
-    if places is not None:
-        low, high = resampling.interval(answers.values[:, places])
-        low, high = max(low, sums.least(answers.metric)), min(high, 1.0)
-    else:
-        low, high = _over_runs(np.array(values))
-    return {**_bounds(low, high, len(values), answers if places is not None else None)}
+def _interval(found: dict[int, Run], answers: Answers | None) -> dict[str, Any]:
+    keys, values = zip(*found.values(), strict=True)
+    places = answers.of(keys) if answers else None
+    if places is None:
+        return _bounds(_over_runs(np.array(values)), len(values), None)
+    low, high = resampling.interval(answers.values[places])
+    return _bounds((max(low, sums.least(answers.metric)), min(high, 1)), len(values), answers)
 
 
 def _comparison(
-    first: dict[int, tuple[str, float]],
-    second: dict[int, tuple[str, float]],
-    answers: Answers | None,
+    first: dict[int, Run], second: dict[int, Run], answers: Answers | None
 ) -> dict[str, Any]:
     """Two techniques over the seeds that both have; nothing where they have none in common."""
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return {}
-    values = np.array([[side[seed][1] for seed in seeds] for side in (first, second)])
-    differences = values[0] - values[1]
-    sides = [[side[seed][0] for seed in seeds] for side in (first, second)]
-    ours, theirs = (answers.of(side) for side in sides) if answers else (None, None)
-    p_examples, usable = math.nan, ours is not None and theirs is not None
-    if usable:
-        low, high = resampling.interval(answers.values[:, ours] - answers.values[:, theirs])
-        totals = answers.totals[ours], answers.totals[theirs]
-        swapped = answers.swapped[:, ours], answers.swapped[:, theirs]
-        p_examples = resampling.swap_test(answers.metric, totals, swapped, answers.n)
-    else:
-        low, high = _over_runs(differences)
-    return {
+    pairs = [[side[seed] for seed in seeds] for side in (first, second)]
+    ours, theirs = (answers.of([k for k, _ in p]) if answers else None for p in pairs)
+    differences = np.array([a - b for (_, a), (_, b) in zip(*pairs, strict=True)])
+    told = {
         "difference": round(float(differences.mean()), DIGITS),
-        **_bounds(low, high, len(seeds), answers if usable else None),
         "p_runs": resampling.flip_test(differences),
-        "p_examples": p_examples,
+        "p_examples": math.nan,
     }
+    if ours is None or theirs is None:
+        return told | _bounds(_over_runs(differences), len(seeds), None)
+    totals = answers.totals[ours], answers.totals[theirs]
+    swapped = answers.swapped[ours], answers.swapped[theirs]
+    told["p_examples"] = resampling.swap_test(answers.metric, totals, swapped, answers.n)
+    ends = resampling.interval(answers.values[ours] - answers.values[theirs])
+    return told | _bounds(ends, len(seeds), answers)
 
 
 def _over_runs(values: np.ndarray) -> tuple[float, float]:
     """An interval from the spread of the runs alone, where there are enough of them."""
     if len(values) < FEWEST:
         return math.nan, math.nan
-    return resampling.interval(np.tile(values, (resampling.RESAMPLES, 1)))
+    return resampling.interval(np.tile(values[:, None], resampling.RESAMPLES))
 
 
-def _bounds(low: float, high: float, runs: int, answers: Answers | None) -> dict[str, Any]:
+def _bounds(ends: tuple[float, float], runs: int, answers: Answers | None) -> dict[str, Any]:
+    """An interval, what it is made of, and a word where something is lacking."""
+    low, high = ends
     note = "" if answers else "over runs alone: what each example adds was not kept"
     if math.isnan(low):
         note = f"fewer than {FEWEST} runs, and what each example adds was not kept"
@@ -213,10 +211,12 @@ def _bounds(low: float, high: float, runs: int, answers: Answers | None) -> dict
 
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     """Holm's correction over all comparisons of the study, for each kind of epoch."""
-    for _, part in table.groupby("epoch", sort=False):
-        tested = part[["p_runs", "p_examples"]].notna().any(axis=1)
-        table.loc[part.index, "family"] = int(tested.sum())
-        for column in ("p_runs", "p_examples"):
-            corrected = resampling.holm(part[column].to_numpy(float))
-            table.loc[part.index, f"{column}_corrected"] = corrected
-    return table
+    if table.empty:
+        return table
+    tested = table[["p_runs", "p_examples"]].notna().any(axis=1)
+    epochs = table.groupby("epoch", sort=False)
+    return table.assign(
+        p_runs_corrected=epochs["p_runs"].transform(resampling.holm),
+        p_examples_corrected=epochs["p_examples"].transform(resampling.holm),
+        family=tested.groupby(table["epoch"]).transform("sum"),
+    )

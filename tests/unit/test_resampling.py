@@ -33,8 +33,8 @@ def test_weights_follow_from_names_alone():
 
 def test_products_are_the_same_in_blocks(monkeypatch):
     rng = np.random.default_rng(0)
-    weights, columns = R.resamples(30, "x"), rng.integers(0, 3, (30, 4, 2)).astype(np.uint8)
-    expected = np.einsum("bn,nrk->brk", weights.astype(int), columns.astype(int))
+    weights, columns = R.resamples(30, "x"), rng.integers(0, 3, (4, 30, 2)).astype(np.uint8)
+    expected = np.einsum("bn,rnk->rbk", weights.astype(int), columns.astype(int))
     for block in (1, 100, R.BLOCK):
         monkeypatch.setattr(R, "BLOCK", block)
         found = R.weigh(weights, columns)
@@ -44,7 +44,7 @@ def test_products_are_the_same_in_blocks(monkeypatch):
 
 def test_an_interval_over_examples_is_scipys():
     sample = np.random.default_rng(1).exponential(size=80)  # skewed
-    drawn = R.weigh(R.resamples(80, "x"), sample[:, None]) / 80
+    drawn = R.weigh(R.resamples(80, "x"), sample[None, :, None])[..., 0] / 80
     theirs = stats.bootstrap(
         (sample,), np.mean, n_resamples=20000, method="percentile", random_state=0
     ).confidence_interval
@@ -57,7 +57,7 @@ def test_an_interval_over_runs_is_students(runs):
     """Runs at normal quantiles, where Student's interval is right; 5 runs are drawn in 126 ways."""
     values = stats.norm.ppf((np.arange(runs) + 0.5) / runs) * 0.02 + 0.8
     theirs = stats.t.interval(0.95, runs - 1, values.mean(), values.std(ddof=1) / math.sqrt(runs))
-    found = R.interval(np.tile(values, (R.RESAMPLES, 1)))
+    found = R.interval(np.tile(values[:, None], R.RESAMPLES))
     assert found == pytest.approx(theirs, abs=0.1 * (theirs[1] - theirs[0]))
 
 
@@ -68,9 +68,9 @@ def test_expansion_is_students_over_the_normal_interval():
 
 
 def simulated(rng, runs: int, n: int, of_runs: float) -> np.ndarray:
-    """Right and wrong answers, (n, runs): examples are hard or easy, runs are good or bad."""
-    ease = rng.normal(1, 1.5, (n, 1)) + rng.normal(0, of_runs, runs) + rng.normal(0, 0.5, (n, runs))
-    return (ease > 0).astype(np.uint8)
+    """Right and wrong answers, (runs, n, 1): examples are hard or easy, runs are good or bad."""
+    ease = rng.normal(1, 1.5, n) + rng.normal(0, of_runs, (runs, 1))
+    return (ease + rng.normal(0, 0.5, (runs, n)) > 0).astype(np.uint8)[..., None]
 
 
 @pytest.mark.parametrize("of_runs", [0.05, 0.4, 1.0])
@@ -84,7 +84,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(runs, of_runs):
     truth = stats.norm.cdf(1 / math.sqrt(1.5**2 + of_runs**2 + 0.5**2))
     drawn = R.resamples(n, "x")
     found = np.array(
-        [R.interval(R.weigh(drawn, simulated(rng, runs, n, of_runs)) / n) for _ in range(studies)]
+        [
+            R.interval(R.weigh(drawn, simulated(rng, runs, n, of_runs))[..., 0] / n)
+            for _ in range(studies)
+        ]
     )
     rate = ((found[:, 0] <= truth) & (truth <= found[:, 1])).mean()
     assert 0.91 <= rate <= 1
@@ -92,8 +95,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(runs, of_runs):
 
 def test_an_interval_over_examples_is_no_wider_than_it_has_to_be():
     """One run of 400 examples, 80 % right: the standard error is sqrt(0.16 / 400) = 0.02."""
-    column = (np.arange(400) < 320).astype(np.uint8)[:, None]
-    low, high = R.interval(R.weigh(R.resamples(400, "x"), column) / 400)
+    column = (np.arange(400) < 320).astype(np.uint8)[None, :, None]
+    low, high = R.interval(R.weigh(R.resamples(400, "x"), column)[..., 0] / 400)
     assert (low, high) == pytest.approx((0.8 - 1.96 * 0.02, 0.8 + 1.96 * 0.02), abs=0.004)
 
 
@@ -124,14 +127,15 @@ def test_many_runs_draw_their_signs():
 
 
 def swap_p(metric: str, first: np.ndarray, second: np.ndarray) -> float:
-    """The test of (n, runs, k) columns of two techniques."""
-    chosen = R.swaps(len(first), "x")
+    """The test of (runs, n, k) columns of two techniques."""
+    n = first.shape[1]
+    chosen = R.swaps(n, "x")
     both = (first, second)
     return R.swap_test(
         metric,
-        tuple(side.sum(axis=0, dtype=float) for side in both),
+        tuple(side.sum(axis=1, dtype=float) for side in both),
         tuple(R.weigh(chosen, side) for side in both),
-        len(first),
+        n,
     )
 
 
@@ -143,7 +147,7 @@ def test_swaps_of_one_run_are_scipys():
         (first, second), lambda x, y, axis: (x - y).mean(axis=axis),
         permutation_type="samples", n_resamples=np.inf,
     ).pvalue  # fmt: skip
-    found = swap_p("answer_f1", first[:, None, None], second[:, None, None])
+    found = swap_p("answer_f1", first[None, :, None], second[None, :, None])
     assert found == pytest.approx(theirs, abs=3.5 * math.sqrt(theirs * (1 - theirs) / R.SWAPS))
 
 
@@ -158,18 +162,16 @@ def test_swaps_are_those_of_whole_answers_in_all_runs(metric):
     else:
         said = np.where(noise > [[[0.9]], [[0.4]]], 1 - truth, truth)
     columns = [
-        np.stack([sums.columns(metric, said[i, r], truth) for r in range(runs)], axis=1)
-        for i in (0, 1)
+        np.stack([sums.columns(metric, said[i, r], truth) for r in range(runs)]) for i in (0, 1)
     ]
 
     def difference(first, second) -> float:
-        return float(
-            (sums.value(metric, first.sum(0), n) - sums.value(metric, second.sum(0), n)).mean()
-        )
+        ours, theirs = (sums.value(metric, side.sum(axis=1), n) for side in (first, second))
+        return float((ours - theirs).mean())
 
     seen, hits = abs(difference(*columns)), 0
     for row in R.swaps(n, "x").astype(bool):
-        mask = row[:, None, None]
+        mask = row[:, None]
         moved = np.where(mask, columns[1], columns[0]), np.where(mask, columns[0], columns[1])
         hits += abs(difference(*moved)) >= seen - R.EQUAL
     assert swap_p(metric, *columns) == (1 + hits) / (1 + R.SWAPS)
@@ -177,8 +179,8 @@ def test_swaps_are_those_of_whole_answers_in_all_runs(metric):
 
 def paired(rng, n: int, better: float) -> tuple[np.ndarray, np.ndarray]:
     """Values of two techniques in 3 runs, alike per example; the first is better by this much."""
-    ease = rng.normal(0, 1, (n, 1, 1))
-    first, second = ease + rng.normal(0, 0.6, (2, n, 3, 1))
+    ease = rng.normal(0, 1, (n, 1))
+    first, second = ease + rng.normal(0, 0.6, (2, 3, n, 1))
     return first + better, second
 
 
@@ -199,7 +201,7 @@ def test_a_difference_is_found(monkeypatch):
 
 
 def test_equal_answers_do_not_differ():
-    column = np.random.default_rng(0).integers(0, 2, (50, 2, 1)).astype(np.uint8)
+    column = np.random.default_rng(0).integers(0, 2, (2, 50, 1)).astype(np.uint8)
     assert swap_p("accuracy", column, column) == 1
 
 
