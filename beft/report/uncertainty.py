@@ -95,10 +95,10 @@ def _counted(runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_technique(part: pd.DataFrame, epoch: str) -> dict[str, dict[int, Run]]:
-    """Technique -> seed -> run, of the runs of a place that have a value."""
+    """Technique -> seed, in order -> run, of the runs of a place that have a value."""
     found: dict[str, dict[int, Run]] = {}
-    columns = ["technique", "seed", "digest", epoch]
-    for technique, seed, digest, value in part[columns].itertuples(index=False, name=None):
+    rows = part.sort_values("seed", kind="stable")[["technique", "seed", "digest", epoch]]
+    for technique, seed, digest, value in rows.itertuples(index=False, name=None):
         if math.isfinite(value):
             found.setdefault(technique, {})[seed] = (digest, epoch), value
     return found

@@ -138,7 +138,7 @@ def test_encoders_and_decoders_have_tables_of_their_own(make, decoders) -> None:
     both = {
         name: pd.concat([getattr(encoders, name), getattr(others, name)], ignore_index=True)
         for name in ("runs", "evaluations", "provenance", "problems", "scores", "history")
-    }
+    } | {"intervals": encoders.intervals, "comparisons": encoders.comparisons}
     settings = {
         key: {**encoders.settings[key], **others.settings[key]} for key in ("models", "tasks")
     }
