@@ -25,7 +25,7 @@ LEDGER = PACKAGE / "numerics.json"
 _NAMES = """
     __init__ cli commands cost demand errors export fetching fields gpus hashing hub locks
     mirror numerics owners params plan profiles progress project provenance prune quiet recover
-    repair scores selectors sizes staging stock store studies transfers verify yamlfile
+    repair resampling scores selectors sizes staging stock store studies transfers verify yamlfile
 """
 BYSTANDERS = frozenset(f"{name}.py" for name in _NAMES.split())
 

@@ -188,6 +188,8 @@ _COLUMNS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "pearson": _moments,
 }
 
+MEANS = frozenset(answers.EACH)  # metrics that are linear in their sums
+
 METRICS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     **dict.fromkeys(answers.EACH, _mean),
     "f1": _f1,

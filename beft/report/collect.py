@@ -34,7 +34,7 @@ def collect(project: Project) -> Frames:
         **tables,
         scores=_scores(project),
         trajectories=trajectories.collect(project),
-        **uncertainty.collect(project),
+        **uncertainty.collect(project, tables["runs"], tables["evaluations"]),
         timings=timings.collect(project),
         merges=merges.collect(project),
         settings=settings(project),

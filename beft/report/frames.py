@@ -25,10 +25,10 @@ COLUMNS = {
     ),
     "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
     "trajectories": "digest,selector,epoch,q,k,v",
-    "intervals": "model,task,regime,technique,split,epoch,low,high,runs,examples",
+    "intervals": "model,task,regime,technique,split,epoch,low,high,runs,examples,note",
     "comparisons": (
         "model,task,regime,split,epoch,first,second,difference,low,high,runs,examples,"
-        "p_runs,p_examples,p_runs_corrected,p_examples_corrected"
+        "p_runs,p_examples,p_runs_corrected,p_examples_corrected,family,note"
     ),
     "timings": "model,task,regime,technique,repeat,seconds,train_seconds,device,hardware,threads",
     "merges": "model,regime,seed,bias,head,task,split,metric,value,cosine",

@@ -14,13 +14,14 @@ class Shown:
 
     Attributes:
         text: the number in percent, or a word or dash where there is none.
-        spread: deviation and number of runs.
-        paper: the paper's number.
+        spread: deviation, and how many of the planned runs count.
+        paper: the paper's number, and the difference to it.
         marks: signs that the notes explain.
         problem: what became of the runs that do not count.
         reason: the whole story behind `problem`.
         bold, underlined: emphasised; the notes say what for.
         name: the text is a name (of a task, regime, technique), not a number.
+        interval: both ends of the interval of the number.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Shown:
     bold: bool = False
     name: bool = False
     underlined: bool = False
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,29 @@ class Table:
 def percent(value: float, digits: int = 1) -> str:
     """A fraction as percent with a fixed number of digits; a dash where it is undefined."""
     return f"{100 * value:.{digits}f}" if math.isfinite(value) else DASH
+
+
+def points(difference: float) -> str:
+    """A difference in points with its sign; none before zero; a dash where it is undefined."""
+    return f"{round(difference, 1) + 0.0:+.1f}" if math.isfinite(difference) else DASH
+
+
+def between(low: float, high: float) -> str:
+    """Both ends of an interval of a fraction, in percent; empty where it is undefined."""
+    return f"{percent(low)} to {percent(high)}" if math.isfinite(low) else ""
+
+
+def beside(paper: float, ours: float) -> str:
+    """The paper's number and how far ours is above it; empty where the paper has none.
+
+    Args:
+        paper: in percent.
+        ours: a fraction.
+    """
+    if not math.isfinite(paper):
+        return ""
+    difference = f", {points(100 * ours - paper)}" if math.isfinite(ours) else ""
+    return f"paper {paper:.1f}{difference}"
 
 
 def name(text: str) -> Shown:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -9,16 +10,22 @@ import pandas as pd
 from beft.report import cells as grid
 from beft.report import published as paper
 from beft.report import selection as chosen
+from beft.report.comparisons import PLACE, verdicts
 from beft.report.frames import Frames
-from beft.report.table import DASH, Part, Shown, Table, name, percent
+from beft.report.table import DASH, Part, Shown, Table, beside, between, name, percent
 
 BIAS_TERMS = tuple(f"b_{term}" for term in chosen.TERMS)
-SELECTED, INERT = "†", "°"
+SELECTED, INERT, AHEAD = "†", "°", "*"
+LEADING = (
+    f"{AHEAD} the best of the bias terms is ahead of each other one by more than chance explains "
+    "(table comparisons, corrected); without it, bold says nothing about significance."
+)
 CHOSEN = f"{SELECTED} the term that the projection selector chose."
+PAPER = "paper: its number for the same model, task, metric, regime and technique"
 AVERAGED = "Avg.: the mean over the columns, given only where every planned run of the row counts."
 TIDY = ["model", "regime", "technique", "task", "split", "metric", "mean", "std", "n"]
-TIDY += ["planned", "paper", "paper_deviation", "paper_table", "selected", "best", "inert"]
-TIDY += ["status", "reason"]
+TIDY += ["planned", "low", "high", "paper", "paper_deviation", "paper_table", "difference"]
+TIDY += ["selected", "best", "separated", "inert", "status", "reason", "note"]
 
 
 def table1(frames: Frames, column: str = "best") -> Table:
@@ -44,7 +51,8 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
     """The cells of the study in order of display, with the paper's numbers and all marks.
 
     Returns:
-        `TIDY` and `short`; mean and std are fractions, paper and its deviation percent.
+        `TIDY` and `short`; mean, std, low and high are fractions, paper, its deviation and the
+        difference to it percent; note is about the interval.
     """
     table = grid.cells(frames, column).reset_index(drop=True)
     for key in grid.KEYS:
@@ -53,7 +61,16 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
     table[grid.KEYS] = table[grid.KEYS].astype(object)
     names = frames.runs.dropna(subset=["metric"]).drop_duplicates("task").set_index("task")
     table["metric"] = table["task"].map(names["metric"]).fillna("")
-    return _with_best(_with_selector(_with_paper(table), frames))
+    table = _with_selector(_with_paper(_with_interval(table, frames, column)), frames)
+    return _with_best(table, verdicts(frames, column))
+
+
+def _with_interval(table: pd.DataFrame, frames: Frames, column: str) -> pd.DataFrame:
+    keys = [*grid.KEYS, "split"]
+    found = frames.intervals[frames.intervals["epoch"] == column]
+    found = found[[*keys, "low", "high", "note"]].astype({"low": float, "high": float})
+    joined = table.merge(found, "left", keys)
+    return joined.assign(note=joined["note"].fillna(""))
 
 
 def _with_paper(table: pd.DataFrame) -> pd.DataFrame:
@@ -62,8 +79,10 @@ def _with_paper(table: pd.DataFrame) -> pd.DataFrame:
         theirs = index.get((row.model, row.task, row.split, row.regime, row.technique))
         same = theirs is not None and theirs.metric in ("", row.metric)
         found.append(theirs if same else None)
+    values = [x.value if x else math.nan for x in found]
     return table.assign(
-        paper=[x.value if x else math.nan for x in found],
+        paper=values,
+        difference=100 * table["mean"].astype(float) - values,
         paper_deviation=[x.deviation if x else math.nan for x in found],
         paper_table=[x.table if x else "" for x in found],
     )
@@ -80,17 +99,25 @@ def _with_selector(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
     return table.assign(selected=selected, inert=inert)
 
 
-def _with_best(table: pd.DataFrame) -> pd.DataFrame:
-    """Mark the best of the bias terms per place and split.
+def _with_best(table: pd.DataFrame, better: dict[tuple, str]) -> pd.DataFrame:
+    """Mark the best of the bias terms per place and split, and whether its lead is beyond chance.
 
     Only where at least two can be compared and none lacks a result (terms left out on purpose do
     not count): a term that happens to be the only one that is done is not the best.
+
+    Args:
+        better: see `comparisons.verdicts`.
     """
-    table = table.reset_index(drop=True).assign(best=False)
+    table = table.reset_index(drop=True).assign(best=False, separated=False)
     terms = table[table["technique"].isin(BIAS_TERMS) & (table["status"] != "skipped")]
-    for _, part in terms.groupby(["model", "regime", "task", "split"], sort=False):
+    for place, part in terms.groupby(PLACE, sort=False):
         if len(part) > 1 and part["mean"].notna().all():
-            table.loc[grid.ties(zip(part.index, part["mean"], strict=True)), "best"] = True
+            best = grid.ties(zip(part.index, part["mean"], strict=True))
+            table.loc[best, "best"] = True
+            names = part["technique"]
+            leads = [better.get((*place, *sorted(pair))) for pair in combinations(names, 2)]
+            ahead = leads.count(names[best[0]]) == len(part) - 1
+            table.loc[best, "separated"] = ahead
     return table
 
 
@@ -108,13 +135,16 @@ def cell(row) -> Shown:
     """What a row of `facts` looks like; None is a cell that the study does not plan."""
     if row is None:
         return Shown(DASH, problem="not planned", reason="not part of this study")
-    theirs = f"[{row.paper:.1f}]" if math.isfinite(row.paper) else ""
-    marks = SELECTED * row.selected + INERT * row.inert
+    theirs = beside(row.paper, row.mean)
+    marks = AHEAD * row.separated + SELECTED * row.selected + INERT * row.inert
     if not row.n:
         return Shown(DASH, "", theirs, marks, row.short, row.reason)
     spread = f"± {percent(row.std)} " if math.isfinite(row.std) else ""
-    spread += f"(n={row.n})"
-    return Shown(percent(row.mean), spread, theirs, marks, row.short, row.reason, bool(row.best))
+    spread += f"(n={row.n}/{row.planned})"
+    return Shown(
+        percent(row.mean), spread, theirs, marks, row.short, row.reason, bool(row.best),
+        interval=between(row.low, row.high),
+    )  # fmt: skip
 
 
 def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[str, str], Shown]:
@@ -124,7 +154,7 @@ def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[s
     for key, part in rows.groupby(["regime", "technique"], sort=False):
         found = {(row.task, row.split): row for row in part.itertuples()}
         means[key], mean = average(found, labels)
-        shown[key] = replace(mean, paper=theirs.get(key, ""))
+        shown[key] = replace(mean, paper=beside(theirs.get(key, math.nan), means[key]))
     for regime in dict.fromkeys(regime for regime, _ in means):
         terms = [(k, m) for k, m in means.items() if k[0] == regime and k[1] in BIAS_TERMS]
         for key in grid.ties(terms) if sum(map(math.isfinite, dict(terms).values())) > 1 else []:
@@ -147,14 +177,14 @@ def _sound(row) -> bool:
     return row is not None and row.status == "ok"
 
 
-def _paper_averages(rows: pd.DataFrame, labels: list) -> dict[tuple[str, str], str]:
+def _paper_averages(rows: pd.DataFrame, labels: list) -> dict[tuple[str, str], float]:
     """The paper's own averages, shown only where our columns are exactly the paper's."""
     table = paper.load()
     table = table[(table["table"] == "table1") & (table["model"] == rows["model"].iloc[0])]
     theirs = {(row.task, row.split) for row in table.itertuples() if row.task != paper.AVERAGE}
     same = set(labels) == theirs and rows["paper"].notna().any()
     averages = table[(table["task"] == paper.AVERAGE) & same]
-    return {(row.regime, row.technique): f"[{row.value:.1f}]" for row in averages.itertuples()}
+    return {(row.regime, row.technique): row.value for row in averages.itertuples()}
 
 
 def measure_notes(tidy: pd.DataFrame, column: str) -> list[str]:
@@ -168,19 +198,31 @@ def measure_notes(tidy: pd.DataFrame, column: str) -> list[str]:
     )
     return [
         f"Each number is the mean over seeds of the {grid.EXPLAINED[column]}, on the validation "
-        f"set, ± sample deviation, n the number of runs that count.{optimistic}",
+        f"set, ± sample deviation, n how many of the planned runs count.{optimistic}",
+        *interval_notes(tidy),
         f"Metrics: {metric}." if metric else "",
     ]
+
+
+def interval_notes(tidy: pd.DataFrame) -> list[str]:
+    """What two numbers with `to` between them are, and what some of them lack."""
+    said = tidy.loc[tidy["note"] != "", "note"].value_counts(sort=False)
+    return [
+        "a to b: 95 % bootstrap interval of the mean, runs and examples drawn again "
+        "(docs/statistics.md)." if tidy["low"].notna().any() else "",
+        *(f"Interval of {count} cell{'s' * (count > 1)}: {note}." for note, count in said.items()),
+    ]  # fmt: skip
 
 
 def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
     notes = [
         *measure_notes(tidy, column),
         "Bold: the best of the bias terms in its regime and column.",
+        LEADING if tidy["separated"].any() else "",
         CHOSEN if tidy["selected"].any() else "",
         f"{INERT} inert: the term's gradient is zero up to rounding, so tuning it trains the head "
         "only." if tidy["inert"].any() else "",
-        "[ ] the paper's number for the same model, task, regime and technique."
+        f"{PAPER}, then ours minus it, in points."
         if tidy["paper"].notna().any() else "",
         AVERAGED,
     ]  # fmt: skip

@@ -8,7 +8,17 @@ import pandas as pd
 from beft.report import cells as grid
 from beft.report.frames import Frames
 from beft.report.table import DASH, Part, Shown, Table, name
-from beft.report.table1 import AVERAGED, CHOSEN, INERT, TIDY, average, cell, facts, measure_notes
+from beft.report.table1 import (
+    AVERAGED,
+    CHOSEN,
+    INERT,
+    LEADING,
+    TIDY,
+    average,
+    cell,
+    facts,
+    measure_notes,
+)
 
 # the paper's order, then version 2's; others follow in the order of the study
 FIRST = ("b_v", "b_q", "b_k", "lora", "lora_q", "lora_k", "lora_v", "prefix", "icl", "zero_shot")
@@ -148,16 +158,16 @@ def _notes(tidy: pd.DataFrame) -> list[str]:
     ours = set(zip(tidy["task"], tidy["metric"], strict=True))
     differing = [words for key, words in MAY_DIFFER.items() if key in ours]
     paper = (
-        "[ ] the paper's number for the same model, task, regime and technique; it does not name "
+        "paper: its number for the same model, task, regime and technique, then ours minus it, in "
+        "points. It does not name its metrics"
     )
-    paper += "its metrics" + (
-        f", and ours may differ for {', '.join(differing)}." if differing else "."
-    )
+    paper += f", and ours may differ for {', '.join(differing)}." if differing else "."
     notes = [
         *measure_notes(tidy, "best"),
         "Trained: what is trained, in percent of the model's parameters.",
         "Bold: the best technique in its regime and column; underlined: the second best; neither "
         "is marked where a technique is without a result.",
+        LEADING if tidy["separated"].any() else "",
         CHOSEN if tidy["selected"].any() else "",
         f"{INERT} inert: the term's gradient is zero up to rounding, so tuning it changes nothing."
         if tidy["inert"].any() else "",

@@ -57,8 +57,8 @@ def _csv_cell(value: object) -> str:
 
 
 def plain(cell: Shown) -> str:
-    """A cell as one line of text: `85.1† ± 0.4 (n=3) [85.8]`, without emphasis."""
-    pieces = [cell.text + cell.marks, cell.spread, cell.paper]
+    """A cell in a line: `85.1† ± 0.4 (n=3/3) 83.9 to 86.2 paper 85.8, -0.7`, without emphasis."""
+    pieces = [cell.text + cell.marks, cell.spread, cell.interval, cell.paper]
     if cell.problem:
         pieces.append(cell.problem)
     return " ".join(piece for piece in pieces if piece)
@@ -133,7 +133,7 @@ def _tex_cell(cell: Shown) -> str:
         return TERMS.get(cell.text, tex(cell.text))
     text = rf"\textbf{{{tex(cell.text)}}}" if cell.bold else tex(cell.text)
     text = rf"\underline{{{text}}}" if cell.underlined else text
-    small = " ".join(piece for piece in (cell.spread, cell.problem) if piece)
+    small = " ".join(piece for piece in (cell.spread, cell.interval, cell.problem) if piece)
     pieces = [
         text + tex(cell.marks),
         rf"{{\scriptsize {tex(small)}}}" if small else "",

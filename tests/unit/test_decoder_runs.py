@@ -11,7 +11,7 @@ import sandbox
 import tiny
 from safetensors.numpy import load_file
 
-from beft import commands, runner, studies
+from beft import commands, runner, studies, sums
 from beft import params as P
 from beft.errors import UserError
 from beft.project import load
@@ -162,6 +162,7 @@ def test_every_technique_runs_and_says_what_it_trained(tmp_path, model):
 def test_a_stopped_pack_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, caplog):
     caplog.set_level("INFO")
     names = ("metrics.json", "history.csv", "biases.safetensors", "predictions.safetensors")
+    names += ("examples.safetensors",)
     study = {"techniques": ["b_v", "b_q", "lora"], "selectors": []}
     whole = run(prepare(make(tmp_path / "whole", **study)))
     folder = prepare(make(tmp_path / "stopped", **study))
@@ -181,6 +182,22 @@ def test_answers_are_generated_and_scored(tmp_path):
     assert set(told["other_metrics"]["validation"]) == {"exact_match"}
     tokens = load_file(runs["dec", "b_v"] / "predictions.safetensors")["last/validation"]
     assert tokens.shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "n"), [("squad", "answer_f1", 4), ("mine", "accuracy", 9)]
+)
+def test_examples_add_up_to_the_metric(tmp_path, task, metric, n):
+    runs = run(prepare(make(tmp_path, tasks=[task], techniques=["b_v", "zero_shot"], selectors=[])))
+    for technique in ("b_v", "zero_shot"):
+        folder = runs["dec", technique]
+        columns = load_file(folder / "examples.safetensors")
+        assert set(columns) == {"best/validation", "last/validation"}
+        for epoch, expected in read_json(folder / "metrics.json")["splits"]["validation"].items():
+            table = columns[f"{epoch}/validation"]
+            assert table.shape == (n, 1)
+            found = sums.value(metric, table.sum(axis=0, dtype=float), n)
+            assert found == pytest.approx(expected, abs=1e-12)
 
 
 def recipes(tmp_path: Path, params: dict | None = None, **study: object) -> list[Recipe]:

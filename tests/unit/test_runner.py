@@ -12,7 +12,10 @@ from beft.project import Project, load
 from beft.report.collect import collect
 from beft.train import Interrupted
 
-RESULTS = ("metrics.json", "history.csv", "biases.safetensors", "head.safetensors")
+RESULTS = (
+    *("metrics.json", "history.csv", "biases.safetensors", "head.safetensors"),
+    "examples.safetensors",
+)
 
 
 def prepared(folder: Path) -> Path:

@@ -10,6 +10,7 @@ import torch
 from examples import encoded
 from recipes import recipe
 
+from beft import sums
 from beft.batches import collate
 from beft.data import order
 from beft.engine import engine, packs_together
@@ -291,6 +292,24 @@ def test_best_epoch_is_the_first_maximum(encoder, data, tmp_path):
     state = train(encoder, data, recipe(epochs=6), control(tmp_path))
     values = [h["validation/accuracy"] for h in state.history]
     assert state.best_epoch == values.index(max(values)) + 1
+
+
+@pytest.mark.parametrize("labels", [2, 1])
+def test_examples_add_up_to_the_metric_of_the_best_and_the_last_epoch(folder, tmp_path, labels):
+    """At this rate an epoch before the last one is best."""
+    data = Data(encoded(10, 0, labels), {"validation": encoded(12, 1, labels)})
+    encoder = load_encoder(folder, labels)
+    state = train(
+        encoder, data, recipe(labels=labels, epochs=8, learning_rate=0.03), control(tmp_path)
+    )
+    metric = "accuracy" if labels == 2 else "spearman"
+    history = [h[f"validation/{metric}"] for h in state.history]
+    assert max(history) > history[-1]
+    for epoch, expected in (("best", max(history)), ("last", history[-1])):
+        table = state.tensors[f"examples/{epoch}/validation"]
+        assert table.dtype == (torch.uint8 if labels == 2 else torch.float64)
+        found = sums.value(metric, table.double().sum(0), 12)
+        assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_regression_trains_on_mean_squared_error(folder, tmp_path):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from beft.report import frames as frames_module
+from beft.report import uncertainty
 from beft.report.frames import Frames
 
 MODELS = ("bert-base-cased", "mini-rotary")
@@ -75,6 +76,7 @@ def make_frames(models=MODELS, tasks=tuple(TASKS), regimes=tuple(REGIMES), seed=
     }  # fmt: skip
     frames = {key: pd.DataFrame(rows.get(key, []), columns=COLUMNS[key]) for key in COLUMNS}
     frames["scores"] = make_scores(models, tasks, regimes, rng)
+    frames |= uncertainty.tables(frames["runs"], frames["evaluations"])  # of runs alone
     return Frames(**frames, settings=settings)
 
 

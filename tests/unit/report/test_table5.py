@@ -94,15 +94,15 @@ def test_trained_share_has_two_digits(table5: Table, technique: str, share: str)
 
 
 def test_papers_numbers_stand_beside_ours(table5: Table) -> None:
-    assert row(table5, "zero_shot")["squad"].paper == "[27.2]"
-    assert row(table5, "b_k")["cb"].paper == "[37.5]"
-    assert any(note.startswith("[ ]") and "multirc" not in note for note in table5.notes)
+    assert row(table5, "zero_shot")["squad"].paper == "paper 27.2, +0.0"
+    assert row(table5, "b_k")["cb"].paper.startswith("paper 37.5, ")
+    assert any(note.startswith("paper:") and "multirc" not in note for note in table5.notes)
 
 
 def test_a_metric_that_may_not_be_the_papers_is_named(decoders) -> None:
     numbers = {("opt-1.3b", "multirc", "b_v"): [0.6]}
     table = tables.TABLES["table5"](decoders(numbers, metrics={"multirc": "f1"}))
-    note = next(note for note in table.notes if note.startswith("[ ]"))
+    note = next(note for note in table.notes if note.startswith("paper:"))
     assert "multirc (F1 over its answers)" in note
 
 
@@ -138,7 +138,7 @@ def test_encoders_and_decoders_have_tables_of_their_own(make, decoders) -> None:
     both = {
         name: pd.concat([getattr(encoders, name), getattr(others, name)], ignore_index=True)
         for name in ("runs", "evaluations", "provenance", "problems", "scores", "history")
-    }
+    } | {"intervals": encoders.intervals, "comparisons": encoders.comparisons}
     settings = {
         key: {**encoders.settings[key], **others.settings[key]} for key in ("models", "tasks")
     }

@@ -42,7 +42,12 @@ def test_a_cell_says_all(frames: Frames, table1: Table) -> None:
     deviation = (sum((x - mean) ** 2 for x in mine) / 2) ** 0.5
     cell = row(table1, 0, "low", "b_v")["sst2"]
     # 85.8 is the paper's Table 1 for BERT-base, SST-2, low, b_v; projection selects v in conftest
-    expected = f"{100 * mean:.1f}† ± {100 * deviation:.1f} (n=3) [85.8]"
+    # 4.303: Student's t for 2 degrees of freedom. The three runs alone give the interval, which
+    # at this number of runs ends at the most extreme resamples: stretched, all minima or maxima
+    stretch = 4.303 / 1.960 * 1.5**0.5
+    low, high = (100 * (mean + stretch * (end - mean)) for end in (min(mine), max(mine)))
+    expected = f"{100 * mean:.1f}† ± {100 * deviation:.1f} (n=3/3) {low:.1f} to {high:.1f} "
+    expected += f"paper 85.8, {100 * mean - 85.8:+.1f}"
     assert write.plain(cell) == expected
     assert cell.bold
 
@@ -67,7 +72,7 @@ def test_gaps_say_why(table1, part, regime, technique, column, text, problem) ->
 
 def test_partial_cell_keeps_its_n_and_no_deviation(table1: Table) -> None:
     cell = row(table1, 0, "medium", "b_q")["sst2"]
-    assert cell.spread == "(n=1)"
+    assert cell.spread == "(n=1/3)"
 
 
 def test_average_is_over_all_columns(table1: Table) -> None:
@@ -103,7 +108,7 @@ def test_paper_numbers_need_the_same_model_and_metric(frames: Frames, table1: Ta
     assert not any(cell.paper for r in table1.parts[1].rows for cell in r)
     runs = frames.runs.assign(metric=frames.runs["metric"].replace("spearman", "pearson"))
     other = tables.table1(replace(frames, runs=runs))
-    assert row(table1, 0, "low", "b_q")["stsb"].paper == "[67.8]"
+    assert row(table1, 0, "low", "b_q")["stsb"].paper.startswith("paper 67.8, ")
     assert row(other, 0, "low", "b_q")["stsb"].paper == ""
 
 
