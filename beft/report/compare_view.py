@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from textwrap import shorten
 
 import pandas as pd
 from rich.console import Console
@@ -15,6 +16,7 @@ from beft.report.compare_cells import VERDICTS
 from beft.report.table import DASH, Part, Shown, Table, name, percent
 from beft.report.write import plain
 
+LONG = 160  # characters of a setting that readers see; the csv file has all
 SHOWN_ROWS = 20  # of each part, on a terminal
 SHOWN_PLACES = 3  # of runs that share what differs
 BY_CHANCE = 0.0056  # P(two 95 % intervals of the same normal mean lie apart)
@@ -148,7 +150,9 @@ def _choices_part(comparison: Comparison) -> Part:
 
 def _part(caption: str, names: tuple[str, ...], rows: pd.DataFrame, keys: list[str]) -> Part:
     words = rows[[*keys, "before", "after"]].astype(str).itertuples(index=False, name=None)
-    shown = tuple(tuple(map(name, row)) for row in words)
+    shown = tuple(
+        tuple(name(shorten(word, LONG, placeholder=" …")) for word in row) for row in words
+    )
     return Part(caption, (*names, "A", "B"), len(keys) + 2, shown)
 
 
