@@ -137,6 +137,28 @@ def report(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A folder of reports or a revision.")],
+    second: Annotated[
+        str, typer.Argument(metavar="B", help="What to hold against it, likewise.")
+    ] = str(REPORTS),
+    epoch: Annotated[
+        Literal["best", "last"], typer.Option(help="From which epoch a run's number is.")
+    ] = "best",
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write all of it to this .md, .csv or .tex file.")
+    ] = None,
+) -> None:
+    """Say what differs between two reports: folders, or git revisions of reports/.
+
+    For example: beft compare HEAD~1
+    """
+    from beft import commands
+
+    commands.compare(first, second, epoch, to)
+
+
+@app.command()
 def plan(
     study: StudyOption = None,
     params: ParamsOption = PARAMS,

@@ -177,6 +177,24 @@ def report(params: Path, study: str | None, reports: Path) -> None:
         build(reports)
 
 
+def compare(first: str, second: str, epoch: str, to: Path | None) -> None:
+    from beft.report import compare_view as view
+    from beft.report.compare import compare as compare_reports
+    from beft.report.revisions import open_reports
+    from beft.report.write import WRITERS
+
+    if to is not None and to.suffix not in WRITERS:
+        raise UserError(f"--to {to}: a name that ends with {', '.join(WRITERS)}")
+    found = compare_reports(open_reports(first), open_reports(second), epoch)
+    table = view.as_table(found)
+    if to is None:
+        view.show(table, Console(width=None if sys.stdout.isatty() else 120))
+        return
+    with explain_os_errors(to):
+        write_file(to, WRITERS[to.suffix](table).encode())
+    print(f"{to}: {view.headline(found)}")
+
+
 def plan(params: Path, study: str | None, profile: str | None) -> None:
     from beft.plan import show
     from beft.profiles import read_profile

@@ -16,7 +16,7 @@ from beft import numerics
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = (
     *("Snakefile", "workflow", "profiles", "slurm", "Makefile"),
-    *(".gitignore", ".dvc/.gitignore", ".dvc/config", ".dvcignore", "dvc.yaml"),
+    *(".gitignore", ".dvc/.gitignore", ".dvc/config", ".dvc/plots", ".dvcignore", "dvc.yaml"),
 )
 
 PARAMS = {

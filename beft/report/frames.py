@@ -104,13 +104,18 @@ def read(reports: Path) -> Frames:
         path = reports / f"{name}.csv"
         if not path.is_file():
             raise UserError(f"{path}: missing; run 'beft report' to write it")
-        types = {"digest": str, "layer": str, "commit": str, "code": str}
-        tables[name] = pd.read_csv(
-            path,
-            dtype=types,
-            keep_default_na=False,
-            na_values=[""],
-            float_precision="round_trip",
-        )
+        tables[name] = read_table(path)
     assert {f.name for f in fields(Frames)} == {*tables, "settings"}
     return Frames(**tables, settings=json.loads((reports / "settings.json").read_text()))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """One frame's csv file, its numbers to the last digit."""
+    types = {"digest": str, "layer": str, "commit": str, "code": str}
+    return pd.read_csv(
+        path,
+        dtype=types,
+        keep_default_na=False,
+        na_values=[""],
+        float_precision="round_trip",
+    )

@@ -24,13 +24,9 @@ FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 def write_table(table: Table, folder: Path) -> list[Path]:
     """Write {name}.csv, {name}.md and {name}.tex into a folder; return their paths."""
     paths = []
-    for suffix, content in (
-        ("csv", to_csv(table)),
-        ("md", to_markdown(table)),
-        ("tex", to_latex(table)),
-    ):
-        paths.append(folder / f"{table.name}.{suffix}")
-        write_file(paths[-1], content.encode())
+    for suffix, render in WRITERS.items():
+        paths.append(folder / f"{table.name}{suffix}")
+        write_file(paths[-1], render(table).encode())
     return paths
 
 
@@ -145,3 +141,6 @@ def _tex_cell(cell: Shown) -> str:
 def tex(text: str) -> str:
     """Escape text for LaTeX, and set the signs that tables use."""
     return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+WRITERS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}

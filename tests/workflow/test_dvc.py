@@ -4,7 +4,9 @@ Every test works on a copy, or a clone, of one project whose results are committ
 """
 
 import json
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +67,26 @@ def project(tracked, tmp_path) -> Path:
     return Path(shutil.copytree(tracked, tmp_path / "project", symlinks=True))
 
 
+@pytest.fixture(scope="session")
+def moved_on(tracked, tmp_path_factory, once: Callable) -> Path:
+    """The tracked project, not to be changed, with a second commit: another rate and seed."""
+
+    def build(folder: Path) -> None:
+        project = Path(shutil.copytree(tracked, folder / "project", symlinks=True))
+        sandbox.change(project / "params.yaml", *RATE, to=NEW)
+        sandbox.change(project / "studies" / "mini.yaml", "seeds", to=[1])
+        call(project, "dvc", "repro")
+        commit(project, "faster")
+
+    return once(tmp_path_factory, "moved_on", build) / "project"
+
+
+@pytest.fixture
+def two(moved_on, tmp_path) -> Path:
+    """A copy of the project with two commits."""
+    return Path(shutil.copytree(moved_on, tmp_path / "two", symlinks=True))
+
+
 @pytest.fixture
 def clone(tracked, tmp_path) -> Path:
     """What a colleague gets from `git clone`: no data, no cache."""
@@ -120,20 +142,62 @@ def test_dvc_and_snakemake_agree(project):
     assert len(runs(project).loc["b_v"]) == 2
 
 
-def test_metrics_and_plots(project):
-    shown = json.loads(call(project, "dvc", "metrics", "show", "--json").stdout)
+def moved(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """What `dvc metrics diff` must list of two frames of one run per technique."""
+    both = old[["best"]].join(new["best"], rsuffix="_new").round(6)
+    rows = both[both["best"] != both["best_new"]].itertuples(name=None)
+    return {f"best.tiny.demo_sentiment.low.{name}": (a, b) for name, a, b in rows}
+
+
+def test_metrics_diff_lists_the_cells_that_moved(tracked, two):
+    shown = json.loads(call(two, "dvc", "metrics", "show", "--json").stdout)
     values = shown[""]["data"]["reports/metrics.json"]["data"]["best"]["tiny"]
-    best = runs(project)["best"]["b_v"]
+    best = runs(two)["best"]["b_v"]
     assert values["demo_sentiment"]["low"]["b_v"] == pytest.approx(best, abs=1e-6)
-    path = project / "reports" / "metrics.json"
-    path.write_text(path.read_text().replace(f'"b_v": {best}', '"b_v": 0.25'))
-    diff = call(project, "dvc", "metrics", "diff", "--json").stdout
-    change = json.loads(diff)["reports/metrics.json"]["best.tiny.demo_sentiment.low.b_v"]
-    assert (change["old"], change["new"]) == (pytest.approx(best, abs=1e-6), 0.25)
-    call(project, "dvc", "plots", "show", "-o", "plots")
-    page = (project / "plots" / "index.html").read_text()
-    for text in ("Metric of every run", "Rank of every term", runs(project)["digest"]["b_v"]):
-        assert text in page
+    diff = json.loads(call(two, "dvc", "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    cells = {name: (change["old"], change["new"])
+             for name, change in diff["reports/metrics.json"].items()}  # fmt: skip
+    assert moved(runs(tracked), runs(two))
+    assert cells == moved(runs(tracked), runs(two))  # and no count of runs, no selector
+    table = call(two, "dvc", "metrics", "diff", "HEAD~1").stdout
+    assert "best.tiny.demo_sentiment.low.untuned" in table
+
+
+def test_plots_diff_shows_both_revisions(tracked, two):
+    """Every point of either commit is there, in a page that loads nothing."""
+    place = dict.fromkeys(("model", "task", "regime", "technique"), "x")
+    cell = {**place, "epoch": "best", "low": 0.25, "high": 0.75}
+    pd.DataFrame([cell]).to_csv(two / "reports" / "intervals.csv", index=False)
+    shown = json.loads(call(two, "dvc", "plots", "diff", "HEAD~1", "--json").stdout)["data"]
+    points = {name: plot[0]["content"]["data"]["values"] for name, plot in shown.items()}
+    assert set(points) == {"Metric of every run", "Rank of every term", "Intervals of every cell"}
+    for folder, revision in ((tracked, "HEAD~1"), (two, "workspace")):
+        own = [p for p in points["Metric of every run"] if p["rev"] == revision]
+        assert {p["digest"]: float(p["best"]) for p in own} == dict(
+            runs(folder)[["digest", "best"]].values.tolist()
+        )
+        own = [p for p in points["Rank of every term"] if p["rev"] == revision]
+        assert len(own) == len(pd.read_csv(folder / "reports" / "scores.csv"))
+    assert [float(p["low"]) for p in points["Intervals of every cell"]] == [0.25]
+    call(two, "dvc", "plots", "diff", "HEAD~1")
+    page = two / "dvc_plots" / "index.html"
+    assert len(re.findall('src="https?://', page.read_text())) == 3
+    sandbox.run(two, sys.executable, "workflow/offline.py", str(page))
+    text = page.read_text()
+    assert "src=" not in re.sub("<script>.*?</script>", "", text, flags=re.S)
+    assert text.count("<script>") == 3 and "factory(global.vega = {})" in text
+    assert runs(tracked)["digest"]["b_v"] in text and runs(two)["digest"]["b_v"] in text
+
+
+def test_beft_compare_between_commits(tracked, two):
+    """Each moved cell, the rate that moved it, and the same from a clone without data."""
+    call(two.parent, "git", "clone", "-q", str(two), "clone")
+    said = sandbox.run(two.parent / "clone", "beft", "compare", "HEAD~1")
+    for name in moved(runs(tracked), runs(two)):
+        assert f"tiny · demo_sentiment · low · {name.rpartition('.')[2]}" in said.stdout
+    assert "tasks.demo_sentiment.learning_rate" in said.stdout
+    same = sandbox.run(two, "beft", "compare", "HEAD")
+    assert f"nothing differs in 3 cells and {len(runs(two))} runs" in same.stdout
 
 
 def test_fresh_clone_with_another_rate(tracked, clone):

@@ -35,7 +35,8 @@ def in_sandbox(command: str) -> list[str]:
 
 
 def test_every_command_of_the_readme_works(project):
-    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+    again = ["commit", "-qm", "again", "--allow-empty"]  # HEAD~1 is a commit, too
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"], again):
         identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
         subprocess.run(["git", *identity, *arguments], cwd=project, check=True)
     assert len(COMMANDS) >= 10

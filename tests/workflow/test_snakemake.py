@@ -1,5 +1,7 @@
 """The workflow as people run it: what is made, what is made again, and what never is."""
 
+import base64
+import json
 import os
 import random
 import re
@@ -14,6 +16,9 @@ import pytest
 import sandbox
 import yaml
 from safetensors.numpy import load as tensors
+
+from beft.report.frames import COLUMNS
+from beft.studies import FIGURES, TABLES
 
 NOTHING = "Nothing to be done"
 CHEAP = {"figures": [], "tables": []}  # where reports are not the point
@@ -49,9 +54,8 @@ def test_a_plain_run_makes_what_the_dry_run_listed(finished):
     assert len(list((project / "data" / "scores").rglob("*.csv"))) == 1
     reports = {str(p.relative_to(project / "reports")) for p in project.glob("reports/**/*.*")}
     assert reports == {
-        *("runs.csv", "evaluations.csv", "history.csv", "problems.csv", "provenance.csv"),
-        *("scores.csv", "settings.json", "metrics.json", "index.html"),
-        "checksums.json",
+        *(f"{frame}.csv" for frame in COLUMNS),
+        *("settings.json", "metrics.json", "index.html", "checksums.json"),
         *(f"tables/{t}.{e}" for t in ("table1", "selection") for e in ("csv", "md", "tex")),
         *(f"figures/figure1.{e}" for e in ("png", "svg", "pdf")),
     }
@@ -223,14 +227,33 @@ def test_the_workflow_is_tidy(tmp_path):
     assert len((sandbox.ROOT / "Snakefile").read_text().splitlines()) <= 60
 
 
-def test_snakemake_report_opens_offline(project):
+def test_snakemake_report_holds_what_reports_holds(project):
+    """Each table, figure and the page, byte for byte, with a label and words of its own."""
     sandbox.snakemake(project, "--report", "report.html")
     page = (project / "report.html").read_text()
-    for name in ("table1.csv", "selection.csv", "figure1.png", "index.html"):
-        assert name in page
-    assert "A figure of the study" in page and "A table of the study" in page
+    start = page.index("{", page.index("var results = {"))
+    found = json.JSONDecoder().raw_decode(page, start)[0]
+    names = ("tables/table1.csv", "tables/selection.csv", "figures/figure1.png", "index.html")
+    assert set(found) == {f"reports/{name}" for name in names}
+    for path, entry in found.items():
+        content = base64.b64decode(entry["data_uri"].partition(";base64,")[2])
+        assert content == (project / path).read_bytes()
+    labels = [entry["labels"] for entry in found.values()]
+    assert sorted(label for entry in labels for label in entry.items()) == [
+        ("figure", "figure1"), ("page", "everything"), ("table", "selection"), ("table", "table1")
+    ]  # fmt: skip
+    captions = [entry["caption"] for entry in found.values()]
+    assert len(set(captions)) == 4 and all(len(words) > 40 for words in captions)
     # nothing that a browser would load from elsewhere
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//", page)
+
+
+def test_every_table_and_figure_has_words_for_the_report():
+    """Else a study that asks for it could not make a report."""
+    folder = sandbox.ROOT / "workflow" / "report"
+    captions = {path.stem: path.read_text().strip() for path in folder.glob("*.rst")}
+    assert captions.keys() == {*TABLES, *FIGURES, "page"}
+    assert len(set(captions.values())) == len(captions) and all(captions.values())
 
 
 def test_runs_without_a_number_are_shown_with_the_reason(project):

@@ -39,11 +39,15 @@ rule tabulate:
     input:
         rules.collect.output,
     output:
-        report(
-            expand("reports/tables/{table}.csv", table=PROJECT.study.tables),
-            category="Tables",
-            caption="../report/tables.rst",
-        ),
+        [
+            report(
+                f"reports/tables/{table}.csv",
+                category="Tables",
+                labels={"table": table},
+                caption=f"../report/{table}.rst",
+            )
+            for table in PROJECT.study.tables
+        ],
         expand(
             "reports/tables/{table}.{format}",
             table=PROJECT.study.tables,
@@ -64,11 +68,15 @@ rule plot:
     input:
         rules.collect.output,
     output:
-        report(
-            expand("reports/figures/{figure}.png", figure=PROJECT.study.figures),
-            category="Figures",
-            caption="../report/figures.rst",
-        ),
+        [
+            report(
+                f"reports/figures/{figure}.png",
+                category="Figures",
+                labels={"figure": figure},
+                caption=f"../report/{figure}.rst",
+            )
+            for figure in PROJECT.study.figures
+        ],
         expand(
             "reports/figures/{figure}.{format}",
             figure=PROJECT.study.figures,
@@ -91,7 +99,12 @@ rule page:
         rules.tabulate.output,
         rules.plot.output,
     output:
-        report("reports/index.html", category="Page", caption="../report/page.rst"),
+        report(
+            "reports/index.html",
+            category="Page",
+            labels={"page": "everything"},
+            caption="../report/page.rst",
+        ),
         checksums="reports/checksums.json",
     log:
         "logs/page.log",
