@@ -21,6 +21,7 @@ class Shown:
         reason: the whole story behind `problem`.
         bold, underlined: emphasised; the notes say what for.
         name: the text is a name (of a task, regime, technique), not a number.
+        place: the model, task, regime and technique of the runs behind it; empty: of any.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Shown:
     bold: bool = False
     name: bool = False
     underlined: bool = False
+    place: tuple[str, str, str, str] | tuple[()] = ()
 
 
 @dataclass(frozen=True)

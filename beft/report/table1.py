@@ -110,11 +110,13 @@ def cell(row) -> Shown:
         return Shown(DASH, problem="not planned", reason="not part of this study")
     theirs = f"[{row.paper:.1f}]" if math.isfinite(row.paper) else ""
     marks = SELECTED * row.selected + INERT * row.inert
+    place = (row.model, row.task, row.regime, row.technique)
     if not row.n:
-        return Shown(DASH, "", theirs, marks, row.short, row.reason)
+        return Shown(DASH, "", theirs, marks, row.short, row.reason, place=place)
     spread = f"± {percent(row.std)} " if math.isfinite(row.std) else ""
     spread += f"(n={row.n})"
-    return Shown(percent(row.mean), spread, theirs, marks, row.short, row.reason, bool(row.best))
+    shown = Shown(percent(row.mean), spread, theirs, marks, row.short, row.reason, bool(row.best))
+    return replace(shown, place=place)
 
 
 def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[str, str], Shown]:
@@ -124,7 +126,8 @@ def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[s
     for key, part in rows.groupby(["regime", "technique"], sort=False):
         found = {(row.task, row.split): row for row in part.itertuples()}
         means[key], mean = average(found, labels)
-        shown[key] = replace(mean, paper=theirs.get(key, ""))
+        place = (str(rows["model"].iloc[0]), "", *key)
+        shown[key] = replace(mean, paper=theirs.get(key, ""), place=place)
     for regime in dict.fromkeys(regime for regime, _ in means):
         terms = [(k, m) for k, m in means.items() if k[0] == regime and k[1] in BIAS_TERMS]
         for key in grid.ties(terms) if sum(map(math.isfinite, dict(terms).values())) > 1 else []:
