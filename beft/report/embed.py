@@ -20,8 +20,9 @@ def pack(table: pd.DataFrame, like: pd.DataFrame | None = None) -> dict[str, Any
         `rows` and `columns`, each column in one of two forms:
 
         - `words`, its distinct values in order of first appearance (null: none), and `codes`, the
-          place of each row's value among them: base64 of unsigned integers of `bytes` bytes.
-          Without `codes` every row has the only word; `like: true` stands for the other's words;
+          place of each row's value among them: unsigned integers as `_integers` writes them.
+          Without `codes` every row has the only word; with `times`, each code stands for so many
+          rows in turn; `like: true` stands for the other's words;
         - `float64`: base64 of the numbers themselves.
     """
     shared = [] if like is None else [name for name in table if name in like]
@@ -41,10 +42,9 @@ def unpack(packed: dict[str, Any], like: pd.DataFrame | None = None) -> pd.DataF
             columns[name] = [None if np.isnan(number) else number for number in numbers.tolist()]
             continue
         words = list(dict.fromkeys(like[name])) if column.get("like") else column["words"]
-        codes = np.zeros(packed["rows"], int)
-        if column["codes"]:
-            kind = WIDTHS[column["bytes"] // 2]
-            codes = np.frombuffer(base64.b64decode(column["codes"]), kind)
+        codes = _read(column["codes"]) if "codes" in column else np.zeros(packed["rows"], int)
+        if "times" in column:
+            codes = np.repeat(codes, _read(column["times"]))
         columns[name] = [words[code] for code in codes]
     return pd.DataFrame(columns, dtype=object)
 
@@ -67,9 +67,23 @@ def _like(values: pd.Series, other: pd.Series) -> dict[str, Any]:
 
 def _codes(codes: np.ndarray, words: int) -> dict[str, Any]:
     if words < 2:
-        return {"codes": ""}
-    place = 0 if words <= 2**8 else 1 if words <= 2**16 else 2
-    return {"bytes": 2**place, "codes": _base64(codes.astype(WIDTHS[place]))}
+        return {}
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    if 4 * len(starts) > len(codes):
+        return {"codes": _integers(codes)}
+    times = np.diff(starts, append=len(codes))
+    return {"codes": _integers(codes[starts]), "times": _integers(times)}
+
+
+def _integers(numbers: np.ndarray) -> dict[str, Any]:
+    """Base64 of integers from 0, each in as few bytes (1, 2 or 4) as the largest takes."""
+    most = int(numbers.max(initial=0))
+    place = 0 if most < 2**8 else 1 if most < 2**16 else 2
+    return {"bytes": 2**place, "base64": _base64(numbers.astype(WIDTHS[place]))}
+
+
+def _read(written: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(written["base64"]), WIDTHS[written["bytes"] // 2])
 
 
 def _base64(numbers: np.ndarray) -> str:

@@ -27,10 +27,10 @@ EPOCHS = {"best": "best epoch of each run", "last": "last epoch of each run"}
 SCRIPTS = ("page.js", "page_grid.js", "page_tables.js", "page_chart.js", "page_runs.js")
 STATIC_RUNS = 200  # rows of all runs that are there without the script, and on paper
 LISTED = (
-    *("model", "task", "regime", "technique", "seed", "learning_rate", "epochs"),
-    *("train_examples", "metric", "best", "last", "train_seconds", "peak_memory_mb"),
-    *("status", "digest"),
+    *("model", "task", "regime", "technique", "seed", "status", "best", "last", "metric"),
+    *("learning_rate", "epochs", "train_examples", "train_seconds", "peak_memory_mb", "digest"),
 )
+SVG_SAFE = " !$'()*+,/:;=?@[]^`{|}~"  # what need not be quoted in the address of an image
 EMBEDDED = ("evaluations", "history", "problems", "provenance")
 
 
@@ -129,7 +129,8 @@ def _figure(name: str, folder: Path, numbers, has_table: bool) -> dict:
     path = folder / f"{name}.svg"
     source = None
     if path.is_file():
-        source = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+        # a seventh shorter than base64
+        source = "data:image/svg+xml," + quote(path.read_text(encoding="utf-8"), safe=SVG_SAFE)
     return {
         "name": name,
         "caption": CAPTIONS[name],

@@ -31,14 +31,22 @@ function buffer(text) {
   return bytes.buffer;
 }
 
+const integers = ({ bytes, base64 }) =>
+  new ({ 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[bytes])(buffer(base64));
+
 // The values of a packed column (beft/report/embed.py); null is no value.
 function values(packed, rows, shared) {
   if (packed.float64 !== undefined)
     return Array.from(new Float64Array(buffer(packed.float64)), (x) => (Number.isNaN(x) ? null : x));
   const words = packed.like ? shared : packed.words;
   if (!packed.codes) return new Array(rows).fill(words[0]);
-  const kind = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[packed.bytes];
-  return Array.from(new kind(buffer(packed.codes)), (code) => words[code]);
+  const codes = integers(packed.codes);
+  if (!packed.times) return Array.from(codes, (code) => words[code]);
+  const filled = [];
+  integers(packed.times).forEach((times, i) => {
+    for (let n = 0; n < times; n++) filled.push(words[codes[i]]);
+  });
+  return filled;
 }
 
 // A packed frame as {rows, names, column(name)}; columns are unpacked when they are asked for.

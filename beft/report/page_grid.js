@@ -1,6 +1,6 @@
-// A frame as a table that sorts, filters and turns pages: 100 rows are drawn, however many there are.
+// A frame as a table that sorts, filters and turns pages: 50 rows are drawn, however many there are.
 
-const PAGE_ROWS = 100;
+const PAGE_ROWS = 50;
 const FEW = 16; // distinct values of a column that is filtered by a choice
 
 const csvCell = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
@@ -30,19 +30,19 @@ function grid(host, frame, { names, caption, file, cells = {} }) {
     const seen = frame.column(name);
     numeric[name] = seen.some((x) => typeof x === "number") && name !== "seed";
     return make("th", { scope: "col", class: numeric[name] ? "number" : null },
-      button(name.replace("_", " "), () => sortBy(name)));
+      button(name.replaceAll("_", " "), () => sortBy(name)));
   });
   const filters = names.map((name) => make("td", {}, filterOf(name)));
   const back = button("Previous", () => turn(-1)), on = button("Next", () => turn(1));
-  const table = make("table", { class: "grid" }, make("caption", {}, caption),
+  const table = make("table", { class: "grid" }, make("caption", {}, `${caption} `, said),
     make("thead", {}, make("tr", {}, heads), make("tr", { class: "filters" }, filters)), body);
   const download = button("Download CSV", () => save(file, csvText(frame, names, state.rows)));
   host.replaceChildren(
-    make("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: 0 }, table),
-    make("div", { class: "tools" }, said, back, on, download));
+    make("div", { class: "tools" }, back, on, download),
+    make("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: 0 }, table));
 
   function filterOf(name) {
-    const distinct = [...new Set(frame.column(name).map(brief))];
+    const distinct = [...new Set([...new Set(frame.column(name))].map(brief))];
     const change = (event, exact) => {
       const wanted = event.target.value;
       if (wanted.trim() === "") delete state.tests[name];

@@ -1,7 +1,7 @@
 // From a number to its runs: a dialog with results, curves, settings and provenance; all runs; routes.
 
 const KEYS = ["model", "task", "regime", "technique"];
-const RESULT = ["seed", "best", "last", "status", "learning_rate", "epochs", "train_examples", "train_seconds", "peak_memory_mb", "digest"];
+const RESULT = ["seed", "status", "best", "last", "learning_rate", "epochs", "train_examples", "train_seconds", "peak_memory_mb", "digest"];
 const MOST_CURVES = 12; // lines that can be told apart
 const dialog = document.getElementById("cell");
 
@@ -35,11 +35,11 @@ function results(found) {
     return make("tr", {}, names.map((name) =>
       name === "digest" ? make("td", {}, link(r.digest))
       : name === "status" ? make("td", { class: r.status === "ok" ? null : "problem" }, state)
-      : make("td", { class: typeof r[name] === "number" ? "number" : null }, r[name] === null ? "" : String(r[name]))));
+      : make("td", { class: typeof r[name] === "number" ? "number" : null, title: String(r[name] ?? "") }, brief(r[name]))));
   });
   return make("div", { class: "scroll", role: "region", "aria-label": "Results of the runs", tabindex: 0 },
     make("table", { class: "text" }, make("caption", {}, found.length === 1 ? "The run" : `${found.length} runs`),
-      make("thead", {}, make("tr", {}, names.map((name) => make("th", { scope: "col" }, name.replace("_", " "))))),
+      make("thead", {}, make("tr", {}, names.map((name) => make("th", { scope: "col", class: typeof found[0][name] === "number" ? "number" : null }, name.replaceAll("_", " "))))),
       make("tbody", {}, rows)));
 }
 
@@ -93,7 +93,8 @@ function facts(found, rows, names) {
     });
     const who = (all) => (all.length > 4 ? `${all.length} runs` : all.join("; "));
     const shown = by.size === 1 ? [...by.keys()] : [...by].map(([text, all]) => make("div", {}, `${text} `, make("span", { class: "quiet" }, `(${who(all)})`)));
-    const copies = name === "digest" && by.size === 1 ? button("Copy digest", () => copy(found[0].digest, "Digest")) : "";
+    const digests = found.map((r) => r.digest), plural = found.length > 1 ? "s" : "";
+    const copies = name === "digest" ? button(`Copy digest${plural}`, () => copy(digests.join("\n"), `Digest${plural}`)) : "";
     return make("div", {}, make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, shown, " ", copies));
   });
   return make("dl", { class: "facts" }, lines);
@@ -107,7 +108,7 @@ function settingsOf(found) {
 
 function view(title, found, above) {
   const section = (name, ...parts) => make("section", {}, make("h3", {}, name), ...parts);
-  const columns = runs.names.filter((name) => !["study", "best", "last", "status"].includes(name));
+  const columns = runs.names.filter((name) => !["best", "last", "status", ...(found.length > 1 ? ["seed"] : [])].includes(name));
   const origins = found.map((r) => rowsOf("provenance", r.digest)[0]);
   dialog.replaceChildren(
     make("div", { class: "head" }, make("h2", { id: "cell-title", tabindex: -1 }, title),
@@ -136,7 +137,7 @@ function route() {
   }
   if (kind === "cell") {
     const found = runsAt(parts);
-    return view(parts.filter(Boolean).join(" · "), found, "The runs behind this number, in the order of runs.csv; fractions as they are there.");
+    return view(parts.filter(Boolean).join(" · "), found, "The runs behind this number, in the order of runs.csv; values as fractions, rounded here, whole in their tooltips.");
   }
   const place = parts[0] ? runs.column("digest").findIndex((digest) => String(digest).startsWith(parts[0])) : -1;
   const found = place < 0 ? [] : [run(place)], cell = KEYS.map((key) => String(found[0]?.[key] ?? ""));

@@ -51,17 +51,19 @@ function tools(section) {
   if (!bar) return;
   const tables = [...section.querySelectorAll("table.sortable")];
   const leading = (table) => Number(table.dataset.leading);
-  const header = (cell) => cell.innerText.trim().replace(/\s+/g, "_");
+  // a line break stands for an underscore; `innerText` would lay out the whole page to see it
+  const header = (cell) => [...cell.firstChild.childNodes].map((node) => (node.nodeName === "BR" ? "_" : node.textContent)).join("");
+  const named = (cell) => cell.dataset.name ?? cell.textContent.trim(); // b_v, which is set as an index
   const title = section.querySelector("h3").textContent;
   const state = { text: "", part: "", column: "", names: {} };
   const said = make("span", { class: "said", role: "status" });
   const choice = (label, options, change) => options.length < 2 ? null : make("label", {}, `${label} `,
-    make("select", { onchange: (event) => { change(event.target.value); apply(); } },
+    make("select", { "aria-label": `Filter by ${label}: ${title}`, onchange: (event) => { change(event.target.value); apply(); } },
       make("option", { value: "" }, "all"), options.map((name) => make("option", { value: name }, name))));
   const distinct = (list) => [...new Set(list)];
   const first = tables[0], heads = [...first.tHead.rows[0].cells].map(header);
   const leads = heads.slice(0, leading(first)).map((name, i) => {
-    const found = tables.flatMap((table) => [...table.tBodies[0].rows].map((row) => row.cells[i].textContent.trim()));
+    const found = tables.flatMap((table) => [...table.tBodies[0].rows].map((row) => named(row.cells[i])));
     return choice(name, distinct(found), (value) => (state.names[i] = value));
   });
   const columns = distinct(tables.flatMap((t) => [...t.tHead.rows[0].cells].slice(leading(t)).map(header)));
@@ -74,9 +76,10 @@ function tools(section) {
         i >= leading(table) && state.column !== "" && header(cell) !== state.column);
       let left = 0;
       for (const row of table.tBodies[0].rows) {
-        const words = `${table.dataset.part} ${row.textContent}`.toLowerCase();
-        const named = Object.entries(state.names).every(([i, name]) => !name || row.cells[i].textContent.trim() === name);
-        row.hidden = !(here && named && words.includes(state.text));
+        const names = [...row.cells].slice(0, leading(table)).map(named);
+        const words = `${table.dataset.part} ${names.join(" ")} ${row.textContent}`.toLowerCase();
+        const chosen = Object.entries(state.names).every(([i, name]) => !name || names[i] === name);
+        row.hidden = !(here && chosen && words.includes(state.text));
         left += !row.hidden;
       }
       for (const row of [table.tHead.rows[0], ...table.tBodies[0].rows])
