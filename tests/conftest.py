@@ -22,11 +22,15 @@ def mirror() -> Path:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Tests on the cluster go to one worker, since a machine can have only one; others anywhere."""
+    """Tests on the cluster go to one worker, since a machine can have only one; others anywhere.
+
+    So do those in the browser, which share it and its pages.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduler(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "cluster" if nodeid.startswith("tests/slurm/") else nodeid
+            folder = "/".join(nodeid.split("/")[:2])
+            return folder if folder in ("tests/slurm", "tests/browser") else nodeid
 
     return Scheduler(config, log)

@@ -12,7 +12,7 @@ from beft.hashing import sha256
 from beft.report import cells, html, summary
 from beft.report.figures import FIGURES, write_figure
 from beft.report.frames import COLUMNS, Frames
-from beft.report.tables import TABLES
+from beft.report.tables import TABLES, by_epoch
 from beft.report.write import write_table
 from beft.store import CHECKSUMS, to_json, write_file
 
@@ -58,10 +58,10 @@ def write_figures(frames: Frames, reports: Path) -> list[Path]:
 
 def write_page(frames: Frames, reports: Path) -> Path:
     """Write reports/index.html from the frames and the figures that are already drawn."""
-    frames, names = cells.shown(frames), wanted(frames, "tables", TABLES)
-    if "table1" in names and "table1_last" not in names:
-        names.append("table1_last")
-    tables = {name: TABLES[name](frames) for name in names}
+    shown, names = cells.shown(frames), wanted(frames, "tables", TABLES)
+    if "table1" in names and "table1_last" in names:
+        names.remove("table1_last")  # which table 1 on the page brings along
+    tables = {name: by_epoch(name, shown) for name in names}
     path = reports / "index.html"
     write_file(path, html.render(frames, tables, reports / "figures").encode())
     seal(frames, reports)

@@ -30,7 +30,7 @@ def cost(frames: Frames) -> Figure:
     """One row per model, one panel per quantity, one marker per technique; the first regime."""
     models = grid.order(frames, "model")
     parts = {model: grid.first_regime(frames, model) for model in models[:MOST]}
-    tables = {model: _techniques(part) for model, part in parts.items()}
+    tables = {model: techniques(part) for model, part in parts.items()}
     names = [
         name
         for name in grid.order(frames, "technique")
@@ -52,7 +52,7 @@ def cost(frames: Frames) -> Figure:
     return figure
 
 
-def _techniques(frames: Frames) -> tuple[pd.DataFrame, list[str]]:
+def techniques(frames: Frames) -> tuple[pd.DataFrame, list[str]]:
     """Means over the tasks in which every technique with a result has one.
 
     Returns:

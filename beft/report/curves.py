@@ -48,6 +48,13 @@ def curves(frames: Frames) -> Figure:
     return figure
 
 
+def drawn(frames: Frames) -> pd.DataFrame:
+    """The numbers of the panels that `curves` draws: mean and std, per cell and epoch."""
+    table, runs = _epochs(frames), set(frames.runs[chosen.PLACE].itertuples(index=False, name=None))
+    places = [place for place in chosen.places(frames) if place in runs][:MOST]
+    return table[pd.MultiIndex.from_frame(table[chosen.PLACE]).isin(places)].reset_index(drop=True)
+
+
 def _title(place: tuple[str, str, str], many: bool, columns: int) -> str:
     """The place in as many characters as a panel has room for."""
     room = 105 // columns

@@ -1,42 +1,79 @@
-"""One page for review: answer first, then tables, figures, settings, provenance and problems."""
+"""One page for review: answer first, then tables, figures, runs, problems, settings, provenance."""
 
 import base64
-import math
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from beft.report import cells as grid
-from beft.report import selection as chosen
+from beft.report.behind import behind
+from beft.report.circumstances import problems, provenance
+from beft.report.embed import pack
 from beft.report.figures import CAPTIONS, FIGURES, NARROW
 from beft.report.frames import Frames
-from beft.report.style import LOOKS
+from beft.report.overview import LEVEL, overview
+from beft.report.selection import TERMS
 from beft.report.summary import run_counts
 from beft.report.table import Table
+from beft.report.write import to_csv, to_latex, to_markdown
 
-SHOWN_COMMANDS = 20
-MACHINE = [
-    "commit",
-    "dirty",
-    "code",
-    "device",
-    "hardware",
-    "python",
-    "torch",
-    "transformers",
-    "beft",
-]
+EPOCHS = {"best": "best epoch of each run", "last": "last epoch of each run"}
+SCRIPTS = ("page.js", "page_grid.js", "page_tables.js", "page_chart.js", "page_runs.js")
+STATIC_RUNS = 200  # rows of all runs that are there without the script, and on paper
+LISTED = (
+    *("model", "task", "regime", "technique", "seed", "status", "best", "last", "metric"),
+    *("learning_rate", "epochs", "train_examples", "train_seconds", "peak_memory_mb", "digest"),
+)
+SVG_SAFE = " !$'()*+,/:;=?@[]^`{|}~"  # what need not be quoted in the address of an image
+EMBEDDED = ("evaluations", "history", "problems", "provenance")
 
 
-def render(frames: Frames, tables: dict[str, Table], figures_dir: Path) -> str:
+def render(frames: Frames, tables: dict[str, dict[str, Table]], figures_dir: Path) -> str:
     """The page as one self-contained HTML document.
 
     Args:
-        tables: the tables to show, by name, in order; `table1_last` is folded under `table1`.
+        frames: all of a study, runs included that tables leave out (`cells.shown`).
+        tables: the tables to show, by name and epoch (`tables.by_epoch`), in order.
         figures_dir: where the SVG files of the study's figures lie; they are embedded.
     """
+    shown = grid.shown(frames)
+    names = [n for n in frames.settings.get("figures", list(FIGURES)) if n in FIGURES]
+    numbers = {name: behind(name, shown) for name in names}
+    style, script = _text("page.css"), "\n".join(map(_text, SCRIPTS))
+    return _environment().get_template("page.html.j2").render(
+        study=str(frames.settings.get("study", "study")),
+        description=str(frames.settings.get("description", "")),
+        epochs=EPOCHS,
+        views={column: overview(shown, column) for column in EPOCHS},
+        level=LEVEL,
+        regimes=grid.order(shown, "regime"),
+        counts=run_counts(frames),
+        one_seed=frames.runs["seed"].nunique() < 2,
+        tables=tables,
+        figures=[_figure(name, figures_dir, numbers[name], name in tables) for name in names],
+        listed=LISTED,
+        runs=_listed(frames),
+        total=len(frames.runs),
+        settings={k: v for k, v in frames.settings.items() if k not in ("study", "description")},
+        provenance=provenance(frames),
+        problems=problems(frames),
+        data=_data(frames, {n: b.data for n, b in numbers.items() if b}),
+        texts=_texts(tables),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("beft.report", "."),
         autoescape=True,
@@ -44,116 +81,91 @@ def render(frames: Frames, tables: dict[str, Table], figures_dir: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # `tojson` escapes what could end a script; the order of columns is that of the csv files
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["term"] = _term
     environment.filters["wide"] = lambda text: Markup("<br>").join(str(text).split("_", 1))
-    rows = chosen.selection(frames)
-    return environment.get_template("page.html.j2").render(
-        study=str(frames.settings.get("study", "study")),
-        description=str(frames.settings.get("description", "")),
-        answer=_answer(rows),
-        board=_board(frames, rows),
-        regimes=grid.order(frames, "regime"),
-        agreement=chosen.agreement(rows),
-        counts=run_counts(frames),
-        one_seed=frames.runs["seed"].nunique() < 2,
-        tables=tables,
-        figures=[_figure(name, figures_dir) for name in _figures(frames)],
-        settings={k: v for k, v in frames.settings.items() if k not in ("study", "description")},
-        provenance=_provenance(frames),
-        problems=_problems(frames),
-        looks=LOOKS,
-    )
+    environment.filters["address"] = address
+    environment.filters["brief"] = _brief
+    return environment
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("beft.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What the page's security policy calls this style or script: nothing else may run."""
+    digest = hashlib.sha256(f"\n{text}\n".encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def address(place: Iterable[str]) -> str:
+    """Where the runs of a cell open: `#cell=model/task/regime/technique`, empty for any."""
+    return "#cell=" + "/".join(quote(part, safe="") for part in place)
 
 
 def _term(name: str) -> str | Markup:
     """`b_v` set as a letter with an index; any other name as it is."""
-    if name in [f"b_{term}" for term in chosen.TERMS]:
+    if name in [f"b_{term}" for term in TERMS]:
         return Markup("<i>b</i><sub>{}</sub>").format(name[2:])
     return name
 
 
-def _figures(frames: Frames) -> list[str]:
-    return [name for name in frames.settings.get("figures", list(FIGURES)) if name in FIGURES]
+def _brief(value: object) -> str:
+    """A value of a frame in a table for reading: six digits at most, nothing where there is none.
+
+    The script's `brief` writes numbers in the same way.
+    """
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.0f}"
+    return str(value)
 
 
-def _figure(name: str, folder: Path) -> dict:
+def _figure(name: str, folder: Path, numbers, has_table: bool) -> dict:
     path = folder / f"{name}.svg"
     source = None
     if path.is_file():
-        source = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
-    return {"name": name, "caption": CAPTIONS[name], "source": source, "narrow": name in NARROW}
-
-
-def _answer(rows: pd.DataFrame) -> dict:
-    """Which term came out best, how often, and how sure: one entry per fact, counts only."""
-    cells = rows.drop_duplicates(chosen.PLACE)
-    decided = cells[cells["best"] != ""]
-    wins = {term: sum(term in best.split("/") for best in decided["best"]) for term in chosen.TERMS}
-    top = max(wins, key=wins.get) if len(decided) else ""
-    close = decided.sort_values("lead", kind="stable").head(1)
-    closest = [
-        f"{100 * r.lead:.1f} points ({r.model}, {r.task}, {r.regime})" for r in close.itertuples()
-    ]
+        # a seventh shorter than base64
+        source = "data:image/svg+xml," + quote(path.read_text(encoding="utf-8"), safe=SVG_SAFE)
     return {
-        "top": top,
-        "wins": wins,
-        "decided": len(decided),
-        "cells": len(cells),
-        "unanimous": int(
-            ((decided["seeds_won"] == decided["seeds"]) & (decided["seeds"] > 0)).sum()
-        ),
-        "closest": closest[0] if closest else "",
+        "name": name,
+        "caption": CAPTIONS[name],
+        "source": source,
+        "narrow": name in NARROW,
+        "words": numbers.words if numbers else "",
+        "rows": len(numbers.data) if numbers else 0,
+        "table": has_table,
     }
 
 
-def _board(frames: Frames, rows: pd.DataFrame) -> list[dict]:
-    """The answer as a grid: one row per model and task, one cell per regime."""
-    board: dict[tuple[str, str], dict] = {}
-    for (model, task, regime), part in rows.groupby(chosen.PLACE, sort=False):
-        first = part.iloc[0]
-        line = board.setdefault((model, task), {"model": model, "task": task, "cells": {}})
-        line["cells"][regime] = {
-            "best": first["best"].split("/") if first["best"] else [],
-            "lead": f"+{100 * first['lead']:.1f}" if math.isfinite(first["lead"]) else "",
-            "won": f"{first['seeds_won']}/{first['seeds']}",
-            "reason": first["reason"],
-            "picks": [
-                {"selector": row.selector, "term": row.selected, "agree": row.agree}
-                for row in part.itertuples()
-            ],
+def _listed(frames: Frames) -> list[list]:
+    """The first rows of all runs, for readers without the script."""
+    table = frames.runs[list(LISTED)].head(STATIC_RUNS).astype(object)
+    return table.where(table.notna(), None).values.tolist()
+
+
+def _data(frames: Frames, figures: dict) -> dict:
+    """Everything that the script reads: frames, settings, and the numbers of figures."""
+    packed = {name: pack(getattr(frames, name), frames.runs[["digest"]]) for name in EMBEDDED}
+    return {
+        "listed": LISTED,
+        "runs": pack(frames.runs),
+        **packed,
+        "figures": {name: pack(table) for name, table in figures.items()},
+        "settings": frames.settings,
+    }
+
+
+def _texts(tables: dict[str, dict[str, Table]]) -> dict:
+    """The text of each table in every format, as its files have it."""
+    return {
+        name: {
+            epoch: {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
+            for epoch, table in both.items()
         }
-    return list(board.values())
-
-
-def _provenance(frames: Frames) -> dict:
-    """The distinct circumstances of the runs, with the number of runs of each."""
-    table = frames.provenance
-    columns = [column for column in MACHINE if column in table]
-    groups = (
-        table.fillna("").astype(str).groupby(columns, sort=True).size().reset_index(name="runs")
-    )
-    commands = list(dict.fromkeys(table["command"].dropna().astype(str)))
-    started = sorted(table["started"].dropna().astype(str))
-    return {
-        "columns": [*columns, "runs"],
-        "rows": groups.values.tolist(),
-        "dirty": int((table["dirty"].astype(str).str.lower() == "true").sum()),
-        "commands": commands[:SHOWN_COMMANDS],
-        "more": max(0, len(commands) - SHOWN_COMMANDS),
-        "started": (started[0], started[-1]) if started else None,
+        for name, both in tables.items()
     }
-
-
-def _problems(frames: Frames) -> list[dict]:
-    """Runs that are not ok, gathered by what went wrong."""
-    where = frames.runs[[*grid.KEYS, "seed", "digest"]].drop_duplicates("digest")
-    rows = frames.problems.merge(where, "left", "digest")
-    rows = rows.assign(reason=rows["reason"].fillna("").map(grid.one_line))
-    found = []
-    for (status, reason), part in rows.groupby(["status", "reason"], sort=True):
-        places = [
-            (" · ".join(map(str, key)), ", ".join(str(int(seed)) for seed in seeds["seed"]))
-            for key, seeds in part.dropna(subset=["seed"]).groupby(grid.KEYS, sort=False)
-        ]
-        found.append({"status": status, "reason": reason, "runs": len(part), "places": places})
-    return found

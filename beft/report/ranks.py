@@ -28,11 +28,17 @@ def figure4(frames: Frames) -> Figure:
     return _ranks_and_metric(frames, 3)
 
 
-def _ranks_and_metric(frames: Frames, most: int) -> Figure:
+def drawn(frames: Frames, most: int) -> tuple[Frames, list[str]]:
+    """The study of the first model that has scores, and the first of its tasks."""
     models, scored = grid.order(frames, "model"), set(frames.scores["model"])
     models = sorted(models, key=lambda model: model not in scored)[:1]
     frames = grid.of_models(frames, models)
-    tasks = grid.order(frames, "task")[:most]
+    return frames, grid.order(frames, "task")[:most]
+
+
+def _ranks_and_metric(frames: Frames, most: int) -> Figure:
+    frames, tasks = drawn(frames, most)
+    models = grid.order(frames, "model")
     if not models or not tasks:
         return blank("No model and task in this study yet: nothing was run.")
     regimes = grid.order(frames, "regime")

@@ -22,6 +22,7 @@ class Shown:
         bold, underlined: emphasised; the notes say what for.
         name: the text is a name (of a task, regime, technique), not a number.
         interval: both ends of the interval of the number.
+        place: the model, task, regime and technique of the runs behind it; empty: of any.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Shown:
     name: bool = False
     underlined: bool = False
     interval: str = ""
+    place: tuple[str, str, str, str] | tuple[()] = ()
 
 
 @dataclass(frozen=True)

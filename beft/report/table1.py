@@ -137,13 +137,14 @@ def cell(row) -> Shown:
         return Shown(DASH, problem="not planned", reason="not part of this study")
     theirs = beside(row.paper, row.mean)
     marks = AHEAD * row.separated + SELECTED * row.selected + INERT * row.inert
+    place = (row.model, row.task, row.regime, row.technique)
     if not row.n:
-        return Shown(DASH, "", theirs, marks, row.short, row.reason)
+        return Shown(DASH, "", theirs, marks, row.short, row.reason, place=place)
     spread = f"± {percent(row.std)} " if math.isfinite(row.std) else ""
     spread += f"(n={row.n}/{row.planned})"
     return Shown(
         percent(row.mean), spread, theirs, marks, row.short, row.reason, bool(row.best),
-        interval=between(row.low, row.high),
+        interval=between(row.low, row.high), place=place,
     )  # fmt: skip
 
 
@@ -154,7 +155,8 @@ def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[s
     for key, part in rows.groupby(["regime", "technique"], sort=False):
         found = {(row.task, row.split): row for row in part.itertuples()}
         means[key], mean = average(found, labels)
-        shown[key] = replace(mean, paper=beside(theirs.get(key, math.nan), means[key]))
+        place, theirs_mean = (str(rows["model"].iloc[0]), "", *key), theirs.get(key, math.nan)
+        shown[key] = replace(mean, paper=beside(theirs_mean, means[key]), place=place)
     for regime in dict.fromkeys(regime for regime, _ in means):
         terms = [(k, m) for k, m in means.items() if k[0] == regime and k[1] in BIAS_TERMS]
         for key in grid.ties(terms) if sum(map(math.isfinite, dict(terms).values())) > 1 else []:

@@ -28,23 +28,26 @@ LONG.insert(LONG.index("best") + 1, "second")
 MAY_DIFFER = {("multirc", "f1"): "multirc (F1 over its answers)"}
 
 
-def table5(frames: Frames) -> Table:
+def table5(frames: Frames, column: str = "best") -> Table:
     """Table 5 of the paper for this study's decoders.
 
     Where the study asks for `table6` too, only those that have biases of their own.
+
+    Args:
+        column: `best` or `last`, the epoch that a run's number is taken from.
     """
     title = "Metric (%) of each technique on decoders, per task, and the share that it trains"
-    return _table("table5", title, frames, _decoders(frames, added=False), [])
+    return _table("table5", title, frames, _decoders(frames, added=False), [], column)
 
 
-def table6(frames: Frames) -> Table:
-    """Table 6 (version 2 of the paper): decoders to which biases had to be added."""
+def table6(frames: Frames, column: str = "best") -> Table:
+    """Table 6 (version 2 of the paper): decoders to which biases had to be added; see `table5`."""
     title = "Metric (%) of each technique on decoders without biases of their own, per task"
     note = (
         "The queries, keys and values of these models have no biases: some are added, which start "
         "at zero. The paper's numbers (its version 2) are not shown."
     )
-    return _table("table6", title, frames, _decoders(frames, added=True), [note])
+    return _table("table6", title, frames, _decoders(frames, added=True), [note], column)
 
 
 def _decoders(frames: Frames, added: bool) -> list[str]:
@@ -62,9 +65,11 @@ def _decoders(frames: Frames, added: bool) -> list[str]:
     return [model for model in models if (most.get(model, unknown) > 0) == added]
 
 
-def _table(key: str, title: str, frames: Frames, models: list[str], notes: list[str]) -> Table:
+def _table(
+    key: str, title: str, frames: Frames, models: list[str], notes: list[str], column: str
+) -> Table:
     frames = _arranged(grid.of_models(frames, models))
-    tidy = _marked(_with_share(facts(frames), frames))
+    tidy = _marked(_with_share(facts(frames, column), frames))
     labels = [(task, split) for task, names in grid.splits(frames).items() for split in names]
     several = tidy["regime"].nunique() > 1
     parts = [
@@ -72,7 +77,7 @@ def _table(key: str, title: str, frames: Frames, models: list[str], notes: list[
         for model in grid.order(frames, "model")
         if len(rows := tidy[tidy["model"] == model])
     ]
-    notes = [*_notes(tidy), *notes]
+    notes = [*_notes(tidy, column), *notes]
     return Table(key, title, tuple(notes), tuple(parts), tidy[LONG].reset_index(drop=True))
 
 
@@ -147,6 +152,7 @@ def _averages(groups: dict, labels: list[tuple[str, str]]) -> dict[tuple[str, st
     for key, part in groups.items():
         found = {(row.task, row.split): row for row in part.itertuples()}
         means[key], shown[key] = average(found, labels)
+        shown[key] = replace(shown[key], place=(str(part["model"].iloc[0]), "", *key))
     for regime in dict.fromkeys(regime for regime, _ in groups):
         best, second = _top({key: mean for key, mean in means.items() if key[0] == regime})
         shown |= {key: replace(shown[key], bold=True) for key in best}
@@ -154,7 +160,7 @@ def _averages(groups: dict, labels: list[tuple[str, str]]) -> dict[tuple[str, st
     return shown
 
 
-def _notes(tidy: pd.DataFrame) -> list[str]:
+def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
     ours = set(zip(tidy["task"], tidy["metric"], strict=True))
     differing = [words for key, words in MAY_DIFFER.items() if key in ours]
     paper = (
@@ -163,7 +169,7 @@ def _notes(tidy: pd.DataFrame) -> list[str]:
     )
     paper += f", and ours may differ for {', '.join(differing)}." if differing else "."
     notes = [
-        *measure_notes(tidy, "best"),
+        *measure_notes(tidy, column),
         "Trained: what is trained, in percent of the model's parameters.",
         "Bold: the best technique in its regime and column; underlined: the second best; neither "
         "is marked where a technique is without a result.",

@@ -1,5 +1,6 @@
 """The tables of a study by name, and the table of what each selector chose."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,11 +43,12 @@ def selection(frames: Frames, column: str = "best") -> Table:
 def _row(place: tuple[str, str], part: pd.DataFrame) -> tuple[Shown, ...]:
     first = part.iloc[0]
     undecided = "" if first["best"] else first["reason"]
-    best = Shown(first["best"] or DASH, problem=undecided, reason=undecided)
+    behind = (str(first["model"]), *map(str, place), "")
+    best = Shown(first["best"] or DASH, problem=undecided, reason=undecided, place=behind)
     lead = f"{100 * first['lead']:+.1f}" if math.isfinite(first["lead"]) else DASH
     won = f"{first['seeds_won']}/{first['seeds']}" if first["seeds"] else DASH
     picks = [_pick(row) for row in part.itertuples()]
-    return (*map(name, place), best, Shown(lead), Shown(won), *picks,
+    return (*map(name, place), best, Shown(lead, place=behind), Shown(won), *picks,
             Shown(first["inert_terms"] or DASH))  # fmt: skip
 
 
@@ -81,7 +83,20 @@ def table1_last(frames: Frames) -> Table:
     return replace(table1(frames, "last"), name="table1_last")
 
 
-TABLES: dict[str, Callable[[Frames], Table]] = {
+def by_epoch(name: str, frames: Frames) -> dict[str, Table]:
+    """A table from the best and from the last epoch of each run.
+
+    Returns:
+        `best` and `last`, both from the same function; only `any` of a table that does not
+        depend on the epoch.
+    """
+    make = TABLES[name]
+    if "column" not in inspect.signature(make).parameters:
+        return {"any": make(frames)}
+    return {"best": make(frames), "last": make(frames, "last")}
+
+
+TABLES: dict[str, Callable[..., Table]] = {
     "table1": table1,
     "table1_last": table1_last,
     "table2": table2,
