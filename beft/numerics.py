@@ -24,8 +24,9 @@ LEDGER = PACKAGE / "numerics.json"
 # cannot be forgotten. Scores and reports are recomputed from runs by `beft verify` itself.
 _NAMES = """
     __init__ cli commands cost demand errors export fetching fields gpus hashing hub locks
-    mirror numerics owners params plan profiles progress project provenance prune quiet recover
-    repair scores selectors sizes staging stock store studies transfers verify yamlfile
+    measured merge merging mirror numerics owners params plan profiles progress project provenance
+    prune quiet recover repair scores selectors sizes staging stock store studies timing transfers
+    transplant verify yamlfile
 """
 BYSTANDERS = frozenset(f"{name}.py" for name in _NAMES.split())
 
