@@ -6,9 +6,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from beft.angles import between
 from beft.bench import Bench, current_inputs, is_decoder
 from beft.errors import UserError
 from beft.export import Epoch, adapter_files, check_run, check_target, find_run, load_model
@@ -30,43 +30,6 @@ def weighted_mean(biases: Sequence[Tensors], weights: Sequence[float]) -> dict[s
         term: sum(w * b[term].double() for w, b in zip(weights, biases, strict=True)).float()
         for term in biases[0]
     }
-
-
-def angles(one: Tensors, other: Tensors, terms: Sequence[str]) -> dict[str, Any]:
-    """How far apart two runs' biases point: of all layers as one vector, and of each layer.
-
-    Returns:
-        `cosine` and `degrees`, and the same of each layer in `layers`; None where one is zero.
-    """
-    first, second = (
-        np.concatenate([b[term].double().numpy() for term in terms], axis=1) for b in (one, other)
-    )
-    layers = [_angle(a, b) for a, b in zip(first, second, strict=True)]
-    return {**_angle(first.ravel(), second.ravel()), "layers": layers}
-
-
-def _angle(one: np.ndarray, other: np.ndarray) -> dict[str, float | None]:
-    norms = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
-    if norms == 0:
-        return {"cosine": None, "degrees": None}
-    # Rounded first: near 1, the last bit of a cosine is a part in a million of a degree.
-    cosine = round(min(1.0, max(-1.0, float(one @ other) / norms)), 9)
-    return {"cosine": cosine, "degrees": round(math.degrees(math.acos(cosine)), 6)}
-
-
-def between(one: Values, other: Values, terms: Sequence[str]) -> dict[str, Any]:
-    """Angles between what two runs tuned (`tuned`), and between what they added (`shift`).
-
-    Tuned biases start from the same pretrained ones, which they share; shifts do not.
-    """
-    return {
-        "tuned": angles(one.biases, other.biases, terms),
-        "shift": angles(_shifts(one, terms), _shifts(other, terms), terms),
-    }
-
-
-def _shifts(values: Values, terms: Sequence[str]) -> dict[str, torch.Tensor]:
-    return {term: values.biases[term].double() - values.pre[term].double() for term in terms}
 
 
 def merge(
@@ -113,6 +76,7 @@ def merge(
         files |= {f"{name}/{file}": content for file, content in made.items()}
     terms = trained_terms(model, recipes[0])
     scores = _scores(layout, recipes, values, merged, device)
+    biases = {r.digest: (v.pre, v.biases) for r, v in zip(recipes, values, strict=True)}
     told = {
         "epoch": epoch,
         "terms": list(terms),
@@ -121,8 +85,8 @@ def merge(
             for recipe, name, share in zip(recipes, names, shares, strict=True)
         ],
         "pairs": [
-            {"runs": [recipes[i].digest, recipes[j].digest], **between(values[i], values[j], terms)}
-            for i, j in combinations(range(len(recipes)), 2)
+            {"runs": [one, other], **between(biases[one], biases[other], terms)}
+            for one, other in combinations(biases, 2)
         ],
         "scores": scores,
     }

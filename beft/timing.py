@@ -6,7 +6,6 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,15 @@ from beft import provenance
 from beft.bench import Bench, current_inputs
 from beft.engine import Engine, engine, packs_together, serves
 from beft.errors import UserError
-from beft.measured import TIMING_VERSION, Timed
+from beft.measured import SECONDS, TIMING_VERSION, Timed
 from beft.numerics import code_digest
 from beft.recipe import Recipe
-from beft.store import Layout, read_json, to_json
+from beft.store import Layout, to_json
 from beft.train import Control, Data, step_seed, train
 
 log = logging.getLogger(__name__)
 
 WARM_STEPS = 2
-MEASURES = ("seconds", "train_seconds")
 
 
 def render_timings(
@@ -53,30 +51,9 @@ def render_timings(
         name = f"{recipe.technique}, repeat {repeat} of {timed.repeats}"
         progress(done, len(turns), name)
         found = _alone(context, name, layout, recipe, device, threads)
-        log.info("%s: %.2f s, of which steps %.2f s", name, *(found[m] for m in MEASURES))
+        log.info("%s: %.2f s, of which steps %.2f s", name, *(found[m] for m in SECONDS))
         runs.append({"digest": recipe.digest, "repeat": repeat, **found})
     return to_json({"version": TIMING_VERSION, "code": code_digest(), "runs": runs})
-
-
-def timing_flaw(path: Path, timed: Timed) -> str | None:
-    """What is wrong with a file of seconds; None when it is whole and of these runs."""
-    try:
-        written = read_json(path)
-        turns = [(run["repeat"], run["digest"]) for run in written["runs"]]
-        expected = product(range(1, timed.repeats + 1), (r.digest for r in timed.recipes))
-        if written["version"] != TIMING_VERSION or turns != list(expected):
-            return "not of the runs that its name says"
-        for run in written["runs"]:
-            whole, steps = (run[measure] for measure in MEASURES)
-            if not (math.isfinite(whole) and 0 <= steps <= whole and whole > 0):
-                return f"damaged ({whole} s for a run cannot be, with {steps} s for its steps)"
-            if not all(isinstance(run[k], str) for k in ("status", "device", "hardware")):
-                return "damaged (not of timed runs)"
-    except UserError as error:
-        return "missing" if not path.is_file() else str(error).removeprefix(f"{path}: ")
-    except (KeyError, TypeError):
-        return "damaged (not of timed runs)"
-    return None
 
 
 def _alone(context: Any, name: str, *arguments: Any) -> dict[str, Any]:

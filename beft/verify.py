@@ -206,8 +206,8 @@ def _scores(project: Project, unsound: set[str]) -> Iterator[Problem]:
 
 def _measured(project: Project, unsound: set[str]) -> Iterator[Problem]:
     """Seconds and merged biases that are missing, or not of their runs as they are."""
-    from beft.merging import merge_flaw
-    from beft.timing import timing_flaw
+    from beft.measured import timing_flaw
+    from beft.merges import merge_flaw
 
     for key, timed in project.timings.items():
         path = project.layout.data / "timings" / key
