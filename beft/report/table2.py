@@ -118,7 +118,7 @@ def _with_paper(table: pd.DataFrame) -> pd.DataFrame:
 def _part(rows: pd.DataFrame) -> Part:
     first = rows.iloc[0]
     columns = ["technique", "trained (%)", "run time (s)", f"times {REFERENCE}"]
-    columns.append(f"{first['metric']} (%)" if first["metric"] else "metric (%)")
+    columns.append(f"{next(filter(None, rows['metric']), 'metric')} (%)")
     sure = bool(rows["low"].notna().any())
     columns += ["95 % interval"] * sure
     lines = [_line(row)[: len(columns)] for row in rows.itertuples()]
@@ -188,7 +188,7 @@ def _notes(frames: Frames, tidy: pd.DataFrame) -> list[str]:
         "Trained: what the technique trains, in percent of the model's parameters, without the "
         "head that all techniques train.",
         *measure_notes(tidy, "best"),
-        "Interval: a bootstrap interval of the metric, of 95 %." if tidy["low"].notna().any() else "",
+        "Interval: a bootstrap interval of the metric." if tidy["low"].notna().any() else "",
         "[ ] the paper's numbers for the same model, task, regime and technique, and behind the "
         "metric ours minus it. The paper timed on an NVIDIA Tesla T4, so only the ratios can be "
         "compared." if tidy["paper"].notna().any() else "",
