@@ -16,6 +16,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/select.smk"
+include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/slurm.smk"
 
@@ -45,6 +46,8 @@ rule reports:
     input:
         rules.runs.input,
         SCORES,
+        TIMINGS,
+        MERGES,
         rules.collect.output,
         rules.tabulate.output,
         rules.plot.output,

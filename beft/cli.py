@@ -24,6 +24,13 @@ StudyOption = Annotated[
     str | None, typer.Option("--study", help="A study's name or path; default: params.yaml's.")
 ]
 ReportsOption = Annotated[Path, typer.Option("--reports", help="The folder of reports.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:1, ... or auto: a GPU that no other job has.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
+EpochOption = Annotated[
+    Literal["best", "last"], typer.Option(help="Which biases: the reported ones are the best.")
+]
 PARAMS = Path("params.yaml")
 # Errors of disks and their rights, where no file of ours was being written: what is printed.
 MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
@@ -66,10 +73,8 @@ def train(
     manifest: Annotated[Path, typer.Argument(help="The pack's manifest, below data/packs.")],
     study: StudyOption = None,
     params: ParamsOption = PARAMS,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, ... or auto: a GPU that no other job has.")
-    ] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     checkpoint_seconds: Annotated[
         float | None, typer.Option(min=0, help="A killed job repeats at most this much.")
     ] = None,
@@ -90,6 +95,34 @@ def score(
     from beft import commands
 
     commands.score(params, study, scores)
+
+
+@app.command()
+def time(
+    timings: Annotated[Path, typer.Argument(help="The file to write, below data/timings.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Measure how long runs take, each alone in its process; nothing else should run meanwhile."""
+    from beft import commands
+
+    commands.time(params, study, timings, device, threads)
+
+
+@app.command(name="evaluate-merge")
+def evaluate_merge(
+    merges: Annotated[Path, typer.Argument(help="The file to write, below data/merges.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Evaluate the biases of two tasks, and their mean, on both of the tasks."""
+    from beft import commands
+
+    commands.evaluate_merge(params, study, merges, device, threads)
 
 
 @app.command()
@@ -205,9 +238,7 @@ def prune(
 def export(
     digest: Annotated[str, typer.Argument(help="Of a run of the study, or how it begins.")],
     to: Annotated[Path, typer.Option("--to", help="The folder to write, absent or empty.")],
-    epoch: Annotated[
-        Literal["best", "last"], typer.Option(help="Which biases: the reported ones are the best.")
-    ] = "best",
+    epoch: EpochOption = "best",
     study: StudyOption = None,
     params: ParamsOption = PARAMS,
 ) -> None:
@@ -215,6 +246,25 @@ def export(
     from beft import commands
 
     commands.export(params, study, digest, to, epoch)
+
+
+@app.command()
+def merge(
+    digests: Annotated[list[str], typer.Argument(help="Of two or more runs, or how they begin.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write, absent or empty.")],
+    weights: Annotated[
+        str | None, typer.Option(help="Of each run, such as 0.7,0.3; default: all equal.")
+    ] = None,
+    epoch: EpochOption = "best",
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Average the tuned biases of several runs; write a BEFT adapter of the mean for each task."""
+    from beft import commands
+
+    commands.merge(params, study, digests, to, weights, epoch, device, threads)
 
 
 @app.command()

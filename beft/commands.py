@@ -86,16 +86,12 @@ def train(
     project = load(params, study)
     pack = project.packs[project.find("packs", manifest)]
     execution = project.params.execution
-    os.environ["HF_HUB_OFFLINE"] = "1"  # jobs read the mirror only
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    device = _machine(project, device, threads)
     import torch
 
-    from beft.gpus import device_of
     from beft.runner import run_pack
     from beft.train import Interrupted
 
-    torch.set_num_threads(threads or execution.threads)
-    device = device_of(device)
     seconds = execution.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
     with Progress(pack.recipes[0].cell()) as progress:
         try:
@@ -109,6 +105,43 @@ def train(
                 f"({str(error).splitlines()[0]}); use a larger one, or a smaller max_length or "
                 "batch_size"
             ) from error
+
+
+def _machine(project: Project, device: str, threads: int | None) -> str:
+    """Sets this process up to compute; the device to do it on."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # jobs read the mirror only
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+
+    from beft.gpus import device_of
+
+    torch.set_num_threads(threads or project.params.execution.threads)
+    return device_of(device)
+
+
+def time(params: Path, study: str | None, timings: Path, device: str, threads: int | None) -> None:
+    project = load(params, study)
+    timed = project.timings[project.find("timings", timings)]
+    device = _machine(project, device, threads)
+    from beft.timing import render_timings
+
+    threads = threads or project.params.execution.threads
+    # Ends the process that trains, too; by itself SIGTERM would leave it behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with Progress(timed.recipes[0].cell()) as progress:
+        write_file(timings, render_timings(project.layout, timed, device, threads, progress.update))
+
+
+def evaluate_merge(
+    params: Path, study: str | None, merges: Path, device: str, threads: int | None
+) -> None:
+    project = load(params, study)
+    merged = project.merges[project.find("merges", merges)]
+    device = _machine(project, device, threads)
+    from beft.merging import render_merge
+
+    with Progress(merged.couples[0].tuned[0].model["alias"]) as progress:
+        write_file(merges, render_merge(project, merged, device, progress.update))
 
 
 def score(params: Path, study: str | None, scores: Path) -> None:
@@ -258,6 +291,34 @@ def export(params: Path, study: str | None, digest: str, to: Path, epoch: str) -
     os.environ["HF_HUB_OFFLINE"] = "1"  # only what is in the mirror
     recipe = export_run(load(params, study), digest, to, epoch)
     print(f"{to}: {recipe.folder()}, {epoch} epoch, as a BEFT adapter for PEFT")
+
+
+def merge(
+    params: Path,
+    study: str | None,
+    digests: list[str],
+    to: Path,
+    weights: str | None,
+    epoch: str,
+    device: str,
+    threads: int | None,
+) -> None:
+    project = load(params, study)
+    try:
+        shares = None if weights is None else [float(each) for each in weights.split(",")]
+    except ValueError:
+        raise UserError(f"--weights: '{weights}' are no numbers; give them as 0.7,0.3") from None
+    device = _machine(project, device, threads)
+    from beft.merge import merge as merge_runs
+
+    merged = merge_runs(project, digests, to, shares, epoch, device)
+    for run in merged["runs"]:
+        print(f"{to / run['folder']}: run {run['digest']}, weight {run['weight']:.4g}")
+    for row in merged["scores"]:
+        own, mean = ("undefined" if v is None else f"{v:.4f}" for v in (row["own"], row["merged"]))
+        place = f"{row['task']} {row['split']} {row['metric']}"
+        print(f"{place}: merged {mean}, its own bias {own} (run {row['digest']})")
+    print(f"weights were divided by their sum; angles between the biases: {to / 'merge.json'}")
 
 
 def recover(params: Path, adopt: bool, then: list[str]) -> None:

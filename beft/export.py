@@ -1,11 +1,12 @@
 """Export a tuned run as an adapter that PEFT loads: the shift of each tuned bias, and the head."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from beft.bench import check_inputs, is_decoder
@@ -19,6 +20,7 @@ from beft.sites import Site
 from beft.slots import trained_terms
 from beft.store import explain_os_errors, read_json, run_flaw, to_json, write_folder
 from beft.techniques import TECHNIQUES
+from beft.transplant import Values, values_of
 
 Epoch = Literal["best", "last"]
 PREFIX = "base_model.model."  # what PEFT puts before the names of the base model's modules
@@ -44,30 +46,49 @@ def export(project: Project, digest: str, target: Path, epoch: Epoch = "best") -
         UserError: no such run, or one that is missing, damaged or diverged; PEFT's BEFT cannot
             hold what it tuned; the target is taken.
     """
-    recipe = _find(project, digest)
-    folder = project.layout.run(recipe)
-    _check_target(target)
-    metrics = _check_run(project, recipe)
-    model = _load(project, recipe)
-    tuned = _tuned(model, recipe)
-    biases = load_file(folder / "biases.safetensors")
-    when = "post" if epoch == "last" else f"epoch-{metrics['best_epoch']}"
-    tensors = {f"{PREFIX}{s.module}.beft_bias": _shift(biases, s, when) for s in tuned}
-    heads = load_file(folder / "head.safetensors")
-    values = {n: heads[f"{epoch}/{n}"] for n in model.head}
-    modules = _head_modules(model)
-    tensors |= {f"{PREFIX}{name}": value for name, value in _head(model, modules, values).items()}
-    files = {
-        "adapter_config.json": _config(project, recipe, tuned, modules),
-        "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
-        "recipe.json": to_json(recipe.to_dict()),
-    }
+    recipe = find_run(project, digest)
+    check_target(target)
+    check_run(project, recipe)
+    values = values_of(project.layout, recipe, epoch)
+    files = adapter_files(project, recipe, load_model(project, recipe), values, values.biases)
     write_folder(target, files)
     return recipe
 
 
-def _find(project: Project, digest: str) -> Recipe:
-    """The one run of the study whose digest begins like this."""
+def adapter_files(
+    project: Project,
+    recipe: Recipe,
+    model: Encoder | Decoder,
+    values: Values,
+    biases: Mapping[str, torch.Tensor],
+) -> dict[str, bytes]:
+    """The files of an adapter: a run's own head, and biases, its own or others of its model.
+
+    Args:
+        model: the run's, whose head is overwritten.
+        biases: of the terms that the run tuned, at least: term -> (layers, width).
+
+    Raises:
+        UserError: PEFT's BEFT cannot hold what the run tuned.
+    """
+    tuned = _tuned(model, recipe)
+    tensors = {f"{PREFIX}{s.module}.beft_bias": _shift(values.pre, biases, s) for s in tuned}
+    modules = _head_modules(model)
+    own = _head(model, modules, {name: values.head[name] for name in model.head})
+    tensors |= {f"{PREFIX}{name}": value for name, value in own.items()}
+    return {
+        "adapter_config.json": _config(project, recipe, tuned, modules),
+        "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
+        "recipe.json": to_json(recipe.to_dict()),
+    }
+
+
+def find_run(project: Project, digest: str) -> Recipe:
+    """The one run of the study whose digest begins like this.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
     known = {r.digest: r for r in project.recipes}
     found = [d for d in known if d.startswith(digest)]
     if len(found) == 1:
@@ -84,15 +105,24 @@ def _find(project: Project, digest: str) -> Recipe:
     )
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Makes sure that a folder can be written.
+
+    Raises:
+        UserError: something is there already.
+    """
     with explain_os_errors(target):
         taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken:
         raise UserError(f"{target}: is there already; name a folder that is absent or empty")
 
 
-def _check_run(project: Project, recipe: Recipe) -> dict[str, Any]:
-    """The metrics of a run that can be exported."""
+def check_run(project: Project, recipe: Recipe) -> None:
+    """Makes sure that a run can be exported.
+
+    Raises:
+        UserError: it tuned more than biases, or is missing, damaged, diverged or of other weights.
+    """
     if not TECHNIQUES[recipe.technique].biases_only:
         raise _not_biases(recipe)
     folder = project.layout.run(recipe)
@@ -107,7 +137,6 @@ def _check_run(project: Project, recipe: Recipe) -> dict[str, Any]:
     if not marker.is_file():
         raise UserError(f"{marker}: missing; run 'beft fetch --model {recipe.model['alias']}'")
     check_inputs(folder, {"model": read_json(marker)["sha256"]})
-    return metrics
 
 
 def _not_biases(recipe: Recipe) -> UserError:
@@ -117,7 +146,8 @@ def _not_biases(recipe: Recipe) -> UserError:
     )
 
 
-def _load(project: Project, recipe: Recipe) -> Encoder | Decoder:
+def load_model(project: Project, recipe: Recipe) -> Encoder | Decoder:
+    """A run's model as it was before it was tuned."""
     path = locate(project.root, project.layout.model(recipe))
     settings = {"sites": recipe.model["sites"], "name": recipe.model["alias"]}
     if is_decoder(recipe):  # only its structure is looked at
@@ -152,10 +182,11 @@ def _of_linear(model: nn.Module, site: Site) -> bool:
     return linear and site.parameter == f"{site.module}.bias"
 
 
-def _shift(biases: dict[str, torch.Tensor], site: Site, when: str) -> torch.Tensor:
-    """What the run added to a bias, (1, width)."""
-    before, after = biases[f"pre/{site.term}"], biases[f"{when}/{site.term}"]
-    return (after[site.layer] - before[site.layer])[None].contiguous()
+def _shift(
+    before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor], site: Site
+) -> torch.Tensor:
+    """What is added to a bias, (1, width)."""
+    return (after[site.term][site.layer] - before[site.term][site.layer])[None].contiguous()
 
 
 def _head_modules(model: Encoder | Decoder) -> list[str]:

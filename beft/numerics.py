@@ -23,9 +23,10 @@ LEDGER = PACKAGE / "numerics.json"
 # Modules that decide no number of a run: whatever is not named here counts, so that a new module
 # cannot be forgotten. Scores and reports are recomputed from runs by `beft verify` itself.
 _NAMES = """
-    __init__ cli commands cost demand errors export fetching fields gpus hashing hub locks
-    mirror numerics owners params plan profiles progress project provenance prune quiet recover
-    repair resampling scores selectors sizes staging stock store studies transfers verify yamlfile
+    __init__ angles cli commands cost demand errors export fetching fields gpus hashing hub locks
+    measured merge merges merging mirror numerics owners params plan profiles progress project
+    provenance prune quiet recover repair resampling scores selectors sizes staging stock store
+    studies timing transfers transplant verify yamlfile
 """
 BYSTANDERS = frozenset(f"{name}.py" for name in _NAMES.split())
 

@@ -5,15 +5,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from beft import measured, studies, tasks
 from beft import params as P
 from beft import recipe as R
-from beft import studies, tasks
 from beft.errors import UserError
 from beft.hashing import sha256
 from beft.recipe import Pack, Recipe, digest, grid, packs
 from beft.store import Layout, to_json, write_file
 from beft.techniques import TECHNIQUES
 
+# What a study makes, as attributes of `Project` -> the folder below data/.
+FOLDERS = {"packs": "packs", "cells": "scores", "subsets": "subsets"}
+FOLDERS |= {"timings": "timings", "merges": "merges"}
 SCORE_VERSION = 1  # bumped when the same snapshots would be scored differently
 
 
@@ -88,6 +91,16 @@ class Project:
         return tuple(own + [s for s in P.SELECTORS if s in wanted and s not in own])
 
     @cached_property
+    def timings(self) -> dict[str, measured.Timed]:
+        """Path of seconds (below data/timings) -> what is timed there."""
+        return measured.timed(self.study, self.recipes, f"study '{self.name}'")
+
+    @cached_property
+    def merges(self) -> dict[str, measured.Merged]:
+        """Path of results (below data/merges) -> what is merged there."""
+        return measured.merged(self.study, self.recipes, f"study '{self.name}'")
+
+    @cached_property
     def subsets(self) -> dict[str, Recipe]:
         """Path of an index file (below data/subsets) -> a recipe that uses it."""
         return {r.subset_path(): r for r in self.recipes}
@@ -135,13 +148,12 @@ class Project:
         return digest([[p.name, sha256(p)] for p in files])
 
     def find(self, kind: str, path: Path) -> str:
-        """The key of a file that this study makes, in `packs`, `cells` or `subsets`.
+        """The key of a file that this study makes, in one of `FOLDERS`.
 
         Raises:
             UserError: when the study makes no such file: params.yaml has changed meanwhile.
         """
-        folder = {"packs": "packs", "cells": "scores", "subsets": "subsets"}[kind]
-        base = (self.root / "data" / folder).resolve()
+        base = (self.root / "data" / FOLDERS[kind]).resolve()
         try:
             key = path.resolve().relative_to(base).as_posix()
         except ValueError:
@@ -194,4 +206,5 @@ def _check_definitions(project: Project) -> None:
                 if name not in known:
                     hint = P.nearest(name, list(known))
                     raise UserError(f"params.yaml: tasks.{task}.{kind}: '{name}' unknown; {hint}")
-    assert project.recipes is not None  # resolves the grid, so that its mistakes show at once
+    # Resolved here, so that mistakes in the study show at once.
+    assert None not in (project.recipes, project.timings, project.merges)

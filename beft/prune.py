@@ -20,10 +20,11 @@ from beft.store import Layout, remove
 log = logging.getLogger(__name__)
 
 # Folder below data/ -> how deep the things in it lie. The mirror is not among them.
-DEPTHS = {"runs": 6, "packs": 4, "scores": 4, "subsets": 4, "sources": 2, "models": 2}
+DEPTHS = {"runs": 6, "packs": 4, "scores": 4, "timings": 4, "merges": 3, "subsets": 4}
+DEPTHS |= {"sources": 2, "models": 2}
 LOGS = {
     **{"train": "packs", "score": "scores", "subsample": "subsets"},
-    **{"fetch": "sources", "fetch_model": "models"},
+    **{"time": "timings", "merge": "merges", "fetch": "sources", "fetch_model": "models"},
 }
 
 
@@ -86,6 +87,8 @@ def things(projects: list[Project]) -> list[Thing]:
         named["runs"] |= {r.folder() for r in project.recipes}
         named["packs"] |= set(project.packs)
         named["scores"] |= set(project.cells)
+        named["timings"] |= set(project.timings)
+        named["merges"] |= set(project.merges)
         named["subsets"] |= set(project.subsets)
         named["sources"] |= set(project.sources())
         named["models"] |= set(project.models())

@@ -1,10 +1,12 @@
 """The typed model of a study: what to run, and which tables and figures to write."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from beft.errors import UserError
-from beft.fields import NAME, Name, Regime, Seed, Strict, StudyName, list_of, nearest
+from beft.fields import NAME, Count, Name, Regime, Seed, Strict, StudyName, list_of, nearest
 from beft.params import SELECTORS, Overrides, validate
 from beft.yamlfile import read_yaml
 
@@ -37,6 +39,30 @@ class Selection(Strict):
     selectors: list_of(Literal[SELECTORS], least=0) | None = None
 
 
+class Timing(Strict):
+    """Runs to time, each alone in a process on a machine that does nothing else (Table 2).
+
+    Attributes:
+        techniques: whose first seed is trained for this, beside the runs that the study keeps.
+        repeats: how often each of them is timed.
+    """
+
+    model: Name
+    task: Name
+    regime: Regime
+    techniques: list_of(Name)
+    repeats: Count = 3
+
+
+class Merging(Strict):
+    """Two tasks whose tuned biases are tried on each other, and averaged (Table 3)."""
+
+    model: Name
+    tasks: Annotated[list_of(Name, least=2), Field(max_length=2)]
+    regime: Regime
+    technique: Name
+
+
 class Study(Strict):
     """A selection of what to run, and which tables and figures to write.
 
@@ -47,6 +73,8 @@ class Study(Strict):
         skip_inert: leave out runs of terms whose measured gradient is zero up to rounding.
         fuse_techniques: one job for all techniques of a (model, task, regime), rather than one
             job each.
+        timing: which of the runs to time, each alone.
+        merging: which of the biases to try on another task, and to average.
         also: further selections; what is run is all of them, each run once.
     """
 
@@ -62,6 +90,8 @@ class Study(Strict):
     fuse_techniques: bool = False
     tables: list_of(Literal[TABLES], least=0) = ["table1", "selection"]
     figures: list_of(Literal[FIGURES], least=0) = ["figure1", "figure4", "layers", "curves"]
+    timing: list[Timing] = []
+    merging: list[Merging] = []
     also: list[Selection] = []
 
     def selections(self) -> list[Selection]:
@@ -73,7 +103,7 @@ class Study(Strict):
 
 
 class Union(Strict):
-    """A study that is several others in one: their runs, tables and figures, each once.
+    """A study that is several others in one: runs, tables and all else that they name, each once.
 
     Attributes:
         union: the studies, by name or path; none of them a union itself.
@@ -93,10 +123,11 @@ def join(members: list[Study], description: str = "") -> Study:
     for key in ("skip_inert", "fuse_techniques"):
         if len({getattr(member, key) for member in members}) > 1:
             raise ValueError(f"its studies differ in '{key}', which one study has only once")
-    every = {
-        key: list(dict.fromkeys(name for member in members for name in getattr(member, key)))
-        for key in ("tables", "figures")
-    }
+    every: dict[str, list] = {key: [] for key in ("tables", "figures", "timing", "merging")}
+    for key, found in every.items():
+        for item in (item for member in members for item in getattr(member, key)):
+            if item not in found:
+                found.append(item)
     own = {name: getattr(first, name) for name in Selection.model_fields}
     update = {**own, **every, "also": rest, "description": description}
     return members[0].model_copy(update=update)

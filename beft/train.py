@@ -46,13 +46,13 @@ class Control:
     """How runs are executed; nothing here changes a result.
 
     Attributes:
-        checkpoint: the checkpoint's file.
+        checkpoint: the checkpoint's file; None writes none, where runs are only timed.
         checkpoint_seconds: between checkpoints inside an epoch.
         stop: asked before each step; True writes a checkpoint and raises `Interrupted`.
         progress: called with (steps done, steps in all, what is going on).
     """
 
-    checkpoint: Path
+    checkpoint: Path | None
     checkpoint_seconds: float = 60
     stop: Callable[[], bool] = lambda: False
     progress: Callable[[int, int, str], None] = lambda done, total, text: None
@@ -252,6 +252,8 @@ def _digests(engine: Engine) -> str:
 
 def _save(engine: Engine, states: list[State], control: Control) -> None:
     """Writes the checkpoint: safetensors, with the plain part of the states as its metadata."""
+    if control.checkpoint is None:
+        return
     tensors = {f"engine/{k}": v for k, v in engine.state().items()}
     plain = []
     for run, state in enumerate(states):
@@ -265,6 +267,8 @@ def _save(engine: Engine, states: list[State], control: Control) -> None:
 
 def _resume(engine: Engine, control: Control) -> list[State] | None:
     """The states of a sound checkpoint of these very runs, loaded into the engine."""
+    if control.checkpoint is None:
+        return None
     try:
         metadata, tensors = saved.read(control.checkpoint)
         if metadata["digests"] != _digests(engine):

@@ -58,6 +58,7 @@ def problems(project: Project) -> list[Problem]:
             unsound.add(recipe.digest)
             found += own
     found += _scores(project, unsound)
+    found += _measured(project, unsound)
     sealed = list(_sealed(project))
     if not found:
         found += _reports(project, sealed)
@@ -201,6 +202,23 @@ def _scores(project: Project, unsound: set[str]) -> Iterator[Problem]:
             yield Problem(f"{path}: cannot be checked, since runs it is from are unsound", (path,))
         elif path.read_bytes() != render_scores(project.layout, cell):
             yield Problem(f"{path}: not what its runs' snapshots give", (path,))
+
+
+def _measured(project: Project, unsound: set[str]) -> Iterator[Problem]:
+    """Seconds and merged biases that are missing, or not of their runs as they are."""
+    from beft.measured import timing_flaw
+    from beft.merges import merge_flaw
+
+    for key, timed in project.timings.items():
+        path = project.layout.data / "timings" / key
+        if problem := timing_flaw(path, timed):
+            yield Problem(f"{path}: {problem}", (path,))
+    for key, merged in project.merges.items():
+        path = project.layout.data / "merges" / key
+        if not unsound.isdisjoint(r.digest for r in merged.recipes()):
+            yield Problem(f"{path}: cannot be checked, since runs it is from are unsound", (path,))
+        elif problem := merge_flaw(project, path, merged):
+            yield Problem(f"{path}: {problem}", (path,))
 
 
 def _sealed(project: Project) -> Iterator[Problem]:

@@ -140,14 +140,14 @@ def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
     for *key, status, reason in bad.itertuples(index=False, name=None):
         lost.setdefault(tuple(key), []).append((status, reason))
     stories = [
-        _story(lost.get(tuple(key), []), n, planned)
+        story(lost.get(tuple(key), []), n, planned)
         for *key, n, planned in table[[*keys, "n", "planned"]].itertuples(index=False, name=None)
     ]
     told = pd.DataFrame(stories, columns=["status", "short", "reason"], index=table.index)
     return table.join(told)[COLUMNS].set_index(keys, drop=False)
 
 
-def _story(lost: list[tuple[str, str]], n: int, planned: int) -> tuple[str, str, str]:
+def story(lost: list[tuple[str, str]], n: int, planned: int) -> tuple[str, str, str]:
     """Status of a cell, a few words for it, and the whole reason with every distinct message.
 
     Args:

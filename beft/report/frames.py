@@ -30,12 +30,19 @@ COLUMNS = {
         "model,task,regime,split,epoch,first,second,difference,low,high,runs,examples,"
         "p_runs,p_examples,p_runs_corrected,p_examples_corrected,family,note"
     ),
-    "timings": "model,task,regime,technique,repeat,seconds,train_seconds,device,hardware,threads",
-    "merges": "model,regime,seed,bias,head,task,split,metric,value,cosine",
+    "timings": (
+        "model,task,regime,technique,seed,repeat,seconds,train_seconds,status,device,hardware,"
+        "threads,digest"
+    ),
+    "merges": (
+        "model,regime,technique,first,second,seed,bias,head,task,split,metric,value,status,reason,"
+        "tuned_cosine,tuned_degrees,shift_cosine,shift_degrees"
+    ),
 }
 
 
 COUNTS = ("train_examples", "trainable_params", "tokens_per_pass", "passes_refused")
+COUNTS += ("threads",)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,14 @@ from importlib import resources
 import pandas as pd
 
 AVERAGE = "average"
+# Table 2: percent of the parameters that are trained, and seconds on an NVIDIA Tesla T4.
+COSTS = {
+    "b_v": (0.01, 132.9),
+    "random_uniform": (0.01, 659.6),
+    "all_biases": (0.09, 144.9),
+    "full": (100.0, 206.1),
+}
+ANGLE = 0.18, 79.5  # cosine and degrees between b_v of SST-2 and of RTE (section 4)
 
 
 @dataclass(frozen=True)

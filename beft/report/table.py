@@ -87,6 +87,14 @@ def beside(paper: float, ours: float) -> str:
     return f"paper {paper:.1f}{difference}"
 
 
+def significant(percentage: float) -> str:
+    """A percentage with two significant digits, never in powers of ten: 0.0037, 0.12, 100."""
+    if not math.isfinite(percentage):
+        return DASH
+    digits = 1 - math.floor(math.log10(percentage)) if percentage > 0 else 0
+    return f"{percentage:.{max(digits, 0)}f}"
+
+
 def name(text: str) -> Shown:
     """A cell that names its row."""
     return Shown(text, name=True)

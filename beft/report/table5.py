@@ -7,7 +7,7 @@ import pandas as pd
 
 from beft.report import cells as grid
 from beft.report.frames import Frames
-from beft.report.table import DASH, Part, Shown, Table, name
+from beft.report.table import Part, Shown, Table, name, significant
 from beft.report.table1 import (
     AVERAGED,
     CHOSEN,
@@ -126,20 +126,12 @@ def _part(model: str, rows: pd.DataFrame, labels: list[tuple[str, str]], several
         found = {(row.task, row.split): row for row in part.itertuples()}
         shown = [_cell(found.get(label)) for label in labels]
         leading = [name(regime)] * several + [name(technique)]
-        share = Shown(_share(part["trained_percent"].iloc[0]))
+        share = Shown(significant(part["trained_percent"].iloc[0]))
         lines.append((*leading, share, *shown, averages[regime, technique]))
     columns = ["regime"] * several + ["technique", "trained (%)"]
     columns += [*(grid.column_label(*label) for label in labels), "Avg."]
     caption = model if several else f"{model}, {rows['regime'].iloc[0]}"
     return Part(caption, tuple(columns), 1 + several, tuple(lines))
-
-
-def _share(percentage: float) -> str:
-    """A percentage with two significant digits, never in powers of ten: 0.0037, 0.12, 100."""
-    if not math.isfinite(percentage):
-        return DASH
-    digits = 1 - math.floor(math.log10(percentage)) if percentage > 0 else 0
-    return f"{percentage:.{max(digits, 0)}f}"
 
 
 def _cell(row) -> Shown:

@@ -2,6 +2,9 @@
 
 from planted import HUB, TASK, TINY, Case, nothing, params, remove, settings, study, text
 
+TIMED = {"model": "tiny", "task": "mine", "regime": "low", "techniques": ["all_biases"]}
+PAIR = {"model": "tiny", "tasks": ["mine", "mine"], "regime": "low", "technique": "all_biases"}
+
 MISSPELT = settings("params", params, [
     (("modles",), {}, "params.yaml", "'modles'", "'models'"),
     (("training", "learnin_rate"), 0.1, "training", "'learnin_rate'", "'learning_rate'"),
@@ -31,6 +34,12 @@ MISSPELT = settings("params", params, [
     (("selectors",), ["projektion"], "mini.yaml", "selectors", "'projektion'", "'projection'"),
     (("tables",), ["tabel1"], "mini.yaml", "tables", "'tabel1'", "'table1'"),
     (("figures",), ["figure2"], "mini.yaml", "figures", "'figure2'", "'figure"),
+    (("timing",), [{**TIMED, "modle": "tiny"}], "mini.yaml", "timing.0", "'modle'", "'model'"),
+    (("timing",), [{**TIMED, "model": "tinny"}], "'mini': timing", "'tinny'", "'tiny'"),
+    (("timing",), [{**TIMED, "task": "mne"}], "timing", "'mne'", "'mine'"),
+    (("timing",), [{**TIMED, "techniques": ["b_v"]}], "timing", "'b_v'", "all_biases"),
+    (("merging",), [{**PAIR, "taks": []}], "mini.yaml", "merging.0", "'taks'", "'tasks'"),
+    (("merging",), [{**PAIR, "tasks": ["mine", "yours"]}], "'mini': merging", "'yours'", "mine"),
 ])  # fmt: skip
 
 WRONG_VALUES = settings("params", params, [
@@ -77,6 +86,12 @@ WRONG_VALUES = settings("params", params, [
     (("training",), {"epochs": 0}, "mini.yaml", "training.epochs", "0"),
     (("training",), {"held_out": 1}, "mini.yaml", "training.held_out", "1"),
     (("training",), {"held_out": -0.2}, "mini.yaml", "training.held_out", "-0.2"),
+    *((("timing",), value, "mini.yaml", "timing", word) for value, word in [
+        (TIMED, "list"), ([TIMED | {"repeats": 0}], "repeats"), ([{"model": "tiny"}], "required"),
+        ([TIMED | {"regime": "lo"}], "'lo'"), ([TIMED | {"techniques": []}], "techniques"),
+    ]),
+    *((("merging",), [PAIR | {"tasks": tasks}], "mini.yaml", "merging.0.tasks", word)
+      for tasks, word in [(["mine"], "2"), (["a", "b", "c"], "2"), (["mine", "mine"], "twice")]),
     (("skip_inert",), "perhaps", "mini.yaml", "skip_inert", "'perhaps'"),
     (("regimes",), ["high"], "tasks.mine.regimes", "'high'"),
 ])  # fmt: skip
@@ -141,4 +156,16 @@ FILES = [
     ),
 ]
 
-CASES = [*MISSPELT, *WRONG_VALUES, *SOURCES, *FILES]
+COMMANDS = [
+    Case(command, nothing, command, tuple(words))
+    for command, *words in [
+        ("time data/timings/tiny/mine/low/0.json", "timings", "does not make this file"),
+        ("evaluate-merge data/merges/tiny/low/0.json", "merges", "does not make this file"),
+        ("merge nothing", "--to"),
+        ("merge --to m", "Missing argument", "digests"),
+        ("merge xyz xyz --to m", "'xyz'", "runs.csv"),
+        ("merge xyz xyz --to m --weights a,b", "--weights", "'a,b'", "0.7,0.3"),
+    ]
+]
+
+CASES = [*MISSPELT, *WRONG_VALUES, *SOURCES, *FILES, *COMMANDS]

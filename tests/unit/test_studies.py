@@ -21,8 +21,10 @@ def written(folder: Path, **files: dict) -> Path:
 
 
 def test_a_union_has_the_selections_tables_and_figures_of_all_in_order(tmp_path):
-    one = ONE | {"tables": ["table1", "selection"], "figures": ["figure1"]}
+    pair = {"model": "m", "tasks": ["a", "b"], "regime": "low", "technique": "b_v"}
+    one = ONE | {"tables": ["table1", "selection"], "figures": ["figure1"], "merging": [pair]}
     two = TWO | {"tables": ["table4", "table1"], "figures": ["figure1", "curves"]}
+    two |= {"merging": [pair, pair | {"tasks": ["a", "c"]}]}
     root = written(tmp_path, one=one, two=two, both={"union": ["one", "two"], "description": "d"})
     both = studies.load_study("both", root)
     assert [(s.tasks, s.seeds, s.training.epochs) for s in both.selections()] == [
@@ -32,6 +34,7 @@ def test_a_union_has_the_selections_tables_and_figures_of_all_in_order(tmp_path)
     ]
     assert both.tables == ["table1", "selection", "table4"]
     assert both.figures == ["figure1", "curves"]
+    assert [m.tasks for m in both.merging] == [["a", "b"], ["a", "c"]]
     assert both.description == "d"
 
 

@@ -11,6 +11,7 @@ from beft.cost import Costs
 from beft.demand import demand_of
 from beft.errors import UserError
 from beft.project import load_for_workflow
+from beft.recipe import Pack
 
 
 def load_project():
@@ -28,6 +29,8 @@ SOURCES = [f"data/sources/{path}/source.json" for path in PROJECT.sources()]
 SUBSETS = [f"data/subsets/{path}" for path in PROJECT.subsets]
 MANIFESTS = [f"data/packs/{path}" for path in PROJECT.packs]
 SCORES = [f"data/scores/{path}" for path in PROJECT.cells]
+TIMINGS = [f"data/timings/{path}" for path in PROJECT.timings]
+MERGES = [f"data/merges/{path}" for path in PROJECT.merges]
 FRAMES = "runs evaluations history problems provenance scores".split()
 FRAMES += "trajectories intervals comparisons timings merges".split()
 

@@ -1,6 +1,6 @@
 # From runs and scores to what people read: csv files first, everything else from them.
 #
-# In:  all manifests and scores of the study
+# In:  all manifests, scores, timings and merges of the study
 # Out: reports/*.csv, settings.json   what was measured
 #      data/collected/{digest}.json   named by the study that reports/ is of, the only one there
 #      reports/tables/, metrics.json  tables as csv, Markdown and LaTeX; numbers for dvc metrics
@@ -20,6 +20,8 @@ rule collect:
     input:
         manifests=MANIFESTS,
         scores=SCORES,
+        timings=TIMINGS,
+        merges=MERGES,
     output:
         expand("reports/{frame}.csv", frame=FRAMES),
         settings="reports/settings.json",

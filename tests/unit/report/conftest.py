@@ -3,6 +3,7 @@
 import hashlib
 import math
 
+import measurements
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +78,7 @@ def make_frames(models=MODELS, tasks=tuple(TASKS), regimes=tuple(REGIMES), seed=
     frames = {key: pd.DataFrame(rows.get(key, []), columns=COLUMNS[key]) for key in COLUMNS}
     frames["scores"] = make_scores(models, tasks, regimes, rng)
     frames |= uncertainty.tables(frames["runs"], frames["evaluations"])  # of runs alone
+    frames |= measurements.made(models, tasks, regimes)
     return Frames(**frames, settings=settings)
 
 
