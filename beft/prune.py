@@ -85,7 +85,7 @@ def things(projects: list[Project]) -> list[Thing]:
     for project in projects:
         named["runs"] |= {r.folder() for r in project.recipes}
         named["packs"] |= set(project.packs)
-        named["scores"] |= set(project.cells)
+        named["scores"] |= {key for cell in project.cells.values() for key in cell.files()}
         named["subsets"] |= set(project.subsets)
         named["sources"] |= set(project.sources())
         named["models"] |= set(project.models())
