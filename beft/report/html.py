@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from beft.report import cells as grid
 from beft.report import selection as chosen
+from beft.report import selectors
 from beft.report.figures import CAPTIONS, FIGURES, NARROW
 from beft.report.frames import Frames
 from beft.report.style import LOOKS
@@ -54,6 +55,7 @@ def render(frames: Frames, tables: dict[str, Table], figures_dir: Path) -> str:
         board=_board(frames, rows),
         regimes=grid.order(frames, "regime"),
         agreement=chosen.agreement(rows),
+        worth=selectors.in_words(frames),
         counts=run_counts(frames),
         one_seed=frames.runs["seed"].nunique() < 2,
         tables=tables,

@@ -83,25 +83,29 @@ def correlation(scores: dict[str, float], means: dict[str, float]) -> float:
     return float(kendalltau([scores[t] for t in both], [means[t] for t in both]).statistic)
 
 
-def summary(frames: Frames, column: str = "best") -> pd.DataFrame:
+def summary(frames: Frames, column: str = "best", apart: bool = True) -> pd.DataFrame:
     """Means over cells, with intervals: of all, and of each regime and model where several are.
+
+    Args:
+        column: as for `choices`.
+        apart: whether each regime and model is summarised, too.
 
     Returns:
         One row per group and way to choose, with `SUMMARY`; metrics are fractions.
     """
     table, rows = choices(frames, column), []
-    for group, model, regime, part in _groups(table, frames):
+    for group, model, regime, part in _groups(table, frames, apart):
         for selector in dict.fromkeys(part["selector"]):
             own = part[part["selector"] == selector]
             rows.append([group, model, regime, selector, *_means(own, group, selector)])
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
-def _groups(table: pd.DataFrame, frames: Frames) -> Iterator[tuple]:
+def _groups(table: pd.DataFrame, frames: Frames, apart: bool) -> Iterator[tuple]:
     """Name of a group, its model and regime (empty: all of them), and its rows."""
     if len(table):
         yield "all cells", "", "", table
-    for key in ("regime", "model"):
+    for key in ("regime", "model") if apart else ():
         names = [name for name in grid.order(frames, key) if (table[key] == name).any()]
         for name in names if len(names) > 1 else []:
             model, regime = (name, "") if key == "model" else ("", name)

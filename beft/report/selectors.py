@@ -33,7 +33,7 @@ def selectors(frames: Frames, column: str = "best") -> Table:
         Part(f"{group}: {_counted(rows)}", COLUMNS, 1, tuple(map(_row, rows.itertuples())))
         for group, rows in tidy.groupby("group", sort=False)
     ]
-    notes = _notes(tidy, column) if parts else ()
+    notes = _notes(column) if parts else ()
     return Table("selectors", "How good each selector is", tuple(notes), tuple(parts), tidy)
 
 
@@ -70,7 +70,19 @@ def mean(
     return Shown(form.format(scale * value), f"({', '.join(inside)})")
 
 
-def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
+def in_words(frames: Frames) -> dict[str, str]:
+    """Of each selector, what its choices gave away and what they gained over v, in one phrase."""
+    found = {}
+    for row in judged.summary(frames, apart=False).itertuples():
+        lost = mean(row.regret, row.regret_low, row.regret_high, None, "{:.2f}", 100)
+        more = mean(row.gain, row.gain_low, row.gain_high, None, "{:+.2f}", 100)
+        found[row.selector] = (
+            f"regret {lost.text} points {lost.spread}, against always v {more.text} {more.spread}"
+        )
+    return found
+
+
+def _notes(column: str) -> list[str]:
     of = "best epoch of each run, chosen on the reported set" if column == "best" else (
         "last epoch of each run"
     )  # fmt: skip
@@ -92,8 +104,7 @@ def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
 
 def draw(frames: Frames) -> Figure:
     """Share of best choices, regret and distance to v, over all decided cells."""
-    tidy = judged.summary(frames)
-    tidy = tidy[tidy["group"] == "all cells"]
+    tidy = judged.summary(frames, apart=False)
     if tidy.empty:
         return blank("No decided cell yet: nothing to hold the selectors against.")
     tidy = tidy[tidy["selector"] != judged.ORACLE].iloc[::-1]

@@ -15,6 +15,8 @@ import sandbox
 import yaml
 from safetensors.numpy import load as tensors
 
+from beft.report.frames import COLUMNS
+
 NOTHING = "Nothing to be done"
 CHEAP = {"figures": [], "tables": []}  # where reports are not the point
 
@@ -46,11 +48,12 @@ def test_a_plain_run_makes_what_the_dry_run_listed(finished):
     folders = {p.name for p in project.glob("data/runs/*/*/*/*")}
     # b_v and b_q are asked for; the selectors bring the other two along
     assert folders == {"b_v", "b_q", "all_biases", "untuned"}
-    assert len(list((project / "data" / "scores").rglob("*.csv"))) == 1
+    # scores, scores per epoch and gradients of the only cell
+    assert len(list((project / "data" / "scores").rglob("*.csv"))) == 3
     reports = {str(p.relative_to(project / "reports")) for p in project.glob("reports/**/*.*")}
     assert reports == {
-        *("runs.csv", "evaluations.csv", "history.csv", "problems.csv", "provenance.csv"),
-        *("scores.csv", "settings.json", "metrics.json", "index.html"),
+        *(f"{frame}.csv" for frame in COLUMNS),
+        *("settings.json", "metrics.json", "index.html"),
         "checksums.json",
         *(f"tables/{t}.{e}" for t in ("table1", "selection") for e in ("csv", "md", "tex")),
         *(f"figures/figure1.{e}" for e in ("png", "svg", "pdf")),
