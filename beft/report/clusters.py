@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 
 CLUSTER = ["model", "task"]  # regimes of one task share their rows, hence rise and fall together
 LEAST = 3  # clusters: of fewer, no interval says anything
@@ -31,21 +30,11 @@ def interval(rows: pd.DataFrame, column: str, name: str) -> tuple[float, float]:
     groups = known.groupby(CLUSTER, sort=True)[column].agg(["sum", "size"])
     if len(groups) < LEAST:
         return math.nan, math.nan
-    found = bootstrap(
-        (groups["sum"].to_numpy(float), groups["size"].to_numpy(float)),
-        _ratio,
-        n_resamples=DRAWS,
-        paired=True,
-        vectorized=True,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed_of(name)),
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def _ratio(totals: np.ndarray, sizes: np.ndarray, axis: int = -1) -> np.ndarray:
-    return totals.sum(axis=axis) / sizes.sum(axis=axis)
+    totals, sizes = groups["sum"].to_numpy(float), groups["size"].to_numpy(float)
+    drawn = np.random.default_rng(seed_of(name)).integers(len(groups), size=(DRAWS, len(groups)))
+    means = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def clusters(rows: pd.DataFrame) -> int:

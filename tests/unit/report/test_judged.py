@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames_of import frames_of
+from scipy.stats import bootstrap
 
 from beft.report import clusters, judged, summary
 from beft.report.frames import COLUMNS, Frames
@@ -163,6 +164,14 @@ def test_draws_follow_from_the_name_alone() -> None:
     first = clusters.interval(rows, "x", "n")
     assert clusters.interval(rows.iloc[::-1], "x", "n") == pytest.approx(first)
     assert clusters.interval(rows, "x", "other") != first
+
+
+def test_interval_is_scipys() -> None:
+    values = np.random.default_rng(5).gamma(2, size=30)
+    found = clusters.interval(cells([[x] for x in values]), "x", "n")
+    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=2000, rng=1)
+    # two draws of 2,000 differ in their quantiles by chance
+    assert found == pytest.approx(tuple(theirs.confidence_interval), abs=0.05)
 
 
 def test_intervals_cover_the_truth() -> None:
