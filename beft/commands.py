@@ -145,17 +145,17 @@ def evaluate_merge(
 
 
 def score(params: Path, study: str | None, scores: Path) -> None:
-    from beft.scores import render_scores
+    from beft.scores import write_cell
 
     project = load(params, study)
     cell = project.cells[project.find("cells", scores)]
-    for recipe in cell.recipes:
+    for recipe in cell.runs:
         if problem := run_flaw(project.layout, recipe):
             raise UserError(
                 f"{project.layout.run(recipe)}: {problem}; run 'beft verify --repair' and then "
                 "snakemake again"
             )
-    write_file(scores, render_scores(project.layout, cell))
+    write_cell(project.layout, cell)
 
 
 def collect(params: Path, study: str | None, reports: Path) -> None:
@@ -198,13 +198,14 @@ def page(reports: Path) -> None:
 
 def report(params: Path, study: str | None, reports: Path) -> None:
     from beft.report.build import build
-    from beft.scores import render_scores
+    from beft.scores import write_cell
 
     project = load(params, study)
-    for key, cell in project.cells.items():
-        target = project.layout.data / "scores" / key
-        if not target.is_file() and all(run_flaw(project.layout, r) is None for r in cell.recipes):
-            write_file(target, render_scores(project.layout, cell))
+    layout = project.layout
+    for cell in project.cells.values():
+        there = all((layout.data / "scores" / key).is_file() for key in cell.files())
+        if not there and all(run_flaw(layout, recipe) is None for recipe in cell.runs):
+            write_cell(layout, cell)
     _collect(project, reports)
     with explain_os_errors(reports):
         build(reports)

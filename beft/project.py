@@ -26,15 +26,34 @@ class Cell:
 
     Attributes:
         recipes: the runs whose snapshots and gradients are scored.
+        further: runs of `all_biases` of other settings, whose snapshots are scored per epoch alone.
     """
 
     recipes: tuple[Recipe, ...]
     selectors: tuple[str, ...]
+    further: tuple[Recipe, ...] = ()
+
+    @property
+    def runs(self) -> tuple[Recipe, ...]:
+        """All runs that its files are made from."""
+        return (*self.recipes, *self.further)
 
     def scores(self) -> str:
         """The file of scores below `data/scores`, named by the runs and selectors it covers."""
-        key = digest([SCORE_VERSION, self.selectors, [r.digest for r in self.recipes]])
-        return f"{self.recipes[0].cell()}/{key}.csv"
+        covered = [[r.digest for r in group] for group in (self.recipes, self.further) if group]
+        return f"{self.recipes[0].cell()}/{digest([SCORE_VERSION, self.selectors, *covered])}.csv"
+
+    def trajectories(self) -> str:
+        """The file beside it of scores after each epoch."""
+        return self.scores().replace(".csv", ".epochs.csv")
+
+    def gradients(self) -> str:
+        """The file beside it of the size of each term's gradient."""
+        return self.scores().replace(".csv", ".gradients.csv")
+
+    def files(self) -> tuple[str, ...]:
+        """All of them, in the order in which the rule declares them."""
+        return self.scores(), self.trajectories(), self.gradients()
 
 
 @dataclass(frozen=True)
@@ -67,13 +86,16 @@ class Project:
     def cells(self) -> dict[str, Cell]:
         """Path of scores (below data/scores) -> what is scored there."""
         groups: dict[str, dict[tuple, Recipe]] = {}
+        further: dict[str, list[Recipe]] = {}
         for recipe in self.recipes:
             if recipe.technique == "all_biases" or TECHNIQUES[recipe.technique].measures:
                 group = groups.setdefault(recipe.cell(), {})
                 # Of runs that differ in their settings alone, the study's first are scored.
-                group.setdefault((recipe.technique, recipe.seed), recipe)
+                first = group.setdefault((recipe.technique, recipe.seed), recipe)
+                if first is not recipe and recipe.technique == "all_biases":
+                    further.setdefault(recipe.cell(), []).append(recipe)
         cells = [
-            Cell(tuple(group.values()), selectors)
+            Cell(tuple(group.values()), selectors, tuple(further.get(place, ())))
             for place, group in groups.items()
             if (selectors := self._selectors(*place.split("/")))
         ]

@@ -86,7 +86,7 @@ def things(projects: list[Project]) -> list[Thing]:
     for project in projects:
         named["runs"] |= {r.folder() for r in project.recipes}
         named["packs"] |= set(project.packs)
-        named["scores"] |= set(project.cells)
+        named["scores"] |= {key for cell in project.cells.values() for key in cell.files()}
         named["timings"] |= set(project.timings)
         named["merges"] |= set(project.merges)
         named["subsets"] |= set(project.subsets)

@@ -1,4 +1,4 @@
-"""From cached snapshots and gradients to scores: every selector, term, layer and seed of a cell."""
+"""From cached snapshots and gradients to scores: of every selector, term, layer and epoch."""
 
 import csv
 import io
@@ -9,23 +9,15 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from beft import selectors as S
-from beft.inert import inert_terms
+from beft.inert import inert_terms, largest, sizes
 from beft.project import Cell
 from beft.recipe import Recipe
-from beft.store import Layout, read_json, run_flaw
+from beft.store import Layout, read_json, run_flaw, write_file
 
-COLUMNS = (
-    "model",
-    "task",
-    "regime",
-    "seed",
-    "selector",
-    "term",
-    "layer",
-    "score",
-    "rank",
-    "inert",
-)
+PLACE = ("model", "task", "regime", "seed")
+COLUMNS = (*PLACE, "selector", "term", "layer", "score", "rank", "inert")
+TRAJECTORY = ("digest", "selector", "epoch", "q", "k", "v")
+GRADIENT = (*PLACE, "term", "mean_abs", "relative", "inert")
 
 Arrays = dict[str, np.ndarray]
 
@@ -58,6 +50,7 @@ def score_cell(layout: Layout, cell: Cell) -> list[dict]:
     an undefined score has none. Runs that are missing or diverged leave no rows.
     """
     files: dict[int, dict[str, Path]] = {}
+    whose = {recipe.seed: recipe for recipe in cell.recipes}
     for recipe in cell.recipes:
         name = "biases" if recipe.technique == "all_biases" else "gradients"
         if _usable(layout, recipe):
@@ -70,7 +63,7 @@ def score_cell(layout: Layout, cell: Cell) -> list[dict]:
         for selector in cell.selectors:
             scores = layer_scores(selector, snapshots, gradients)
             if scores is not None:
-                rows += _rows(cell.recipes[0], seed, selector, scores, inert)
+                rows += _rows(whose[seed], selector, scores, inert)
     return rows
 
 
@@ -80,7 +73,7 @@ def _usable(layout: Layout, recipe: Recipe) -> bool:
     return read_json(layout.run(recipe) / "metrics.json")["status"] == "ok"
 
 
-def _rows(recipe: Recipe, seed: int, selector: str, scores: Arrays, inert: dict) -> list[dict]:
+def _rows(recipe: Recipe, selector: str, scores: Arrays, inert: dict) -> list[dict]:
     layers = len(next(iter(scores.values())))
     columns = {str(i): {t: float(s[i]) for t, s in scores.items()} for i in range(layers)}
     columns["mean"] = {term: S.term_score(s) for term, s in scores.items()}
@@ -90,14 +83,11 @@ def _rows(recipe: Recipe, seed: int, selector: str, scores: Arrays, inert: dict)
         for term, value in values.items():
             rows.append(
                 {
-                    "model": recipe.model["alias"],
-                    "task": recipe.task["name"],
-                    "regime": recipe.regime,
-                    "seed": seed,
+                    **_place(recipe),
                     "selector": selector,
                     "term": term,
                     "layer": layer,
-                    "score": "" if math.isnan(value) else repr(value),
+                    "score": _number(value),
                     "rank": "" if ranks[term] is None else ranks[term],
                     "inert": str(term in inert).lower(),
                 }
@@ -105,10 +95,95 @@ def _rows(recipe: Recipe, seed: int, selector: str, scores: Arrays, inert: dict)
     return rows
 
 
-def render_scores(layout: Layout, cell: Cell) -> bytes:
-    """The scores of a cell as csv."""
+def trajectories(layout: Layout, cell: Cell) -> list[dict]:
+    """The mean over layers of the scores of q, k and v after each epoch of every `all_biases` run.
+
+    For the selectors that need snapshots, and runs of other settings too. Fisher information is
+    measured before training, so it has no trajectory.
+    """
+    names = [name for name in cell.selectors if S.SELECTORS[name].needs == "snapshots"]
+    rows = []
+    for recipe in cell.runs:
+        if names and recipe.technique == "all_biases" and _usable(layout, recipe):
+            arrays = load_file(layout.run(recipe) / "biases.safetensors")
+            rows += [_after(arrays, recipe, s, e) for s in names for e in _epochs(arrays)]
+    return rows
+
+
+def _epochs(arrays: Arrays) -> list[int]:
+    """The epochs of which there are snapshots."""
+    groups = {key.partition("/")[0] for key in arrays}
+    return sorted(int(g.removeprefix("epoch-")) for g in groups if g.startswith("epoch-"))
+
+
+def _after(arrays: Arrays, recipe: Recipe, selector: str, epoch: int) -> dict:
+    score = S.SELECTORS[selector].score
+    values = {
+        term: S.term_score(score(arrays[f"pre/{term}"], arrays[f"epoch-{epoch}/{term}"]))
+        for term in ("q", "k", "v")
+        if f"pre/{term}" in arrays
+    }
+    return {
+        "digest": recipe.digest,
+        "selector": selector,
+        "epoch": epoch,
+        **{term: _number(value) for term, value in values.items()},
+    }
+
+
+def gradients(layout: Layout, cell: Cell) -> list[dict]:
+    """How large each term's gradient is at the pretrained weights, and whether it is inert."""
+    rows = []
+    for recipe in cell.recipes:
+        if recipe.technique == "all_biases" or not _usable(layout, recipe):
+            continue
+        mean_abs = group(layout.run(recipe) / "gradients.safetensors", "mean_abs")
+        size, inert = sizes(mean_abs), inert_terms(mean_abs)
+        top = largest(size)
+        rows += [
+            {
+                **_place(recipe),
+                "term": term,
+                "mean_abs": _number(value),
+                "relative": _number(value / top if top else math.nan),
+                "inert": str(term in inert).lower(),
+            }
+            for term, value in size.items()
+        ]
+    return rows
+
+
+def _place(recipe: Recipe) -> dict:
+    return {
+        "model": recipe.model["alias"],
+        "task": recipe.task["name"],
+        "regime": recipe.regime,
+        "seed": recipe.seed,
+    }
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def render_cell(layout: Layout, cell: Cell) -> dict[str, bytes]:
+    """Path below data/scores -> content, for every file of a cell."""
+    return {
+        cell.scores(): _csv(COLUMNS, score_cell(layout, cell)),
+        cell.trajectories(): _csv(TRAJECTORY, trajectories(layout, cell)),
+        cell.gradients(): _csv(GRADIENT, gradients(layout, cell)),
+    }
+
+
+def write_cell(layout: Layout, cell: Cell) -> None:
+    """Writes every file of a cell."""
+    for key, content in render_cell(layout, cell).items():
+        write_file(layout.data / "scores" / key, content)
+
+
+def _csv(columns: tuple[str, ...], rows: list[dict]) -> bytes:
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(score_cell(layout, cell))
+    writer.writerows(rows)
     return out.getvalue().encode()

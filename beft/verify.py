@@ -192,16 +192,20 @@ def _sums(marker: Path) -> Any:
 
 
 def _scores(project: Project, unsound: set[str]) -> Iterator[Problem]:
-    from beft.scores import render_scores
+    from beft.scores import render_cell
 
-    for key, cell in project.cells.items():
-        path = project.layout.data / "scores" / key
-        if not path.is_file():
-            yield Problem(f"{path}: missing", (path,))
-        elif not unsound.isdisjoint(r.digest for r in cell.recipes):
-            yield Problem(f"{path}: cannot be checked, since runs it is from are unsound", (path,))
-        elif path.read_bytes() != render_scores(project.layout, cell):
-            yield Problem(f"{path}: not what its runs' snapshots give", (path,))
+    layout = project.layout
+    for cell in project.cells.values():
+        cannot = not unsound.isdisjoint(r.digest for r in cell.runs)
+        expected = {} if cannot else render_cell(layout, cell)
+        for path in (layout.data / "scores" / key for key in cell.files()):
+            if not path.is_file():
+                yield Problem(f"{path}: missing", (path,))
+            elif cannot:
+                line = f"{path}: cannot be checked, since runs it is from are unsound"
+                yield Problem(line, (path,))
+            elif path.read_bytes() != expected[path.relative_to(layout.data / "scores").as_posix()]:
+                yield Problem(f"{path}: not what its runs' snapshots give", (path,))
 
 
 def _measured(project: Project, unsound: set[str]) -> Iterator[Problem]:

@@ -18,6 +18,8 @@ from beft.store import CHECKSUMS, to_json, write_file
 
 log = logging.getLogger(__name__)
 
+SETTINGS_COMPARED = ("extension",)
+
 
 def build(reports: Path) -> None:
     """Read the frames in a reports folder and write its tables, figures, metrics and page."""
@@ -29,13 +31,18 @@ def build(reports: Path) -> None:
     write_page(read, reports)
 
 
+def seen(name: str, frames: Frames) -> Frames:
+    """What a table or figure is made from: `cells.shown`, unless it compares settings."""
+    return frames if name in SETTINGS_COMPARED else cells.shown(frames)
+
+
 def write_tables(frames: Frames, reports: Path) -> list[Path]:
     """Write the study's tables to reports/tables and reports/metrics.json; return their paths."""
-    frames, paths = cells.shown(frames), []
+    paths = []
     _drop_others(reports / "tables", wanted(frames, "tables", TABLES))
     for name in wanted(frames, "tables", TABLES):
-        paths += write_table(TABLES[name](frames), reports / "tables")
-    metrics = summary.dump(summary.metrics_json(frames))
+        paths += write_table(TABLES[name](seen(name, frames)), reports / "tables")
+    metrics = summary.dump(summary.metrics_json(cells.shown(frames)))
     write_file(reports / "metrics.json", metrics.encode())
     return [*paths, reports / "metrics.json"]
 
@@ -45,11 +52,12 @@ def write_figures(frames: Frames, reports: Path) -> list[Path]:
 
     Drawing takes most of a report's time.
     """
-    frames, folder = cells.shown(frames), reports / "figures"
-    paths, names = [], wanted(frames, "figures", FIGURES)
+    paths, folder = [], reports / "figures"
+    names = wanted(frames, "figures", FIGURES)
     _drop_others(folder, names)
     with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1) or 1) as pool:
-        drawn = pool.map(write_figure, names, repeat(frames), repeat(folder))
+        parts = [seen(name, frames) for name in names]
+        drawn = pool.map(write_figure, names, parts, repeat(folder))
         for name, files in zip(names, drawn, strict=True):
             paths += files
             log.info("drew %s", name)
@@ -58,12 +66,12 @@ def write_figures(frames: Frames, reports: Path) -> list[Path]:
 
 def write_page(frames: Frames, reports: Path) -> Path:
     """Write reports/index.html from the frames and the figures that are already drawn."""
-    shown, names = cells.shown(frames), wanted(frames, "tables", TABLES)
+    names = wanted(frames, "tables", TABLES)
     if "table1" in names and "table1_last" in names:
         names.remove("table1_last")  # which table 1 on the page brings along
-    tables = {name: by_epoch(name, shown) for name in names}
+    tables = {name: by_epoch(name, seen(name, frames)) for name in names}
     path = reports / "index.html"
-    write_file(path, html.render(frames, tables, reports / "figures").encode())
+    write_file(path, html.render(cells.shown(frames), tables, reports / "figures").encode())
     seal(frames, reports)
     log.info("wrote %s", path)
     return path

@@ -5,13 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from beft import params as P
 from beft.owners import last_owner
 from beft.project import Project
 from beft.recipe import Recipe
-from beft.report import merges, timings, trajectories, uncertainty
+from beft.report import merges, scored, timings, uncertainty
 from beft.report.frames import COLUMNS, Frames, frame
 from beft.store import read_json, read_manifest, run_flaw
 
@@ -32,8 +30,7 @@ def collect(project: Project) -> Frames:
     }
     return Frames(
         **tables,
-        scores=_scores(project),
-        trajectories=trajectories.collect(project),
+        **scored.collect(project),
         **uncertainty.collect(project, tables["runs"], tables["evaluations"]),
         timings=timings.collect(project),
         merges=merges.collect(project),
@@ -135,15 +132,6 @@ def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
             for line in lines
             for split, place in splits
         ]
-
-
-def _scores(project: Project) -> pd.DataFrame:
-    parts = [
-        pd.read_csv(path, dtype=str, keep_default_na=False)
-        for key in project.cells
-        if (path := project.root / "data" / "scores" / key).is_file()
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else frame("scores", [])
 
 
 def settings(project: Project) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from beft.report import extension, selectors, settled
+from beft.report import extension_figure, selectors, settled
 from beft.report.coincide import zero_shot
 from beft.report.cost import cost
 from beft.report.curves import curves
@@ -20,7 +20,7 @@ FIGURES: dict[str, Callable[[Frames], Figure]] = {
     "figure4": figure4,
     "layers": layers,
     "curves": curves,
-    "extension": extension.draw,
+    "extension": extension_figure.draw,
     "selectors": selectors.draw,
     "settled": settled.draw,
     "zero_shot": zero_shot,

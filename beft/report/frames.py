@@ -25,6 +25,7 @@ COLUMNS = {
     ),
     "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
     "trajectories": "digest,selector,epoch,q,k,v",
+    "gradients": "model,task,regime,seed,term,mean_abs,relative,inert",
     "intervals": "model,task,regime,technique,split,epoch,low,high,runs,examples,note",
     "comparisons": (
         "model,task,regime,split,epoch,first,second,difference,low,high,runs,examples,"
@@ -57,6 +58,8 @@ class Frames:
         provenance: where a run's numbers come from.
         scores: of every selector, term and layer.
         trajectories: scores of q, k and v after each epoch of a run of `all_biases`.
+        gradients: size of each term's gradient before training, also relative to the largest of q,
+            k and v.
         intervals: bootstrap intervals of the metric, per cell of a table.
         comparisons: paired differences between two techniques of a cell.
         timings: seconds of a run that had its process and the machine to itself.
@@ -71,6 +74,7 @@ class Frames:
     provenance: pd.DataFrame
     scores: pd.DataFrame
     trajectories: pd.DataFrame
+    gradients: pd.DataFrame
     intervals: pd.DataFrame
     comparisons: pd.DataFrame
     timings: pd.DataFrame

@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from beft.report import cells as grid
 from beft.report import selection as chosen
 from beft.report.frames import Frames
+from beft.report.rankings import mean_ranks
 from beft.report.style import blank, footnote, literal, sheet
 
 # dark is important; falls steadily in grey, so a grey print reads the same
@@ -75,11 +76,9 @@ def _terms(scores: pd.DataFrame) -> list[str]:
 
 
 def _heatmap(panel: Axes, part: pd.DataFrame, terms: list[str]):
-    part = part.assign(
-        layer=part["layer"].astype(int), rank=part["rank"].where(part["score"].notna())
-    )
-    wide = part.pivot_table(values="rank", index="term", columns="layer", dropna=False)
-    wide = wide.reindex(index=terms, columns=range(part["layer"].max() + 1))
+    means = mean_ranks(part).astype({"layer": int})
+    wide = means.pivot(index="term", columns="layer", values="rank")
+    wide = wide.reindex(index=terms, columns=range(means["layer"].max() + 1))
     values = wide.to_numpy(float)
     image = panel.imshow(
         np.ma.masked_invalid(values), cmap=COLOURS, vmin=1, vmax=len(terms), aspect="auto"

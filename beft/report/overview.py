@@ -6,6 +6,7 @@ import pandas as pd
 
 from beft.report import cells as grid
 from beft.report import selection as chosen
+from beft.report import selectors
 from beft.report.frames import Frames
 
 LEVEL = 0.05  # of corrected p-values
@@ -22,6 +23,7 @@ def overview(frames: Frames, column: str = "best") -> dict:
         "answer": _answer(rows),
         "sure": _sure(frames, rows, column),
         "agreement": chosen.agreement(rows),
+        "worth": selectors.in_words(frames, column),
         "board": _board(frames, rows),
     }
 

@@ -17,7 +17,8 @@ PLACE = ["model", "task", "regime"]
 PRINTED = ("projection", "magnitude", "fisher")
 COLUMNS = [*PLACE, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
 COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason"]
-UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False}
+UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False,
+             "means": {}}  # fmt: skip
 
 
 def places(frames: Frames) -> list[tuple[str, str, str]]:
@@ -50,6 +51,22 @@ def inert(frames: Frames) -> dict[tuple[str, str, str], tuple[str, ...]]:
     return found
 
 
+def mean_scores(frames: Frames) -> dict[tuple[str, str, str, str], dict[str, float]]:
+    """(model, task, regime, selector) -> of q, k and v, the seeds' mean of the mean score."""
+    scores = frames.scores
+    scores = scores[(scores["layer"].astype(str) == "mean") & scores["term"].isin(TERMS)]
+    means = scores.groupby([*PLACE, "selector", "term"])["score"].mean()
+    found: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    for (*place, term), value in means.items():
+        found.setdefault(tuple(place), {})[term] = float(value)
+    return found
+
+
+def argmax(scores: dict[str, float]) -> list[str]:
+    """The terms with the highest score, in the order of `TERMS`; none where none is defined."""
+    return sorted(grid.ties(scores.items()), key=TERMS.index)
+
+
 def chosen(frames: Frames) -> dict[tuple[str, str, str, str], list[str]]:
     """The target of each selector: argmax over q, k, v of the seeds' mean of the mean score.
 
@@ -57,13 +74,7 @@ def chosen(frames: Frames) -> dict[tuple[str, str, str, str], list[str]]:
         (model, task, regime, selector) -> terms; more than one term is a tie, none means that no
         score is defined.
     """
-    scores = frames.scores
-    scores = scores[(scores["layer"].astype(str) == "mean") & scores["term"].isin(TERMS)]
-    means = scores.groupby([*PLACE, "selector", "term"])["score"].mean()
-    found: dict[tuple[str, str, str, str], list[tuple[str, float]]] = {}
-    for (*place, term), value in means.items():
-        found.setdefault(tuple(place), []).append((term, float(value)))
-    return {key: sorted(grid.ties(pairs), key=TERMS.index) for key, pairs in found.items()}
+    return {key: argmax(scores) for key, scores in mean_scores(frames).items()}
 
 
 def outcomes(frames: Frames, column: str = "best") -> dict[tuple[str, str, str], dict]:
@@ -71,7 +82,8 @@ def outcomes(frames: Frames, column: str = "best") -> dict[tuple[str, str, str],
 
     Returns:
         Per place: best (terms, several when equal), lead (mean over the runner-up, a fraction),
-        seeds_won of seeds (seeds in which every compared term has a value), decided and a reason.
+        means (term -> mean metric, of the terms with a result), seeds_won of seeds (seeds in which
+        every compared term has a value), decided and a reason.
         A skipped inert term is not needed for a decision; any other term without a result is.
     """
     rows = grid.measured(frames, column)
@@ -116,6 +128,7 @@ def _outcome(rows: list) -> dict:
     return {
         "best": best, "lead": ordered[0] - ordered[1], "seeds_won": won, "seeds": len(seeds),
         "decided": True, "reason": "",
+        "means": {term: value for term, value in means if math.isfinite(value)},
     }  # fmt: skip
 
 

@@ -4,8 +4,11 @@ import json
 import math
 
 from beft.report import cells as grid
+from beft.report import judged
 from beft.report import selection as chosen
 from beft.report.frames import Frames
+
+WORTH = [f"{name}{end}" for name in ("regret", "gain") for end in ("", "_low", "_high")]
 
 
 def metrics_json(frames: Frames) -> dict:
@@ -14,7 +17,8 @@ def metrics_json(frames: Frames) -> dict:
     Returns:
         `best`: {model: {task: {regime: {technique: mean over seeds of the best epoch}}}}, fractions
         with six digits, None where no run counts; a task with several validation splits has a key
-        of its own for each further one. `selection`: {selector: {agree, decided, cells, share}}.
+        of its own for each further one. `selection`: {selector: {agree, decided, cells, share, and
+        regret and gain (over always v) with the ends of their intervals, fractions}}.
         `runs`: {status: count}.
     """
     best: dict = {}
@@ -26,10 +30,17 @@ def metrics_json(frames: Frames) -> dict:
         place = best.setdefault(row.model, {}).setdefault(task, {}).setdefault(row.regime, {})
         place[row.technique] = value
     counts = chosen.agreement(chosen.selection(frames))
-    for count in counts.values():
-        share = count["agree"] / count["decided"] if count["decided"] else None
-        count["share"] = None if share is None else round(share, 6)
+    worth = judged.summary(frames, apart=False).set_index("selector")
+    for selector, count in counts.items():
+        count["share"] = _rounded(count["agree"] / count["decided"] if count["decided"] else None)
+        for key in WORTH:
+            count[key] = _rounded(worth[key].get(selector))
     return {"best": best, "selection": counts, "runs": run_counts(frames)}
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six digits; None where a number is undefined, which JSON has no word for."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)
 
 
 def run_counts(frames: Frames) -> dict[str, int]:

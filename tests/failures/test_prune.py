@@ -70,7 +70,9 @@ def test_only_what_no_study_names_goes(launcher, project):
     assert runs == {f"data/runs/{recipe.folder()}" for recipe in named.recipes}
     kept = data(project)
     assert {n for n in kept if n.startswith("packs/")} == {f"packs/{key}" for key in named.packs}
-    assert {n for n in kept if n.startswith("scores/")} == {f"scores/{k}" for k in named.cells}
+    assert {n for n in kept if n.startswith("scores/")} == {
+        f"scores/{key}" for cell in named.cells.values() for key in cell.files()
+    }
     assert {n for n in kept if n.startswith("subsets/")} == {f"subsets/{k}" for k in named.subsets}
     assert not [name for name in kept if "demo_similarity" in name]
     assert not [path for path in (project / "logs").rglob("*") if "demo_similarity" in str(path)]

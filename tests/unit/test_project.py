@@ -131,13 +131,27 @@ def paper():
     return load(sandbox.ROOT / "params.yaml", "paper")
 
 
-@pytest.mark.parametrize("part", ["table1", "table5", "table6"])
+@pytest.mark.parametrize("part", ["table1", "table5", "table6", "figure4"])
 def test_the_papers_study_shares_runs_jobs_and_scores_with_its_parts(paper, part):
     """What one of them has trained, the other one has."""
     made = load(sandbox.ROOT / "params.yaml", part)
     assert {r.digest for r in made.recipes} <= {r.digest for r in paper.recipes}
     assert set(made.packs) <= set(paper.packs)
     assert set(made.cells) <= set(paper.cells)
+
+
+def test_the_papers_study_has_the_runs_of_table_4_and_of_section_3_4_with_its_model(paper):
+    """In other packs, since all rates of a task share one; a job takes the runs that are there."""
+    trained = {r.digest for r in paper.recipes}
+    table4 = load(sandbox.ROOT / "params.yaml", "table4")
+    assert {r.digest for r in table4.recipes} <= trained
+    extension = load(sandbox.ROOT / "params.yaml", "extension")
+    own = [r for r in extension.recipes if r.model["alias"] == "bert-base-cased"]
+    assert len(own) == 2 * 5 * (2 * 4 + 1)  # tasks, seeds, rates of four techniques, and untuned
+    assert {r.digest for r in own} <= trained
+    assert {r.model["alias"] for r in extension.recipes} == {
+        r.model["alias"] for r in table4.recipes
+    }
 
 
 def test_the_papers_study_has_a_run_for_every_published_number(paper):
@@ -199,6 +213,17 @@ def test_of_runs_that_differ_in_their_settings_alone_the_first_is_scored(root):
     for cell in made.cells.values():
         rates = [r.training["learning_rate"] for r in cell.recipes if r.technique == "all_biases"]
         assert rates == [1e-2, 1e-2]  # the task's own, of two seeds
+        others = [(r.technique, r.training["learning_rate"]) for r in cell.further]
+        assert others == [("all_biases", rate) for rate in (1e-3, 1e-3, 1e-4, 1e-4)]
+
+
+def test_further_settings_change_the_name_of_the_scores_and_no_other_cell(root):
+    """Their scores per epoch stand beside, so the file is another one."""
+    plain = project(root)
+    wider = project(root, also=[{"tasks": ["demo_sentiment"], "training": {"epochs": 9}}])
+    same = {key for key in plain.cells if "demo_similarity" in key}
+    assert set(plain.cells) & set(wider.cells) == same and same
+    assert all(not plain.cells[key].further for key in plain.cells)
 
 
 def test_the_size_of_a_model_changes_nothing(root):

@@ -51,7 +51,8 @@ def test_a_plain_run_makes_what_the_dry_run_listed(finished):
     folders = {p.name for p in project.glob("data/runs/*/*/*/*")}
     # b_v and b_q are asked for; the selectors bring the other two along
     assert folders == {"b_v", "b_q", "all_biases", "untuned"}
-    assert len(list((project / "data" / "scores").rglob("*.csv"))) == 1
+    # scores, scores per epoch and gradients of the only cell
+    assert len(list((project / "data" / "scores").rglob("*.csv"))) == 3
     reports = {str(p.relative_to(project / "reports")) for p in project.glob("reports/**/*.*")}
     assert reports == {
         *(f"{frame}.csv" for frame in COLUMNS),

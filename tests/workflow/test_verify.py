@@ -96,7 +96,8 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-PACK, SCORES = "data/packs/**/*.json", "data/scores/**/*.csv"
+PACK, SCORES = "data/packs/**/*.json", f"data/scores/**/{'[0-9a-f]' * 16}.csv"
+EPOCHS, GRADIENTS = "data/scores/**/*.epochs.csv", "data/scores/**/*.gradients.csv"
 # What was planted -> the act, and what the line says: file or folder, then the trouble.
 LIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a flipped byte": (
@@ -173,6 +174,16 @@ LIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         lambda p: replace(one(p, SCORES), ",1,", ",2,"),
         "data/scores/",
         "not what its runs' snapshots give",
+    ),
+    "an edited score of an epoch": (
+        lambda p: replace(one(p, EPOCHS), ",projection,1,", ",projection,7,"),
+        "data/scores/",
+        "not what its runs' snapshots give",
+    ),
+    "a missing file of gradients": (
+        lambda p: one(p, GRADIENTS).unlink(),
+        "data/scores/",
+        "missing",
     ),
     "a missing score": (lambda p: one(p, SCORES).unlink(), "data/scores/", "missing"),
     "a damaged source": (
@@ -334,7 +345,8 @@ def test_repair_removes_exactly_what_is_wrong(project, verify, lie):
     if "data/subsets" in where:
         assert not list(project.glob("data/subsets/**/*.parquet"))
     if "data/scores" in where:
-        assert not list(project.glob(SCORES))
+        pattern = {"an edited score of an epoch": EPOCHS, "a missing file of gradients": GRADIENTS}
+        assert not list(project.glob(pattern.get(lie, SCORES)))
     if "reports" in where or "data/models" in where:
         assert (
             not list(project.glob(f"{where.rstrip('/')}/*.json"))

@@ -28,11 +28,11 @@ COSTS = Costs(PROJECT)
 SOURCES = [f"data/sources/{path}/source.json" for path in PROJECT.sources()]
 SUBSETS = [f"data/subsets/{path}" for path in PROJECT.subsets]
 MANIFESTS = [f"data/packs/{path}" for path in PROJECT.packs]
-SCORES = [f"data/scores/{path}" for path in PROJECT.cells]
+SCORES = [f"data/scores/{path}" for cell in PROJECT.cells.values() for path in cell.files()]
 TIMINGS = [f"data/timings/{path}" for path in PROJECT.timings]
 MERGES = [f"data/merges/{path}" for path in PROJECT.merges]
 FRAMES = "runs evaluations history problems provenance scores".split()
-FRAMES += "trajectories intervals comparisons timings merges".split()
+FRAMES += "trajectories gradients intervals comparisons timings merges".split()
 
 
 def study(wildcards, output):
@@ -65,7 +65,7 @@ def device(wildcards, resources):
 
 def manifests_of_cell(wildcards):
     key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.csv"
-    recipes = PROJECT.cells[key].recipes
+    recipes = PROJECT.cells[key].runs
     return sorted({f"data/packs/{PROJECT.pack_of(recipe)}" for recipe in recipes})
 
 

@@ -2,6 +2,8 @@
 #
 # In:  manifests of the packs that hold the runs of `all_biases` and `untuned`
 # Out: data/scores/{model}/{task}/{regime}/{digest}.csv
+#      ... .epochs.csv      scores of q, k and v after each epoch, of runs of other settings too
+#      ... .gradients.csv   size of each term's gradient before any training
 
 
 localrules:
@@ -12,7 +14,9 @@ rule score:
     input:
         manifests_of_cell,
     output:
-        "data/scores/{model}/{task}/{regime}/{digest}.csv",
+        scores="data/scores/{model}/{task}/{regime}/{digest}.csv",
+        epochs="data/scores/{model}/{task}/{regime}/{digest}.epochs.csv",
+        gradients="data/scores/{model}/{task}/{regime}/{digest}.gradients.csv",
     log:
         "logs/score/{model}/{task}/{regime}/{digest}.log",
     benchmark:
@@ -20,4 +24,4 @@ rule score:
     params:
         study=study,
     shell:
-        "beft score" " --study {params.study:q}" " {output:q}" " 2>&1 | tee {log:q}"
+        "beft score" " --study {params.study:q}" " {output.scores:q}" " 2>&1 | tee {log:q}"

@@ -79,6 +79,8 @@ def make_frames(models=MODELS, tasks=tuple(TASKS), regimes=tuple(REGIMES), seed=
     frames["scores"] = make_scores(models, tasks, regimes, rng)
     frames |= uncertainty.tables(frames["runs"], frames["evaluations"])  # of runs alone
     frames |= measurements.made(models, tasks, regimes)
+    frames["trajectories"] = make_trajectories(frames["runs"])
+    frames["gradients"] = make_gradients(models, tasks, regimes)
     return Frames(**frames, settings=settings)
 
 
@@ -139,6 +141,32 @@ def make_scores(models, tasks, regimes, rng) -> pd.DataFrame:
                             table[2, 4] = math.nan
                         rows += _ranked(model, task, regime, seed, selector, table)
     return pd.DataFrame(rows, columns=COLUMNS["scores"])
+
+
+def make_trajectories(runs: pd.DataFrame) -> pd.DataFrame:
+    """Scores after each epoch of the runs of all biases; v overtakes q in the second or third."""
+    rng, rows = np.random.default_rng(1), []
+    tuned = runs[(runs["technique"] == "all_biases") & (runs["status"] == "ok")]
+    for digest in tuned["digest"]:
+        for selector in ("projection", "magnitude"):
+            for epoch in range(1, EPOCHS + 1):
+                rises = np.array([0.03, 0.01, 0.02 + 0.005 * epoch]) * epoch
+                scores = rises + rng.normal(0, 0.01, 3)
+                rows.append([digest, selector, epoch, *scores])
+    return pd.DataFrame(rows, columns=COLUMNS["trajectories"])
+
+
+def make_gradients(models, tasks, regimes) -> pd.DataFrame:
+    """Gradients of four terms; that of k is nothing in the model without rotary positions."""
+    rows = [
+        [model, task, regime, seed, term, 3e-3 * size, size, size < 1e-4]
+        for model in models for task in tasks for regime in regimes for seed in SEEDS
+        for term, size in {
+            "q": 0.2 + 0.02 * seed, "k": 2e-7 if model == "bert-base-cased" else 0.3, "v": 1.0,
+            "output": 0.4,
+        }.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS["gradients"])
 
 
 def _ranked(model, task, regime, seed, selector, table) -> list[list]:

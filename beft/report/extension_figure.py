@@ -1,0 +1,90 @@
+"""Figure `extension` (section 3.4): metric above, score below, for each task and learning rate."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from beft.report import extension as facts
+from beft.report.frames import Frames
+from beft.report.style import blank, explain, footnote, handle, literal, look, sheet
+
+MOST = 6  # rows: two printed pages
+
+
+def draw(frames: Frames) -> Figure:
+    """Two panels, metric and score over epochs, for each model and task (rows) and rate (columns).
+
+    Only runs that are ok are drawn, so that a mean is over the same runs at every epoch.
+    """
+    places: dict[tuple, list[facts.Setting]] = {}
+    for setting in facts.settings(frames):
+        places.setdefault(setting.place, []).append(setting)
+    if not places:
+        return blank("No run of all biases in this study: no scores to lay beside the metric.")
+    left_out = len(places) - MOST
+    rows = list(places.values())[:MOST]
+    columns = max(map(len, rows))
+    figure, axes = sheet(2 * len(rows), columns, 1.0 + 2.3 * len(rows), sharey="row")
+    many = len({place[0] for place in places}) > 1
+    for row, own in enumerate(rows):
+        above, below = axes[2 * row], axes[2 * row + 1]
+        for column in range(columns):
+            if column >= len(own):
+                above[column].set_axis_off()
+                below[column].set_axis_off()
+                continue
+            _pair(above[column], below[column], own[column])
+        _name(above[0], below[0], own[0], many)
+    handles = [handle(technique) for technique in facts.TECHNIQUES]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    notes = [
+        "Means over the seeds that are ok; band: sample deviation. Below: projection score of each "
+        "term after the same epoch of all biases."
+    ]
+    if left_out > 0:
+        notes.append(f"Models and tasks left out: {left_out}; all are in tables/extension.csv.")
+    footnote(figure, notes)
+    return figure
+
+
+def _name(above: Axes, below: Axes, setting: facts.Setting, many: bool) -> None:
+    """What the rows of panels are of, at their left."""
+    model, task, regime = setting.place
+    metric = "".join(setting.frames.runs["metric"].dropna().iloc[:1]) or "metric"
+    named = [literal(model, 18)] if many else []
+    above.set_ylabel("\n".join([*named, f"{literal(task, 12)} {regime}",
+                                f"{literal(metric, 14)} (%)"]))  # fmt: skip
+    below.set_ylabel("score")
+
+
+def _pair(above: Axes, below: Axes, setting: facts.Setting) -> None:
+    table = setting.epochs
+    above.set_title(f"learning rate {setting.learning_rate:g}", fontsize=9)
+    for technique in facts.TECHNIQUES:
+        if f"mean {technique}" in table:
+            _curve(above, technique, table[f"mean {technique}"], table[f"std {technique}"])
+    for term in facts.TERMS:
+        if f"score {term}" in table:
+            _curve(below, f"b_{term}", table[f"score {term}"] / 100)
+    for panel, words in ((above, "no finished run"), (below, "no scores")):
+        if not panel.lines:
+            explain(panel, words)
+            continue
+        panel.set_xlim(-0.02 * setting.length, 1.04 * setting.length)
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        panel.yaxis.set_major_locator(MaxNLocator(4))
+    above.tick_params(labelbottom=False)
+    below.set_xlabel("epoch")
+
+
+def _curve(panel: Axes, technique: str, means: pd.Series, spread: pd.Series | None = None) -> None:
+    """One line over the epochs, in percent, with a band where a deviation is given."""
+    means, style = 100 * means.dropna(), look(technique)
+    every = max(1, len(means) // 5)
+    panel.plot(means.index, means, color=style.colour, linestyle=style.line, marker=style.marker,
+               markersize=3.6, markevery=every)  # fmt: skip
+    if spread is not None:
+        apart = 100 * spread.reindex(means.index).fillna(0)
+        panel.fill_between(means.index, means - apart, means + apart, color=style.colour,
+                           alpha=0.16, linewidth=0)  # fmt: skip
