@@ -90,7 +90,8 @@ def compare_circumstances(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataF
     rows = []
     for name in CIRCUMSTANCES:
         counts = [
-            frame[name].fillna("unknown").astype(str).value_counts() for frame in (first, second)
+            frame[name].astype(object).fillna("unknown").astype(str).value_counts()
+            for frame in (first, second)
         ]
         if set(counts[0].index) != set(counts[1].index):
             rows.append((name, *(_counted(count) for count in counts)))
