@@ -104,8 +104,9 @@ def _row(row) -> tuple[Shown, ...]:
 
 
 def _p(value: float) -> str:
-    """Four digits, since the smallest p over examples is 1/5001."""
-    return f"{value:.4f}" if math.isfinite(value) else DASH
+    if not math.isfinite(value):
+        return DASH
+    return f"{value:.4f}" if value >= 0.0001 else "below 0.0001"
 
 
 def _notes(tidy: pd.DataFrame, column: str) -> list[str]:

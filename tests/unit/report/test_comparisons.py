@@ -66,6 +66,11 @@ def test_a_row_says_all(frames):
     assert any("Holm" in note and "63 comparisons" in note for note in table.notes)
 
 
+def test_tiny_p_are_not_shown_as_zero(frames):
+    table = comparisons(with_comparisons(frames, {"p_examples": 3e-9}))
+    assert table.parts[0].rows[0][8].text == "below 0.0001"
+
+
 def test_gaps_are_dashes_with_a_word(frames):
     told = {**OVER_RUNS, "low": NAN, "high": NAN, "p_runs": NAN, "p_runs_corrected": NAN}
     table = comparisons(with_comparisons(frames, {**told, "note": "fewer than 3 runs"}))
