@@ -11,7 +11,8 @@ from beft.report.table import DASH, Part, Shown, Table, name, points
 PLACE = ["model", "regime", "task", "split"]
 ALPHA = 0.05  # of all comparisons of a study together
 COLUMNS = ("task", "regime", "first", "second", "difference", "95 % interval", "p runs")
-COLUMNS += ("corrected", "p examples", "corrected", "runs", "examples", "verdict")
+COLUMNS += ("p runs, corrected", "p examples", "p examples, corrected", "runs", "examples")
+COLUMNS += ("verdict",)
 TIDY = ["epoch", *PLACE, "first", "second", "difference", "low", "high", "runs", "examples"]
 TIDY += ["p_runs", "p_runs_corrected", "p_examples", "p_examples_corrected", "family"]
 TIDY += ["better", "verdict", "note"]
