@@ -118,7 +118,7 @@ def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
         "Interval: 95 % bootstrap, runs and examples drawn again.",
         "p runs: all signs of the runs' differences; 5 runs cannot go below 0.0625. p examples: "
         "answers of the two techniques change sides, 5,000 times.",
-        f"Corrected: by Holm's method over {family:.0f} comparisons." if len(tidy) else "",
+        f"Corrected: by Holm's method, comparisons in all: {family:.0f}." if len(tidy) else "",
         "Better: the corrected p over examples is below 0.05 and the interval leaves out 0 (over "
         "runs where examples were not kept). Not separated does not mean equal.",
         "docs/statistics.md says more." if len(tidy) else "",
