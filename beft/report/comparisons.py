@@ -11,7 +11,8 @@ from beft.report.table import DASH, Part, Shown, Table, name, points
 PLACE = ["model", "regime", "task", "split"]
 ALPHA = 0.05  # of all comparisons of a study together
 COLUMNS = ("task", "regime", "first", "second", "difference", "95 % interval", "p runs")
-COLUMNS += ("corrected", "p examples", "corrected", "runs", "examples", "verdict")
+COLUMNS += ("p runs, corrected", "p examples", "p examples, corrected", "runs", "examples")
+COLUMNS += ("verdict",)
 TIDY = ["epoch", *PLACE, "first", "second", "difference", "low", "high", "runs", "examples"]
 TIDY += ["p_runs", "p_runs_corrected", "p_examples", "p_examples_corrected", "family"]
 TIDY += ["better", "verdict", "note"]
@@ -104,8 +105,9 @@ def _row(row) -> tuple[Shown, ...]:
 
 
 def _p(value: float) -> str:
-    """Four digits, since the smallest p over examples is 1/5001."""
-    return f"{value:.4f}" if math.isfinite(value) else DASH
+    if not math.isfinite(value):
+        return DASH
+    return f"{value:.4f}" if value >= 0.0001 else "below 0.0001"
 
 
 def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
@@ -116,7 +118,7 @@ def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
         "Interval: 95 % bootstrap, runs and examples drawn again.",
         "p runs: all signs of the runs' differences; 5 runs cannot go below 0.0625. p examples: "
         "answers of the two techniques change sides, 5,000 times.",
-        f"Corrected: by Holm's method over {family:.0f} comparisons." if len(tidy) else "",
+        f"Corrected: by Holm's method, comparisons in all: {family:.0f}." if len(tidy) else "",
         "Better: the corrected p over examples is below 0.05 and the interval leaves out 0 (over "
         "runs where examples were not kept). Not separated does not mean equal.",
         "docs/statistics.md says more." if len(tidy) else "",

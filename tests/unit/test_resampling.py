@@ -200,6 +200,19 @@ def test_a_difference_is_found(monkeypatch):
     assert (found < 0.05).mean() > 0.9
 
 
+@pytest.mark.parametrize("right", [20, 40])
+def test_a_p_that_no_shuffle_reaches_is_bounded_by_hoeffding(right):
+    """The first alone is right in 20 (40) of 200 examples, the second nowhere.
+
+    All signs of 20 differences must agree: the exact p is 2 / 2^20. The sum of 20 signs has the
+    deviation sqrt(20), so z is sqrt(20), and the bound 2 exp(-10) is above it.
+    """
+    first = (np.arange(200) < right).astype(np.uint8)[None, :, None]
+    found = swap_p("accuracy", first, np.zeros_like(first))
+    assert 2 / 2**right < found < 1 / (1 + R.SWAPS)
+    assert math.log(found) == pytest.approx(math.log(2) - right / 2, rel=0.06)
+
+
 def test_equal_answers_do_not_differ():
     column = np.random.default_rng(0).integers(0, 2, (2, 50, 1)).astype(np.uint8)
     assert swap_p("accuracy", column, column) == 1

@@ -63,7 +63,12 @@ def test_a_row_says_all(frames):
         "5", "800", "v better",
     ]  # fmt: skip
     assert table.tidy["epoch"].tolist() == ["best", "last"]
-    assert any("Holm" in note and "63 comparisons" in note for note in table.notes)
+    assert any("Holm" in note and "in all: 63" in note for note in table.notes)
+
+
+def test_tiny_p_are_not_shown_as_zero(frames):
+    table = comparisons(with_comparisons(frames, {"p_examples": 3e-9}))
+    assert table.parts[0].rows[0][8].text == "below 0.0001"
 
 
 def test_gaps_are_dashes_with_a_word(frames):
