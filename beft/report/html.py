@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
@@ -30,7 +31,7 @@ LISTED = (
     *("model", "task", "regime", "technique", "seed", "status", "best", "last", "metric"),
     *("learning_rate", "epochs", "train_examples", "train_seconds", "peak_memory_mb", "digest"),
 )
-SVG_SAFE = " !$'()*+,/:;=?@[]^`{|}~"  # what need not be quoted in the address of an image
+SVG_SAFE = " !$'()*+,/:;<=>?@[]^`{|}~"  # what need not be quoted in the address of an image
 EMBEDDED = ("evaluations", "history", "problems", "provenance")
 
 
@@ -127,10 +128,7 @@ def _brief(value: object) -> str:
 
 def _figure(name: str, folder: Path, numbers, has_table: bool) -> dict:
     path = folder / f"{name}.svg"
-    source = None
-    if path.is_file():
-        # a seventh shorter than base64
-        source = "data:image/svg+xml," + quote(path.read_text(encoding="utf-8"), safe=SVG_SAFE)
+    source = _image(path.read_text(encoding="utf-8")) if path.is_file() else None
     return {
         "name": name,
         "caption": CAPTIONS[name],
@@ -140,6 +138,16 @@ def _figure(name: str, folder: Path, numbers, has_table: bool) -> dict:
         "rows": len(numbers.data) if numbers else 0,
         "table": has_table,
     }
+
+
+def _image(svg: str) -> Markup:
+    """A drawing as an address, a third shorter than in base64.
+
+    Places are cut to hundredths of a point, which no screen shows; the file keeps them all.
+    """
+    cut = re.sub(r'\b(?:d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg)
+    # nothing is left in it that could end the attribute or begin an entity
+    return Markup("data:image/svg+xml," + quote(" ".join(cut.split()), safe=SVG_SAFE))
 
 
 def _listed(frames: Frames) -> list[list]:
