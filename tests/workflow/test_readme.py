@@ -7,6 +7,8 @@ import pytest
 import sandbox
 import yaml
 
+from beft.studies import Study, load_study
+
 README = (sandbox.ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)
 COMMANDS = [
@@ -43,6 +45,15 @@ def test_every_command_of_the_readme_works(project):
     for command in COMMANDS:
         words = in_sandbox(command)
         sandbox.run(sandbox.ROOT if words[0] == "make" else project, *words)
+
+
+def test_what_a_study_measures_is_spelled_as_shown():
+    """On top of the study of the paper's Table 3, with Table 2's techniques."""
+    study = yaml.safe_load((sandbox.ROOT / "studies" / "table3.yaml").read_text())
+    shown = yaml.safe_load(of_language("yml"))
+    made = Study.model_validate(study | {"techniques": ["b_v", "full"]} | shown)
+    assert load_study("table3", sandbox.ROOT).merging == made.merging
+    assert made.timing[0].techniques == ["b_v", "full"]
 
 
 def test_studies_that_the_readme_names_exist():
