@@ -9,12 +9,15 @@ from pathlib import Path
 
 from beft.errors import UserError
 
+SMALL = 2**16  # bytes: for less than this, the buffer of `file_digest` takes longer than its work
 FORMATS = ("parquet", "jsonl", "csv")
 
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= SMALL:
+            return hashlib.sha256(file.read()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

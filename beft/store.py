@@ -172,10 +172,11 @@ def flaws(folder: Path) -> Iterator[tuple[str, str]]:
         if not sums:
             yield CHECKSUMS, f"{CHECKSUMS} names no file"
         for name, expected in sums.items():
-            if not (folder / name).is_file():
+            try:
+                if sha256(folder / name) != expected:
+                    yield name, f"{name} is damaged"
+            except (FileNotFoundError, IsADirectoryError):
                 yield name, f"{name} is missing"
-            elif sha256(folder / name) != expected:
-                yield name, f"{name} is damaged"
     except FileNotFoundError:
         yield CHECKSUMS, f"{CHECKSUMS} is missing"
     except (OSError, ValueError, AttributeError) as error:

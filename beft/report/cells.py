@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -169,6 +170,15 @@ def story(lost: list[tuple[str, str]], n: int, planned: int) -> tuple[str, str, 
         full.append(f"{words}: {messages}" if messages and state != "undefined" else words)
     status = "+".join(sorted(reasons)) or "ok"
     return "partial" if n and lost else status, ", ".join(short), ", ".join(full)
+
+
+def grouped(table: pd.DataFrame, keys: list[str]) -> dict[tuple, list[Any]]:
+    """The rows of each group, in order of appearance; a frame for each group would take longer."""
+    found: dict[tuple, list[Any]] = {}
+    columns = [table[key].tolist() for key in keys]
+    for key, row in zip(zip(*columns, strict=True), table.itertuples(), strict=True):
+        found.setdefault(key, []).append(row)
+    return found
 
 
 def one_line(text: object) -> str:

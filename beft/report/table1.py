@@ -124,8 +124,8 @@ def _with_best(table: pd.DataFrame, better: dict[tuple, str]) -> pd.DataFrame:
 def _part(model: str, rows: pd.DataFrame, labels: list[tuple[str, str]]) -> Part:
     columns = ["regime", "technique", *(grid.column_label(*label) for label in labels), "Avg."]
     table, averages = [], _averages(rows, labels)
-    for (regime, technique), part in rows.groupby(["regime", "technique"], sort=False):
-        found = {(row.task, row.split): row for row in part.itertuples()}
+    for (regime, technique), part in grid.grouped(rows, ["regime", "technique"]).items():
+        found = {(row.task, row.split): row for row in part}
         shown = [cell(found.get(label)) for label in labels]
         table.append((name(regime), name(technique), *shown, averages[regime, technique]))
     return Part(model, tuple(columns), 2, tuple(table))
@@ -152,8 +152,8 @@ def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[s
     """The average of each row beside the paper's, the best of the bias terms in bold."""
     means, shown = {}, {}
     theirs = _paper_averages(rows, labels)
-    for key, part in rows.groupby(["regime", "technique"], sort=False):
-        found = {(row.task, row.split): row for row in part.itertuples()}
+    for key, part in grid.grouped(rows, ["regime", "technique"]).items():
+        found = {(row.task, row.split): row for row in part}
         means[key], mean = average(found, labels)
         place, theirs_mean = (str(rows["model"].iloc[0]), "", *key), theirs.get(key, math.nan)
         shown[key] = replace(mean, paper=beside(theirs_mean, means[key]), place=place)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from beft.report import cells as grid
 from beft.report import selection as chosen
 from beft.report.comparisons import comparisons
 from beft.report.extension import extension
@@ -34,22 +35,22 @@ def selection(frames: Frames, column: str = "best") -> Table:
     parts = []
     for model, rows in tidy.groupby("model", sort=False):
         columns = ("task", "regime", "best term", "lead", "seeds won", *names, "inert")
-        cells = [_row(place, part) for place, part in rows.groupby(["task", "regime"], sort=False)]
+        cells = [_row(*place) for place in grid.grouped(rows, ["task", "regime"]).items()]
         parts.append(Part(str(model), columns, 2, tuple(cells)))
     title = "Bias term that each selector chose, and the term that came out best"
     return Table("selection", title, tuple(_notes(tidy, column)), tuple(parts), tidy)
 
 
-def _row(place: tuple[str, str], part: pd.DataFrame) -> tuple[Shown, ...]:
-    first = part.iloc[0]
-    undecided = "" if first["best"] else first["reason"]
-    behind = (str(first["model"]), *map(str, place), "")
-    best = Shown(first["best"] or DASH, problem=undecided, reason=undecided, place=behind)
-    lead = f"{100 * first['lead']:+.1f}" if math.isfinite(first["lead"]) else DASH
-    won = f"{first['seeds_won']}/{first['seeds']}" if first["seeds"] else DASH
-    picks = [_pick(row) for row in part.itertuples()]
+def _row(place: tuple[str, str], part: list) -> tuple[Shown, ...]:
+    first = part[0]
+    undecided = "" if first.best else first.reason
+    behind = (str(first.model), *map(str, place), "")
+    best = Shown(first.best or DASH, problem=undecided, reason=undecided, place=behind)
+    lead = f"{100 * first.lead:+.1f}" if math.isfinite(first.lead) else DASH
+    won = f"{first.seeds_won}/{first.seeds}" if first.seeds else DASH
+    picks = [_pick(row) for row in part]
     return (*map(name, place), best, Shown(lead, place=behind), Shown(won), *picks,
-            Shown(first["inert_terms"] or DASH))  # fmt: skip
+            Shown(first.inert_terms or DASH))  # fmt: skip
 
 
 def _pick(row) -> Shown:

@@ -1,5 +1,6 @@
 """SHA-256 of files, its memory, and what a local dataset or model is."""
 
+import hashlib
 import json
 import os
 
@@ -23,6 +24,13 @@ def file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     return path
+
+
+@pytest.mark.parametrize("size", [0, hashing.SMALL, hashing.SMALL + 1])
+def test_small_and_large_files_are_hashed_alike(tmp_path, size):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * size)
+    assert hashing.sha256(path) == hashlib.sha256(b"x" * size).hexdigest()
 
 
 def count_reads(monkeypatch) -> list:

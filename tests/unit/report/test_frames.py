@@ -9,6 +9,7 @@ import sandbox
 from beft.project import Project, load
 from beft.report import cells as grid
 from beft.report import frames as F
+from beft.report.collect import collect, settings
 from beft.store import write_folder
 
 PARAMS = {
@@ -57,7 +58,7 @@ def project(tmp_path) -> Project:
 
 
 def test_further_metrics_are_further_evaluations(project) -> None:
-    rows = F.collect(project).evaluations.drop(columns="digest").values.tolist()
+    rows = collect(project).evaluations.drop(columns="digest").values.tolist()
     assert rows == [
         ["validation", "answer_f1", 0.75, 0.5],
         ["validation", "exact_match", 0.25, 0.375],
@@ -65,19 +66,19 @@ def test_further_metrics_are_further_evaluations(project) -> None:
 
 
 def test_a_number_is_of_the_reported_metric(project) -> None:
-    table = grid.cells(F.collect(project)).set_index("technique")
+    table = grid.cells(collect(project)).set_index("technique")
     assert table["mean"]["b_v"] == 0.75 and math.isnan(table["mean"]["b_q"])
     assert table["status"]["b_q"] == "missing"
 
 
 def test_history_is_of_the_reported_metric(project) -> None:
-    history = F.collect(project).history
+    history = collect(project).history
     assert history["metric"].unique().tolist() == ["answer_f1"]
     assert history["value"].tolist() == [0.125, 0.75, 0.5]
 
 
 def test_added_biases_are_kept_with_what_made_the_run(project, tmp_path) -> None:
-    frames = F.collect(project)
+    frames = collect(project)
     F.write(frames, tmp_path)
     for found in (frames, F.read(tmp_path)):
         assert found.provenance["added_biases"].tolist() == [960]
@@ -85,4 +86,4 @@ def test_added_biases_are_kept_with_what_made_the_run(project, tmp_path) -> None
 
 
 def test_settings_say_which_models_are_decoders(project) -> None:
-    assert F.settings(project)["models"]["rotary"]["kind"] == "decoder"
+    assert settings(project)["models"]["rotary"]["kind"] == "decoder"
