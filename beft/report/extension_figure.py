@@ -35,7 +35,10 @@ def draw(frames: Frames) -> Figure:
                 below[column].set_axis_off()
                 continue
             _pair(above[column], below[column], own[column])
-        _name(above[0], below[0], own[0], many)
+            above[column].set_title(_title(own[column], many, columns), fontsize=9)
+        metric = "".join(own[0].frames.runs["metric"].dropna().iloc[:1]) or "metric"
+        above[0].set_ylabel(f"{literal(metric, 12)} (%)")
+        below[0].set_ylabel("score")
     handles = [handle(technique) for technique in facts.TECHNIQUES]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     notes = [
@@ -48,19 +51,17 @@ def draw(frames: Frames) -> Figure:
     return figure
 
 
-def _name(above: Axes, below: Axes, setting: facts.Setting, many: bool) -> None:
-    """What the rows of panels are of, at their left."""
-    model, task, regime = setting.place
-    metric = "".join(setting.frames.runs["metric"].dropna().iloc[:1]) or "metric"
-    named = [literal(model, 18)] if many else []
-    above.set_ylabel("\n".join([*named, f"{literal(task, 12)} {regime}",
-                                f"{literal(metric, 14)} (%)"]))  # fmt: skip
-    below.set_ylabel("score")
+def _title(setting: facts.Setting, many: bool, columns: int) -> str:
+    """Where and at which rate, in as many characters as a panel has room for."""
+    (model, task, regime), rate = setting.place, f"rate {setting.learning_rate:g}"
+    room = 105 // columns - len(rate) - len(regime) - 6
+    own = literal(task, room // 2 if many else room)
+    named = [literal(model, room - len(own) - 3)] if many else []
+    return " · ".join([*named, own, regime, rate])
 
 
 def _pair(above: Axes, below: Axes, setting: facts.Setting) -> None:
     table = setting.epochs
-    above.set_title(f"learning rate {setting.learning_rate:g}", fontsize=9)
     for technique in facts.TECHNIQUES:
         if f"mean {technique}" in table:
             _curve(above, technique, table[f"mean {technique}"], table[f"std {technique}"])

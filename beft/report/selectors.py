@@ -39,7 +39,8 @@ def selectors(frames: Frames, column: str = "best") -> Table:
 
 def _counted(rows: pd.DataFrame) -> str:
     cells, groups = rows["cells"].iloc[0], rows["clusters"].iloc[0]
-    return f"{cells} decided, of {groups} pairs of model and task"
+    pairs = "pair" if groups == 1 else "pairs"
+    return f"{cells} decided, of {groups} {pairs} of model and task"
 
 
 def _row(row) -> tuple[Shown, ...]:

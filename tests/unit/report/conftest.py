@@ -11,6 +11,7 @@ import pytest
 from beft.report import frames as frames_module
 from beft.report import uncertainty
 from beft.report.frames import Frames
+from beft.studies import FIGURES
 
 MODELS = ("bert-base-cased", "mini-rotary")
 TASKS = {"sst2": "accuracy", "mnli": "accuracy", "stsb": "spearman"}
@@ -73,7 +74,7 @@ def make_frames(models=MODELS, tasks=tuple(TASKS), regimes=tuple(REGIMES), seed=
         "regimes": list(regimes), "techniques": list(TECHNIQUES), "seeds": list(SEEDS),
         "training": {"batch_size": 16, "max_length": 128, "epochs": EPOCHS},
         "tables": ["table1", "selection"],
-        "figures": ["figure1", "figure4", "layers", "curves", "zero_shot", "cost"],
+        "figures": list(FIGURES),
     }  # fmt: skip
     frames = {key: pd.DataFrame(rows.get(key, []), columns=COLUMNS[key]) for key in COLUMNS}
     frames["scores"] = make_scores(models, tasks, regimes, rng)

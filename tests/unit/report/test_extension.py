@@ -125,8 +125,8 @@ def test_only_tables_that_compare_settings_see_further_ones(tmp_path) -> None:
 def test_figure_has_two_panels_for_each_task_and_rate() -> None:
     drawn = figures.FIGURES["extension"](study(GROWING))
     assert [axes.get_title() for axes in drawn.axes[:2]] == [
-        "learning rate 0.0001",
-        "learning rate 0.001",
+        "t · low · rate 0.0001",
+        "t · low · rate 0.001",
     ]
     assert len(drawn.axes) == 4
     metric, score = drawn.axes[1], drawn.axes[3]
