@@ -8,39 +8,48 @@ import pandas as pd
 from beft.report import cells as grid
 from beft.report import published as paper
 from beft.report.frames import Frames
-from beft.report.table import DASH, Part, Shown, Table, name, percent, significant
-from beft.report.table1 import measure_notes
+from beft.report.table import DASH, Part, Shown, Table, between, name, percent, points, significant
+from beft.report.table1 import PAPER, measure_notes
 
 PLACE = ["model", "task", "regime"]
 TIDY = [*PLACE, "technique", "trained_percent", "seconds", "seconds_std", "train_seconds"]
 TIDY += ["repeats", "repeats_planned", "ratio", "split", "metric", "mean", "std", "n", "planned"]
 TIDY += ["low", "high", "status", "reason", "paper_trained_percent", "paper_seconds"]
-TIDY += ["paper_ratio", "paper", "paper_deviation", "difference"]
+TIDY += ["paper_ratio", "paper", "paper_deviation", "difference", "note"]
 REFERENCE = "b_v"  # what run times are divided by
 
 
-def table2(frames: Frames) -> Table:
-    """Table 2 of the paper for every (model, task, regime) that the study times."""
+def table2(frames: Frames, column: str = "best") -> Table:
+    """Table 2 of the paper for every (model, task, regime) that the study times.
+
+    Args:
+        column: `best` or `last`, the epoch that a run's metric is taken from.
+    """
     title = "Trained share, run time and metric of techniques"
-    tidy = facts(frames)
+    tidy = facts(frames, column)
     parts = tuple(_part(rows) for _, rows in tidy.groupby(PLACE, sort=False))
-    return Table("table2", title, tuple(_notes(frames, tidy)), parts, tidy[TIDY])
+    return Table("table2", title, tuple(_notes(frames, tidy, column)), parts, tidy[TIDY])
 
 
-def facts(frames: Frames) -> pd.DataFrame:
+def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per timed technique, with what its runs score and the paper's numbers.
 
     Returns:
         `TIDY` and the stories of the repeats and runs that do not count; mean, std, low and high
         are fractions, the paper's metric and ours minus it percent.
     """
-    cells, rows = grid.cells(frames), []
+    cells, rows = grid.cells(frames, column), []
     for key, own in frames.timings.groupby([*PLACE, "technique"], sort=False):
         split = grid.first_split(frames, key[1])
         at = (*key, split)
         rows.append(
             dict(zip([*PLACE, "technique"], key, strict=True))
-            | {"split": split, **_times(own), **_score(cells, at), **_interval(frames, at)}
+            | {
+                "split": split,
+                **_times(own),
+                **_score(cells, at),
+                **_interval(frames, (*at, column)),
+            }
             | _share_and_metric(frames, key)
         )
     table = pd.DataFrame(rows, columns=[*dict.fromkeys([*TIDY, "short", "time_short"])])
@@ -71,11 +80,15 @@ def _score(cells: pd.DataFrame, at: tuple) -> dict[str, Any]:
     return {key: row[key] for key in ("mean", "std", "n", "planned", "status", "short", "reason")}
 
 
-def _interval(frames: Frames, at: tuple) -> dict[str, float]:
+def _interval(frames: Frames, at: tuple) -> dict[str, Any]:
     own = frames.intervals
-    for key, value in zip([*grid.KEYS, "split", "epoch"], (*at, "best"), strict=True):
+    for key, value in zip([*grid.KEYS, "split", "epoch"], at, strict=True):
         own = own[own[key] == value]
-    return {end: float(own[end].iloc[0]) if len(own) else math.nan for end in ("low", "high")}
+    if own.empty:
+        return {"low": math.nan, "high": math.nan, "note": ""}
+    first = own.iloc[0]
+    note = "" if pd.isna(first["note"]) else first["note"]
+    return {"low": float(first["low"]), "high": float(first["high"]), "note": note}
 
 
 def _share_and_metric(frames: Frames, key: tuple) -> dict[str, Any]:
@@ -119,10 +132,8 @@ def _part(rows: pd.DataFrame) -> Part:
     first = rows.iloc[0]
     columns = ["technique", "trained (%)", "run time (s)", f"times {REFERENCE}"]
     columns.append(f"{next(filter(None, rows['metric']), 'metric')} (%)")
-    sure = bool(rows["low"].notna().any())
-    columns += ["95 % interval"] * sure
-    lines = [_line(row)[: len(columns)] for row in rows.itertuples()]
-    return Part(", ".join(map(str, first[PLACE])), tuple(columns), 1, tuple(lines))
+    lines = tuple(map(_line, rows.itertuples()))
+    return Part(", ".join(map(str, first[PLACE])), tuple(columns), 1, lines)
 
 
 def _line(row) -> tuple[Shown, ...]:
@@ -130,33 +141,31 @@ def _line(row) -> tuple[Shown, ...]:
     around = f"± {row.seconds_std:.{digits}f} " if math.isfinite(row.seconds_std) else ""
     seconds = Shown(
         _number(row.seconds, digits),
-        f"{around}(n={row.repeats})" if row.repeats else "",
-        _brackets(row.paper_seconds, ".1f"),
+        f"{around}(n={row.repeats}/{row.repeats_planned})" if row.repeats else "",
+        _paper(row.paper_seconds, ".1f"),
         problem=row.time_short,
         reason=row.time_short,
     )
     spread = f"± {percent(row.std)} " if math.isfinite(row.std) else ""
     theirs = ""
     if math.isfinite(row.paper):
-        theirs = f"{row.paper:g}" + f" ± {row.paper_deviation:g}" * (row.paper_deviation > 0)
-        theirs += f"; {row.difference:+.1f}" * math.isfinite(row.difference)
+        theirs = _paper(row.paper, "g") + f" ± {row.paper_deviation:g}" * (row.paper_deviation > 0)
+        theirs += f", {points(row.difference)}" * math.isfinite(row.difference)
     metric = Shown(
         percent(row.mean),
-        f"{spread}(n={row.n})" if row.n else "",
-        f"[{theirs}]" if theirs else "",
+        f"{spread}(n={row.n}/{row.planned})" if row.n else "",
+        theirs,
         problem=row.short,
         reason=row.reason,
+        interval=between(row.low, row.high),
+        place=(row.model, row.task, row.regime, row.technique),
     )
-    interval = DASH
-    if math.isfinite(row.low) and math.isfinite(row.high):
-        interval = f"{percent(row.low)} to {percent(row.high)}"
     return (
         name(row.technique),
-        Shown(significant(row.trained_percent), paper=_brackets(row.paper_trained_percent, "g")),
+        Shown(significant(row.trained_percent), paper=_paper(row.paper_trained_percent, "g")),
         seconds,
-        Shown(_number(row.ratio, 2), paper=_brackets(row.paper_ratio, ".2f")),
+        Shown(_number(row.ratio, 2), paper=_paper(row.paper_ratio, ".2f")),
         metric,
-        Shown(interval),
     )
 
 
@@ -164,11 +173,11 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else DASH
 
 
-def _brackets(value: float, form: str) -> str:
-    return f"[{value:{form}}]" if math.isfinite(value) else ""
+def _paper(value: float, form: str) -> str:
+    return f"paper {value:{form}}" if math.isfinite(value) else ""
 
 
-def _notes(frames: Frames, tidy: pd.DataFrame) -> list[str]:
+def _notes(frames: Frames, tidy: pd.DataFrame, column: str) -> list[str]:
     if tidy.empty:
         return ["The study times nothing: its 'timing' says what to time."]
     done = frames.timings[frames.timings["status"] == "ok"]
@@ -187,10 +196,8 @@ def _notes(frames: Frames, tidy: pd.DataFrame) -> list[str]:
         f"Times {REFERENCE}: run time divided by that of {REFERENCE}.",
         "Trained: what the technique trains, in percent of the model's parameters, without the "
         "head that all techniques train.",
-        *measure_notes(tidy, "best"),
-        "Interval: a bootstrap interval of the metric." if tidy["low"].notna().any() else "",
-        "[ ] the paper's numbers for the same model, task, regime and technique, and behind the "
-        "metric ours minus it. The paper timed on an NVIDIA Tesla T4, so only the ratios can be "
-        "compared." if tidy["paper"].notna().any() else "",
+        *measure_notes(tidy, column),
+        f"{PAPER}; behind the metric ours minus it, in points. The paper timed on an NVIDIA Tesla "
+        "T4, so only the ratios can be compared." if tidy["paper"].notna().any() else "",
     ]  # fmt: skip
     return [note for note in notes if note]

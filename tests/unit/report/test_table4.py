@@ -42,15 +42,15 @@ def rows(frames: Frames) -> list[list[str]]:
 def test_models_by_tasks_in_the_smallest_regime() -> None:
     # 59.0, 47.2, 90.5 and 62.1 are the paper's Table 4
     assert rows(study(NUMBERS, METRICS, **ORDER)) == [
-        ["bert-base-cased", "b_v", "60.0 (n=1) [59.0]", "— not planned"],
-        ["bert-base-cased", "b_q", "48.0 (n=1) [47.2]", "— not planned"],
-        ["roberta-base", "b_v", "91.0 (n=1) [90.5]", "— [62.1] 1/1 diverged"],
+        ["bert-base-cased", "b_v", "60.0 (n=1/1) paper 59.0, +1.0", "— not planned"],
+        ["bert-base-cased", "b_q", "48.0 (n=1/1) paper 47.2, +0.8", "— not planned"],
+        ["roberta-base", "b_v", "91.0 (n=1/1) paper 90.5, +0.5", "— paper 62.1 1/1 diverged"],
     ]
 
 
 def test_another_metric_is_not_the_papers() -> None:
     found = rows(study(NUMBERS, {**METRICS, "cb": "accuracy"}, **ORDER))
-    assert found[0][2] == "60.0 (n=1)"
+    assert found[0][2] == "60.0 (n=1/1)"
 
 
 def test_models_of_several_smallest_regimes_say_so() -> None:
