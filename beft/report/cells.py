@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from beft.recipe import HELD_OUT
 from beft.report.frames import Frames
 
 KEYS = ["model", "task", "regime", "technique"]
@@ -179,6 +180,25 @@ def grouped(table: pd.DataFrame, keys: list[str]) -> dict[tuple, list[Any]]:
     for key, row in zip(zip(*columns, strict=True), table.itertuples(), strict=True):
         found.setdefault(key, []).append(row)
     return found
+
+
+def chosen_epoch(frames: Frames) -> str:
+    """How the best epoch of the runs was chosen, in a sentence."""
+    fine = frames.runs[frames.runs["status"] == "ok"]
+    trained = fine[fine["epochs"].astype(float) > 0]
+    held = set(frames.history.loc[frames.history["split"] == HELD_OUT, "digest"])
+    count = int(trained["digest"].isin(held).sum())
+    if not count:
+        return "The epoch is chosen on the set that is reported, which is optimistic."
+    if count == len(trained):
+        return (
+            "The epoch is chosen on examples held out from training, not on the set that is "
+            "reported."
+        )
+    return (
+        f"The epoch of {count} of {len(trained)} runs is chosen on examples held out from "
+        "training, that of the others on the set that is reported, which is optimistic."
+    )
 
 
 def one_line(text: object) -> str:

@@ -51,6 +51,7 @@ def render(frames: Frames, tables: dict[str, dict[str, Table]], figures_dir: Pat
         study=str(frames.settings.get("study", "study")),
         description=str(frames.settings.get("description", "")),
         epochs=EPOCHS,
+        chosen_epoch=grid.chosen_epoch(frames),
         views={column: overview(shown, column) for column in EPOCHS},
         level=LEVEL,
         regimes=grid.order(shown, "regime"),

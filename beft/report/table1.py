@@ -43,7 +43,7 @@ def table1(frames: Frames, column: str = "best") -> Table:
         if len(rows):
             parts.append(_part(str(model), rows, labels))
     title = "Metric (%) of each bias term and technique, per task and data regime"
-    notes = tuple(_notes(tidy, column))
+    notes = tuple(_notes(tidy, column, frames))
     return Table("table1", title, notes, tuple(parts), tidy[TIDY].reset_index(drop=True))
 
 
@@ -189,18 +189,14 @@ def _paper_averages(rows: pd.DataFrame, labels: list) -> dict[tuple[str, str], f
     return {(row.regime, row.technique): row.value for row in averages.itertuples()}
 
 
-def measure_notes(tidy: pd.DataFrame, column: str) -> list[str]:
+def measure_notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     """What a number is and in which metric, for a table made of `facts`."""
     names = tidy.drop_duplicates("task")
     metric = ", ".join(f"{row.task}: {row.metric}" for row in names.itertuples() if row.metric)
-    optimistic = (
-        " The epoch is chosen on the set that is reported, which is optimistic."
-        if column == "best"
-        else ""
-    )
+    chosen_on = f" {grid.chosen_epoch(frames)}" if column == "best" else ""
     return [
         f"Each number is the mean over seeds of the {grid.EXPLAINED[column]}, on the validation "
-        f"set, ± sample deviation, n how many of the planned runs count.{optimistic}",
+        f"set, ± sample deviation, n how many of the planned runs count.{chosen_on}",
         *interval_notes(tidy),
         f"Metrics: {metric}." if metric else "",
     ]
@@ -216,9 +212,9 @@ def interval_notes(tidy: pd.DataFrame) -> list[str]:
     ]  # fmt: skip
 
 
-def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
+def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     notes = [
-        *measure_notes(tidy, column),
+        *measure_notes(tidy, column, frames),
         "Bold: the best of the bias terms in its regime and column.",
         LEADING if tidy["separated"].any() else "",
         CHOSEN if tidy["selected"].any() else "",

@@ -196,7 +196,7 @@ def _notes(frames: Frames, tidy: pd.DataFrame, column: str) -> list[str]:
         f"Times {REFERENCE}: run time divided by that of {REFERENCE}.",
         "Trained: what the technique trains, in percent of the model's parameters, without the "
         "head that all techniques train.",
-        *measure_notes(tidy, column),
+        *measure_notes(tidy, column, frames),
         f"{PAPER}; behind the metric ours minus it, in points. The paper timed on an NVIDIA Tesla "
         "T4, so only the ratios can be compared." if tidy["paper"].notna().any() else "",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import pandas as pd
 from beft.report import cells as grid
 from beft.report import published as paper
 from beft.report.frames import Frames
-from beft.report.table import DASH, Part, Shown, Table, name, percent
+from beft.report.table import DASH, Part, Shown, Table, beside, name, percent
 
 PLACE = ["model", "regime", "technique", "first", "second"]
 CELL = [*PLACE, "bias", "head", "task", "split", "metric"]
@@ -26,7 +26,8 @@ def table3(frames: Frames) -> Table:
     tidy = facts(frames.merges)
     groups = [(key, rows) for key, rows in tidy.groupby(PLACE, sort=False)]
     parts = tuple(_part(rows) for _, rows in groups)
-    notes = [*_notes(tidy), *(_angle_note(frames.merges, key, len(groups)) for key, _ in groups)]
+    angles = [_angle_note(frames.merges, key, len(groups)) for key, _ in groups]
+    notes = [*_notes(tidy, frames), *angles]
     return Table("table3", title, tuple(filter(None, notes)), parts, tidy[TIDY])
 
 
@@ -96,25 +97,22 @@ def _way(first: pd.Series, bias: str, head: str) -> Iterator[Shown]:
 def _cell(row) -> Shown:
     if row is None:
         return Shown(DASH, problem="not planned", reason="not part of this study")
-    theirs = ""
-    if math.isfinite(row.paper):
-        gap = f"; {row.difference:+.1f}" if math.isfinite(row.difference) else ""
-        theirs = f"[{row.paper:.1f}{gap}]"
     spread = f"± {percent(row.std)} " if math.isfinite(row.std) else ""
-    spread = f"{spread}(n={row.n})" if row.n else ""
+    spread = f"{spread}(n={row.n}/{row.planned})" if row.n else ""
+    theirs = beside(row.paper, row.mean)
     return Shown(percent(row.mean), spread, theirs, "", row.short, row.reason)
 
 
-def _notes(tidy: pd.DataFrame) -> list[str]:
+def _notes(tidy: pd.DataFrame, frames: Frames) -> list[str]:
     if tidy.empty:
         return ["The study merges nothing: its 'merging' says what to merge."]
     metrics = tidy.drop_duplicates("task")
     named = ", ".join(f"{row.task}: {row.metric}" for row in metrics.itertuples())
     shared = (tidy["head"] == tidy["bias"]).any()
     return [
-        "Each number is the mean over seeds of the validation set ± sample deviation, n the number "
-        "of seeds that count; biases and heads are those of the best epoch of their run, which is "
-        "chosen on the set that is reported.",
+        "Each number is the mean over seeds of the validation set ± sample deviation, n how many "
+        "of the planned seeds count; biases and heads are those of the best epoch of their run. "
+        f"{grid.chosen_epoch(frames)}",
         f"Metrics: {named}.",
         "Mean: the arithmetic mean of the tuned biases. A bias of the other task is tried with the "
         "head of the task itself" + (
@@ -122,8 +120,8 @@ def _notes(tidy: pd.DataFrame) -> list[str]:
             if shared else "; decoders have none."
             if not (tidy["head"] == "fresh").any() else "."
         ),
-        "[ ] the paper's number for the same model and tasks (low regime, as its numbers are those "
-        "of Table 1), and ours minus it." if tidy["paper"].notna().any() else "",
+        "paper: its number for the same model and tasks (low regime, as its numbers are those of "
+        "Table 1), then ours minus it, in points." if tidy["paper"].notna().any() else "",
     ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def table4(frames: Frames, column: str = "best") -> Table:
     regimes = list(dict.fromkeys(tidy["regime"]))
     parts = (Part(f"regime {', '.join(regimes)}", columns, 2, tuple(rows)),) if rows else ()
     title = "Metric (%) of each bias term over models and tasks, in the smallest regime"
-    notes = tuple(_notes(tidy, column)) if rows else ()
+    notes = tuple(_notes(tidy, column, frames)) if rows else ()
     return Table("table4", title, notes, parts, tidy[first.TIDY])
 
 
@@ -54,17 +54,18 @@ def _row(part: pd.DataFrame, labels: list[tuple[str, str]]) -> tuple:
     return (name(head["model"]), name(head["technique"]), *cells)
 
 
-def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
+def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     each = tidy.groupby("model", sort=False)["regime"].first()
     mixed = ", ".join(f"{model}: {regime}" for model, regime in each.items())
     notes = [
-        *first.measure_notes(tidy, column),
+        *first.measure_notes(tidy, column, frames),
         f"Smallest regime of each model: {mixed}." if each.nunique() > 1 else "",
         "Bold: the best of the bias terms of a model in its column.",
         first.CHOSEN if tidy["selected"].any() else "",
         f"{first.INERT} inert: the term's gradient is zero up to rounding, so tuning it trains "
         "the head only." if tidy["inert"].any() else "",
-        "[ ] the paper's number for the same model, task, regime and technique."
+        first.LEADING if tidy["separated"].any() else "",
+        f"{first.PAPER}, then ours minus it, in points."
         if tidy["paper"].notna().any() else "",
     ]  # fmt: skip
     return [note for note in notes if note]

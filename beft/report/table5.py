@@ -77,7 +77,7 @@ def _table(
         for model in grid.order(frames, "model")
         if len(rows := tidy[tidy["model"] == model])
     ]
-    notes = [*_notes(tidy, column), *notes]
+    notes = [*_notes(tidy, column, frames), *notes]
     return Table(key, title, tuple(notes), tuple(parts), tidy[LONG].reset_index(drop=True))
 
 
@@ -152,7 +152,7 @@ def _averages(groups: dict, labels: list[tuple[str, str]]) -> dict[tuple[str, st
     return shown
 
 
-def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
+def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     ours = set(zip(tidy["task"], tidy["metric"], strict=True))
     differing = [words for key, words in MAY_DIFFER.items() if key in ours]
     paper = (
@@ -161,7 +161,7 @@ def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
     )
     paper += f", and ours may differ for {', '.join(differing)}." if differing else "."
     notes = [
-        *measure_notes(tidy, column),
+        *measure_notes(tidy, column, frames),
         "Trained: what is trained, in percent of the model's parameters.",
         "Bold: the best technique in its regime and column; underlined: the second best; neither "
         "is marked where a technique is without a result.",

@@ -124,3 +124,22 @@ def test_summary_is_json_without_nan(frames: Frames, nothing: Frames) -> None:
     assert summary.metrics_json(nothing) == {
         "best": {}, "selection": {}, "runs": dict.fromkeys(grid.STATUSES, 0),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        ([], "is chosen on the set that is reported, which is optimistic"),
+        (["b_v0", "b_v1"], "is chosen on examples held out from training, not on the set"),
+        (["b_v1"], "of 1 of 2 runs is chosen on examples held out from training, that of"),
+    ],
+)
+def test_how_the_epoch_was_chosen_is_said(held, words) -> None:
+    runs = [("b_v", 0, 0.2, 0.1, "ok"), ("b_v", 1, 0.4, 0.1, "ok"), ("b_v", 2, 0.4, 0.1, "failed")]
+    frames = study(runs)
+    splits = [(d, s) for d in ("b_v0", "b_v1") for s in ("validation", "held_out")]
+    history = pd.DataFrame(
+        [(d, s) for d, s in splits if s == "validation" or d in held], columns=["digest", "split"]
+    )
+    told = replace(frames, runs=frames.runs.assign(epochs=3), history=history)
+    assert words in grid.chosen_epoch(told)

@@ -13,7 +13,6 @@ from beft.report import build, html
 from beft.report import frames as frames_module
 from beft.report.frames import Frames
 
-SHOWN = ("figure1", "figure4", "layers", "curves", "zero_shot", "cost")  # as conftest asks
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -66,7 +65,7 @@ def page(reports) -> Reader:
 
 def test_everything_is_written(reports) -> None:
     tables = [f"{n}.{s}" for n in ("table1", "selection") for s in ("csv", "md", "tex")]
-    drawn = [f"{n}.{s}" for n in SHOWN for s in ("svg", "png", "pdf")]
+    drawn = [f"{n}.{s}" for n in build.FIGURES for s in ("svg", "png", "pdf")]
     assert {p.name for p in (reports / "tables").iterdir()} == set(tables)
     assert {p.name for p in (reports / "figures").iterdir()} == set(drawn)
     assert json.loads((reports / "metrics.json").read_text())["runs"]["diverged"] == 2
@@ -118,7 +117,7 @@ def test_links_lead_to_files_and_sections(page: Reader, reports) -> None:
 def test_accessible_structure(page: Reader) -> None:
     assert page.every("html")[0]["lang"] == "en"
     assert [tag for tag, _ in page.tags].count("h1") == 1
-    assert all(attrs.get("alt") for attrs in page.every("img")) and len(page.every("img")) == 6
+    assert all(attrs.get("alt") for attrs in page.every("img")) and len(page.every("img")) == len(build.FIGURES)
     assert all(attrs.get("scope") in ("col", "row") for attrs in page.every("th"))
     assert len(page.every("caption")) == len(page.every("table"))
     assert {attrs["aria-labelledby"] for attrs in page.every("section")} <= {

@@ -15,7 +15,7 @@ def study(numbers: dict[tuple, object], metrics: dict[str, str], **settings) -> 
         ok = isinstance(value, float)
         runs.append(
             {"model": model, "task": task, "regime": regime, "technique": technique, "seed": 0,
-             "best": value if ok else None, "last": 0.1, "metric": metrics[task],
+             "best": value if ok else None, "last": 0.1, "metric": metrics[task], "epochs": 2,
              "digest": f"{model}{task}{regime}{technique}", "status": "ok" if ok else value}
         )  # fmt: skip
     table = pd.DataFrame(runs)
