@@ -26,7 +26,7 @@ FIGURES: dict[str, Callable[[Frames], Figure]] = {
     "zero_shot": zero_shot,
     "cost": cost,
 }
-NARROW = ("zero_shot", "cost")  # as wide as a column of a page, not as its text
+NARROW = ("zero_shot", "cost", "settled")  # as wide as a column of a page, not as its text
 CAPTIONS = {
     "figure1": "Importance rank of q, k and v among all bias terms for the three selectors, beside "
     "the metric of each term, over the data regimes; first task.",

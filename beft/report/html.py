@@ -86,7 +86,7 @@ def _environment() -> Environment:
     # `tojson` escapes what could end a script; the order of columns is that of the csv files
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["term"] = _term
-    environment.filters["wide"] = lambda text: Markup("<br>").join(str(text).split("_", 1))
+    environment.filters["wide"] = _wide
     environment.filters["address"] = address
     environment.filters["brief"] = _brief
     return environment
@@ -113,6 +113,13 @@ def _term(name: str) -> str | Markup:
     if name in [f"b_{term}" for term in TERMS]:
         return Markup("<i>b</i><sub>{}</sub>").format(name[2:])
     return name
+
+
+def _wide(heading: str) -> str | Markup:
+    """The heading of a column, in two lines where it is a long name of several words."""
+    if " " in heading or heading in [f"b_{term}" for term in TERMS]:
+        return _term(heading)
+    return Markup("<br>").join(heading.split("_", 1))
 
 
 def _brief(value: object) -> str:

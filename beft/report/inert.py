@@ -22,10 +22,11 @@ def inert(frames: Frames) -> Table:
     terms += [term for term in dict.fromkeys(tidy["term"]) if term not in terms]
     for model in dict.fromkeys(tidy["model"]):
         own, rows = tidy[tidy["model"] == model], []
+        known = [term for term in terms if (own["term"] == term).any()]  # that the model has
         for (task, regime), part in own.groupby(["task", "regime"], sort=False):
             found = {row.term: row for row in part.itertuples()}
-            rows.append((name(task), name(regime), *(_cell(found.get(term)) for term in terms)))
-        parts.append(Part(str(model), ("task", "regime", *terms), 2, tuple(rows)))
+            rows.append((name(task), name(regime), *(_cell(found.get(term)) for term in known)))
+        parts.append(Part(str(model), ("task", "regime", *known), 2, tuple(rows)))
     title = "Mean absolute gradient of each bias term before training, relative to q, k and v"
     # As text, since six decimals would make nothing of what is inert.
     exact = {key: [f"{x:.4g}" if math.isfinite(x) else "" for x in tidy[key]] for key in SIZES}

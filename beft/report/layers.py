@@ -37,14 +37,15 @@ def layers(frames: Frames) -> Figure:
             panel.set_axis_off()
             continue
         part = scores[(scores["model"] == slot[0]) & (scores["selector"] == slot[1])]
-        image = _heatmap(panel, part, terms)
+        known = set(scores.loc[scores["model"] == slot[0], "term"])  # that the model has
+        image = _heatmap(panel, part, [term for term in terms if term in known], len(terms))
         undefined = undefined or bool(np.ma.getmaskarray(image.get_array()).any())
         panel.set_title(f"{literal(slot[0], 28)} · {literal(slot[1], 20)}")
     for panel, slot in zip(axes[-1], panels[-COLUMNS:], strict=True):
         if slot is not None:
             panel.set_xlabel("layer")
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.4, aspect=32, pad=0.02)
-    bar.set_label(f"mean rank among {len(terms)} terms (1 = most important)")
+    bar.set_label("mean rank among the terms of the model (1 = most important)")
     bar.set_ticks(range(1, len(terms) + 1))
     bar.ax.invert_xaxis()
     bar.outline.set_visible(False)
@@ -75,13 +76,13 @@ def _terms(scores: pd.DataFrame) -> list[str]:
     return first + [term for term in scores["term"].unique() if term not in first]
 
 
-def _heatmap(panel: Axes, part: pd.DataFrame, terms: list[str]):
+def _heatmap(panel: Axes, part: pd.DataFrame, terms: list[str], most: int):
     means = mean_ranks(part).astype({"layer": int})
     wide = means.pivot(index="term", columns="layer", values="rank")
     wide = wide.reindex(index=terms, columns=range(means["layer"].max() + 1))
     values = wide.to_numpy(float)
     image = panel.imshow(
-        np.ma.masked_invalid(values), cmap=COLOURS, vmin=1, vmax=len(terms), aspect="auto"
+        np.ma.masked_invalid(values), cmap=COLOURS, vmin=1, vmax=most, aspect="auto"
     )
     panel.grid(False)
     panel.patch.set(hatch="////", edgecolor="#888888", facecolor="white")

@@ -12,6 +12,7 @@ import pytest
 
 from beft.report import build, frames
 from beft.report.frames import Frames
+from beft.studies import TABLES
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = (
@@ -41,9 +42,14 @@ def browser() -> Iterator:
         opened.close()
 
 
-def written(study: Frames, folder: Path, drawn: tuple[str, ...] = ()) -> Path:
-    """The page of a study, with all files that it links to; figures only where named."""
-    settings = {**study.settings, "figures": list(drawn)}
+def written(
+    study: Frames,
+    folder: Path,
+    drawn: tuple[str, ...] = (),
+    tables: tuple[str, ...] = ("table1", "selection"),
+) -> Path:
+    """The page of a study, with all files that it links to; figures and tables as named."""
+    settings = {**study.settings, "figures": list(drawn), "tables": list(tables)}
     frames.write(type(study)(**{**vars(study), "settings": settings}), folder)
     read = frames.read(folder)
     build.write_tables(read, folder)
@@ -54,13 +60,13 @@ def written(study: Frames, folder: Path, drawn: tuple[str, ...] = ()) -> Path:
 @pytest.fixture(scope="session")
 def page_file(tmp_path_factory) -> Path:
     """The page of the synthetic study of tests/unit/report."""
-    return written(made.study(), tmp_path_factory.mktemp("page"), ("cost", "curves"))
+    return written(made.study(), tmp_path_factory.mktemp("page"), ("cost", "curves"), TABLES)
 
 
 @pytest.fixture(scope="session")
 def hostile_file(tmp_path_factory) -> Path:
     """The page of a study whose names want to be markup, formulas, paths and ends of scripts."""
-    return written(made.hostile(), tmp_path_factory.mktemp("hostile"))
+    return written(made.hostile(), tmp_path_factory.mktemp("hostile"), tables=TABLES)
 
 
 @pytest.fixture(scope="session")
