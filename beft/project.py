@@ -149,7 +149,11 @@ class Project:
         study = self.study.model_dump(mode="json")
         unseen = {"study": True, "execution": True, "models": {"__all__": {"parameters"}}}
         params = self.params.model_dump(mode="json", exclude=unseen)
-        return digest([self.name, study, params, [r.digest for r in self.recipes]])
+        scopes = {
+            name: [chosen.model_dump(mode="json") for chosen in selections]
+            for name, selections in self.study.scopes.items()
+        }
+        return digest([self.name, study, scopes, params, [r.digest for r in self.recipes]])
 
     def stamp_reports(self) -> None:
         """Says which study reports/ is of, in the name of the only file in data/collected.

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from beft.errors import UserError
 from beft.fields import NAME, Count, Name, Regime, Seed, Strict, StudyName, list_of, nearest
@@ -93,6 +93,12 @@ class Study(Strict):
     timing: list[Timing] = []
     merging: list[Merging] = []
     also: list[Selection] = []
+    _scopes: dict[str, list[Selection]] = PrivateAttr(default_factory=dict)
+
+    @property
+    def scopes(self) -> dict[str, list[Selection]]:
+        """Of a union: table or figure -> the selections that it is made from."""
+        return self._scopes
 
     def selections(self) -> list[Selection]:
         """All of it as products of lists, none of them absent."""
@@ -104,6 +110,8 @@ class Study(Strict):
 
 class Union(Strict):
     """A study that is several others in one: runs, tables and all else that they name, each once.
+
+    A table or figure is made from the runs of those studies that name it.
 
     Attributes:
         union: the studies, by name or path; none of them a union itself.
@@ -130,7 +138,11 @@ def join(members: list[Study], description: str = "") -> Study:
                 found.append(item)
     own = {name: getattr(first, name) for name in Selection.model_fields}
     update = {**own, **every, "also": rest, "description": description}
-    return members[0].model_copy(update=update)
+    joined = members[0].model_copy(update=update)
+    for member in members:
+        for name in (*member.tables, *member.figures):
+            joined._scopes.setdefault(name, []).extend(member.selections())
+    return joined
 
 
 def study_path(name: str, root: Path) -> Path:

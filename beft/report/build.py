@@ -33,6 +33,7 @@ def build(reports: Path) -> None:
 
 def seen(name: str, frames: Frames) -> Frames:
     """What a table or figure is made from: `cells.shown`, unless it compares settings."""
+    frames = cells.scoped(frames, name)
     return frames if name in SETTINGS_COMPARED else cells.shown(frames)
 
 

@@ -59,17 +59,36 @@ def first_regime(frames: Frames, model: str) -> Frames:
     return _only(own, "regime", order(own, "regime")[:1])
 
 
+def scoped(frames: Frames, name: str) -> Frames:
+    """What a table or figure is about: of a union of studies the places of those that name it."""
+    scopes = frames.settings.get("scopes", {})
+    if name not in scopes:
+        return frames
+    places = pd.MultiIndex.from_tuples(map(tuple, scopes[name]), names=KEYS[:3])
+    kept = {
+        table: own[pd.MultiIndex.from_frame(own[KEYS[:3]]).isin(places)]
+        for table in ("runs", "scores", "gradients", "intervals", "comparisons", "timings")
+        if len(own := getattr(frames, table))
+    }
+    return _of(replace(frames, **kept))
+
+
 def _only(frames: Frames, key: str, names: list[str]) -> Frames:
     runs = frames.runs[frames.runs[key].isin(names)]
     scores = frames.scores[frames.scores[key].isin(names)]
-    settings = dict(frames.settings)
+    return _of(replace(frames, runs=runs, scores=scores))
+
+
+def _of(frames: Frames) -> Frames:
+    """The study with only those names in its settings that its runs have."""
+    runs, settings = frames.runs, dict(frames.settings)
     for name in KEYS:
         listed, there = settings.get(f"{name}s"), set(runs[name].dropna().astype(str))
         if isinstance(listed, dict):
             settings[f"{name}s"] = {item: value for item, value in listed.items() if item in there}
         elif listed is not None:
             settings[f"{name}s"] = [item for item in listed if str(item) in there]
-    return replace(frames, runs=runs, scores=scores, settings=settings)
+    return replace(frames, settings=settings)
 
 
 def reported(frames: Frames) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,18 @@ def settings(project: Project) -> dict[str, Any]:
         "skip_inert": study.skip_inert,
         "tables": list(study.tables),
         "figures": list(study.figures),
+        "scopes": _scopes(project),
     }
+
+
+def _scopes(project: Project) -> dict[str, list[list[str]]]:
+    """Of a union: table or figure -> every model, task and regime that it is about."""
+    there = {tuple(r.cell().split("/")) for r in project.recipes}
+    found = {}
+    for name, selections in project.study.scopes.items():
+        places = (p for s in selections for p in product(s.models, s.tasks, s.regimes))
+        found[name] = [list(place) for place in dict.fromkeys(places) if place in there]
+    return found
 
 
 def _held_out(project: Project) -> dict[str, Any]:

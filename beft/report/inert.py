@@ -73,5 +73,6 @@ def _notes() -> list[str]:
         "x), from the run of untuned, divided by that of the largest of q, k and v; mean over "
         "seeds (least to most, n seeds).",
         f"{MARK} inert in every seed: one of q, k and v below {INERT_RATIO:g} of the largest. Its "
-        "gradient is zero up to rounding, so tuning it trains the head alone.",
+        "gradient is zero up to rounding, so tuning it changes nothing; of an encoder the head is "
+        "trained along.",
     ]

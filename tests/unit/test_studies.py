@@ -36,6 +36,9 @@ def test_a_union_has_the_selections_tables_and_figures_of_all_in_order(tmp_path)
     assert both.figures == ["figure1", "curves"]
     assert [m.tasks for m in both.merging] == [["a", "b"], ["a", "c"]]
     assert both.description == "d"
+    tasks = {name: [s.tasks for s in scope] for name, scope in both.scopes.items()}
+    assert tasks["table1"] == [["a"], ["b"], ["c"]] and tasks["table4"] == [["b"], ["c"]]
+    assert tasks["selection"] == [["a"]] and studies.load_study("one", root).scopes == {}
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ def timed(wildcards):
 def asked_to_time(wildcards):
     """What the largest of the runs asks for, and the minutes of all of them."""
     entry = timed(wildcards)
-    found = [demand_of(COSTS, Pack((recipe,), False)) for recipe in entry.recipes]
-    minutes = entry.repeats * sum(each.runtime_minutes for each in found)
-    return max(each.memory_mb for each in found), minutes
+    memory = max(demand_of(COSTS, Pack((r,), False)).memory_mb for r in entry.recipes)
+    every = Pack(entry.recipes * entry.repeats, False)
+    return memory, demand_of(COSTS, every).runtime_minutes
 
 
 def threads_of_a_run(wildcards, threads):

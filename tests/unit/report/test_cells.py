@@ -143,3 +143,16 @@ def test_how_the_epoch_was_chosen_is_said(held, words) -> None:
     )
     told = replace(frames, runs=frames.runs.assign(epochs=3), history=history)
     assert words in grid.chosen_epoch(told)
+
+
+def test_a_table_of_a_union_is_about_the_places_of_its_studies_alone(make) -> None:
+    both = make(("bert-base-cased", "mini-rotary"), ("sst2", "stsb"), ("low", "high"))
+    places = [["bert-base-cased", "sst2", "low"], ["mini-rotary", "stsb", "low"]]
+    told = replace(both, settings={**both.settings, "scopes": {"table1": places}})
+    own = grid.scoped(told, "table1")
+    for name in ("runs", "scores", "intervals", "comparisons", "gradients"):
+        table = getattr(own, name)[["model", "task", "regime"]].drop_duplicates()
+        assert sorted(table.values.tolist()) == places, name
+    assert list(own.settings["regimes"]) == ["low"]
+    assert set(own.settings["tasks"]) == {"sst2", "stsb"}
+    assert grid.scoped(told, "figure1") is told  # which no member restricts
