@@ -117,7 +117,8 @@ def test_links_lead_to_files_and_sections(page: Reader, reports) -> None:
 def test_accessible_structure(page: Reader) -> None:
     assert page.every("html")[0]["lang"] == "en"
     assert [tag for tag, _ in page.tags].count("h1") == 1
-    assert all(attrs.get("alt") for attrs in page.every("img")) and len(page.every("img")) == len(build.FIGURES)
+    assert all(attrs.get("alt") for attrs in page.every("img"))
+    assert len(page.every("img")) == len(build.FIGURES)
     assert all(attrs.get("scope") in ("col", "row") for attrs in page.every("th"))
     assert len(page.every("caption")) == len(page.every("table"))
     assert {attrs["aria-labelledby"] for attrs in page.every("section")} <= {
