@@ -69,6 +69,8 @@ def test_a_row_says_all(frames):
 def test_tiny_p_are_not_shown_as_zero(frames):
     table = comparisons(with_comparisons(frames, {"p_examples": 3e-9}))
     assert table.parts[0].rows[0][8].text == "below 0.0001"
+    head, line = (text.split(",") for text in write.to_csv(table).splitlines())
+    assert dict(zip(head, line, strict=True))["p_examples"] == "3e-09"
 
 
 def test_gaps_are_dashes_with_a_word(frames):
