@@ -141,7 +141,7 @@ def test_hostile_names_are_escaped(decoders):
 def test_page_shows_intervals(frames, tmp_path):
     from beft.report import html
 
-    table = tables.table1(frames)
-    cell = next(c for row in table.parts[0].rows for c in row if c.interval)
-    page = html.render(frames, {"table1": table, "comparisons": comparisons(frames)}, tmp_path)
+    found = {name: tables.by_epoch(name, frames) for name in ("table1", "comparisons")}
+    cell = next(c for row in found["table1"]["best"].parts[0].rows for c in row if c.interval)
+    page = html.render(frames, found, tmp_path)
     assert f">{cell.interval}<" in page and "not separated" in page
