@@ -28,7 +28,7 @@ class Values:
         pre: all biases before, term -> (layers, width).
         biases: the same after the epoch.
         head: parameter -> value.
-        predictions: of each validation split, as the run recorded them.
+        predictions: of each split that it was evaluated on, as the run recorded them.
         metrics: the reported metric on each of them.
     """
 
@@ -112,8 +112,8 @@ class Host:
             UserError: when they do not: what is computed of them would be of something else.
         """
         found = self.predictions(recipe, values.biases, values.head)
-        for split, recorded in values.predictions.items():
-            share = alike(found[split], recorded)
+        for split, answers in found.items():  # a run may also have answered what it held out
+            share = alike(answers, values.predictions[split])
             if share < ALIKE:
                 raise UserError(
                     f"{recipe.folder()}: its biases and head give {1 - share:.1%} other answers on "

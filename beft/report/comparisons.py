@@ -6,7 +6,7 @@ import pandas as pd
 
 from beft.report import cells as grid
 from beft.report.frames import Frames
-from beft.report.table import DASH, Part, Shown, Table, name, points
+from beft.report.table import DASH, Part, Shown, Table, digits, name, points
 
 PLACE = ["model", "regime", "task", "split"]
 ALPHA = 0.05  # of all comparisons of a study together
@@ -16,7 +16,8 @@ COLUMNS += ("verdict",)
 TIDY = ["epoch", *PLACE, "first", "second", "difference", "low", "high", "runs", "examples"]
 TIDY += ["p_runs", "p_runs_corrected", "p_examples", "p_examples_corrected", "family"]
 TIDY += ["better", "verdict", "note"]
-NUMBERS = ["difference", "low", "high", *(column for column in TIDY if column.startswith("p_"))]
+P_VALUES = [column for column in TIDY if column.startswith("p_")]
+NUMBERS = ["difference", "low", "high", *P_VALUES]
 UNTESTED, OPEN = "not tested", "not separated"
 
 
@@ -32,7 +33,8 @@ def comparisons(frames: Frames, column: str = "best") -> Table:
         if len(rows):
             parts.append(Part(str(model), COLUMNS, 4, tuple(map(_row, rows.itertuples()))))
     title = "Differences between techniques in points, and what is left of them beyond chance"
-    return Table("comparisons", title, tuple(_notes(tidy, column)), tuple(parts), tidy)
+    notes = tuple(_notes(tidy, column))
+    return Table("comparisons", title, notes, tuple(parts), digits(tidy, P_VALUES))
 
 
 def judged(frames: Frames) -> pd.DataFrame:

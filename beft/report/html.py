@@ -15,16 +15,16 @@ from markupsafe import Markup
 from beft.report import cells as grid
 from beft.report.behind import behind
 from beft.report.circumstances import problems, provenance
+from beft.report.comparisons import ALPHA
 from beft.report.embed import pack
 from beft.report.figures import CAPTIONS, FIGURES, NARROW
 from beft.report.frames import Frames
-from beft.report.overview import LEVEL, overview
+from beft.report.overview import overview
 from beft.report.selection import TERMS
 from beft.report.summary import run_counts
 from beft.report.table import Table
 from beft.report.write import to_csv, to_latex, to_markdown
 
-EPOCHS = {"best": "best epoch of each run", "last": "last epoch of each run"}
 SCRIPTS = ("page.js", "page_grid.js", "page_tables.js", "page_chart.js", "page_runs.js")
 STATIC_RUNS = 200  # rows of all runs that are there without the script, and on paper
 LISTED = (
@@ -50,10 +50,10 @@ def render(frames: Frames, tables: dict[str, dict[str, Table]], figures_dir: Pat
     return _environment().get_template("page.html.j2").render(
         study=str(frames.settings.get("study", "study")),
         description=str(frames.settings.get("description", "")),
-        epochs=EPOCHS,
+        epochs=grid.EXPLAINED,
         chosen_epoch=grid.chosen_epoch(frames),
-        views={column: overview(shown, column) for column in EPOCHS},
-        level=LEVEL,
+        views={column: overview(shown, column) for column in grid.EXPLAINED},
+        level=ALPHA,
         regimes=grid.order(shown, "regime"),
         counts=run_counts(frames),
         one_seed=frames.runs["seed"].nunique() < 2,

@@ -8,7 +8,7 @@ from beft.inert import INERT_RATIO
 from beft.report import cells as grid
 from beft.report import selection as chosen
 from beft.report.frames import Frames
-from beft.report.table import DASH, Part, Shown, Table, name
+from beft.report.table import DASH, Part, Shown, Table, digits, name
 
 MARK = "°"
 SIZES = ["mean_abs", "relative", "least", "most"]
@@ -28,10 +28,8 @@ def inert(frames: Frames) -> Table:
             rows.append((name(task), name(regime), *(_cell(found.get(term)) for term in known)))
         parts.append(Part(str(model), ("task", "regime", *known), 2, tuple(rows)))
     title = "Mean absolute gradient of each bias term before training, relative to q, k and v"
-    # As text, since six decimals would make nothing of what is inert.
-    exact = {key: [f"{x:.4g}" if math.isfinite(x) else "" for x in tidy[key]] for key in SIZES}
     notes = tuple(_notes() if parts else ())
-    return Table("inert", title, notes, tuple(parts), tidy.assign(**exact))
+    return Table("inert", title, notes, tuple(parts), digits(tidy, SIZES))
 
 
 def facts(frames: Frames) -> pd.DataFrame:

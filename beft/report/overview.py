@@ -7,9 +7,8 @@ import pandas as pd
 from beft.report import cells as grid
 from beft.report import selection as chosen
 from beft.report import selectors
+from beft.report.comparisons import ALPHA
 from beft.report.frames import Frames
-
-LEVEL = 0.05  # of corrected p-values
 
 
 def overview(frames: Frames, column: str = "best") -> dict:
@@ -55,7 +54,7 @@ def _sure(frames: Frames, rows: pd.DataFrame, column: str) -> dict:
 
     Returns:
         `compared` cells; `apart`, those where every interval of the difference excludes zero;
-        `runs` and `examples`, those where every corrected p-value of that kind is below `LEVEL`,
+        `runs` and `examples`, those where every corrected p-value of that kind is below `ALPHA`,
         and `tested_runs`, `tested_examples`, those that have such p-values.
     """
     counts = dict.fromkeys(
@@ -80,7 +79,7 @@ def _sure(frames: Frames, rows: pd.DataFrame, column: str) -> dict:
         for kind in ("runs", "examples"):
             values = part[f"p_{kind}_corrected"].astype(float)
             counts[f"tested_{kind}"] += bool(values.notna().all())
-            counts[kind] += bool((values < LEVEL).all())
+            counts[kind] += bool((values < ALPHA).all())
     return counts
 
 

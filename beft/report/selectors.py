@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from beft.report import cells as grid
 from beft.report import clusters, judged
 from beft.report.frames import Frames
 from beft.report.style import blank, footnote, literal, sheet
@@ -33,7 +34,7 @@ def selectors(frames: Frames, column: str = "best") -> Table:
         Part(f"{group}: {_counted(rows)}", COLUMNS, 1, tuple(map(_row, rows.itertuples())))
         for group, rows in tidy.groupby("group", sort=False)
     ]
-    notes = _notes(column) if parts else ()
+    notes = _notes(frames, column) if parts else ()
     return Table("selectors", "How good each selector is", tuple(notes), tuple(parts), tidy)
 
 
@@ -83,13 +84,12 @@ def in_words(frames: Frames, column: str = "best") -> dict[str, str]:
     return found
 
 
-def _notes(column: str) -> list[str]:
-    of = "best epoch of each run, chosen on the reported set" if column == "best" else (
-        "last epoch of each run"
-    )  # fmt: skip
+def _notes(frames: Frames, column: str) -> list[str]:
+    chosen_on = f" {grid.chosen_epoch(frames)}" if column == "best" else ""
     return [
-        f"A cell is a model, task and regime; its outcomes are the means over seeds of the {of}, "
-        "on the first validation set. Cells in which a planned term has no result are not decided.",
+        "A cell is a model, task and regime; its outcomes are the means over seeds of the "
+        f"{grid.EXPLAINED[column]}, on the first validation set.{chosen_on} Cells in which a "
+        "planned term has no result are not decided.",
         "Best term: share (%) of choices that came out best. Regret: the best term's mean minus "
         "that of the choice, in points. Against always v: the choice's mean minus that of v, cell "
         "by cell; above 0, selecting pays. Rank correlation: Kendall's tau-b between scores and "
@@ -100,7 +100,7 @@ def _notes(column: str) -> list[str]:
         "Ties and undefined scores choose nothing and are left out; no result: the chosen term "
         "was not run or left out, which counts as not the best and has no regret; inert: choices "
         "of a term whose gradient is zero up to rounding.",
-    ]  # fmt: skip
+    ]
 
 
 def draw(frames: Frames) -> Figure:

@@ -1,6 +1,7 @@
 """What a table is, before any format: grids of cells for readers, long rows for programs."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -93,6 +94,15 @@ def significant(percentage: float) -> str:
         return DASH
     digits = 1 - math.floor(math.log10(percentage)) if percentage > 0 else 0
     return f"{percentage:.{max(digits, 0)}f}"
+
+
+def digits(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """A table in which these numbers are text of four digits, empty where undefined.
+
+    A csv file's six decimals would make 0 of what is very small.
+    """
+    text = {c: [f"{x:.4g}" if math.isfinite(x) else "" for x in table[c]] for c in columns}
+    return table.assign(**text)
 
 
 def name(text: str) -> Shown:

@@ -73,13 +73,13 @@ def tables(
                 known = _by_technique(part, epoch)
                 where = {**place, "epoch": epoch}
                 for name, found in known.items():
-                    told = {**where, "technique": name, **_interval(found, answers)}
+                    told = {**where, "technique": name, **_interval(metric, found, answers)}
                     rows["intervals"].append(told)
                 rows["comparisons"] += [
                     {**where, "first": first, "second": second, **told}
                     for first, second in PAIRS
                     if first in known and second in known
-                    if (told := _comparison(known[first], known[second], answers))
+                    if (told := _comparison(metric, known[first], known[second], answers))
                 ]
     return {
         "intervals": frame("intervals", rows["intervals"]),
@@ -152,17 +152,18 @@ def _wide(table: np.ndarray, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - table.shape[1])))
 
 
-def _interval(found: dict[int, Run], answers: Answers | None) -> dict[str, Any]:
+def _interval(metric: str, found: dict[int, Run], answers: Answers | None) -> dict[str, Any]:
     keys, values = zip(*found.values(), strict=True)
     places = answers.of(keys) if answers else None
     if places is None:
-        return _bounds(_over_runs(np.array(values)), len(values), None)
-    low, high = resampling.interval(answers.values[places])
-    return _bounds((max(low, sums.least(answers.metric)), min(high, 1)), len(values), answers)
+        ends, answers = _over_runs(np.array(values)), None
+    else:
+        ends = resampling.interval(answers.values[places])
+    return _bounds(np.clip(ends, sums.least(metric), 1), len(values), answers)
 
 
 def _comparison(
-    first: dict[int, Run], second: dict[int, Run], answers: Answers | None
+    metric: str, first: dict[int, Run], second: dict[int, Run], answers: Answers | None
 ) -> dict[str, Any]:
     """Two techniques over the seeds that both have; nothing where they have none in common."""
     seeds = [seed for seed in first if seed in second]
@@ -176,13 +177,15 @@ def _comparison(
         "p_runs": resampling.flip_test(differences),
         "p_examples": math.nan,
     }
+    widest = 1 - sums.least(metric)  # two values of the metric are no further apart
     if ours is None or theirs is None:
-        return told | _bounds(_over_runs(differences), len(seeds), None)
+        ends = np.clip(_over_runs(differences), -widest, widest)
+        return told | _bounds(ends, len(seeds), None)
     totals = answers.totals[ours], answers.totals[theirs]
     swapped = answers.swapped[ours], answers.swapped[theirs]
     told["p_examples"] = resampling.swap_test(answers.metric, totals, swapped, answers.n)
     ends = resampling.interval(answers.values[ours] - answers.values[theirs])
-    return told | _bounds(ends, len(seeds), answers)
+    return told | _bounds(np.clip(ends, -widest, widest), len(seeds), answers)
 
 
 def _over_runs(values: np.ndarray) -> tuple[float, float]:
@@ -192,9 +195,9 @@ def _over_runs(values: np.ndarray) -> tuple[float, float]:
     return resampling.interval(np.tile(values[:, None], resampling.RESAMPLES))
 
 
-def _bounds(ends: tuple[float, float], runs: int, answers: Answers | None) -> dict[str, Any]:
+def _bounds(ends: Sequence[float], runs: int, answers: Answers | None) -> dict[str, Any]:
     """An interval, what it is made of, and a word where something is lacking."""
-    low, high = ends
+    low, high = map(float, ends)
     note = "" if answers else "over runs alone: what each example adds was not kept"
     if math.isnan(low):
         note = f"fewer than {FEWEST} runs, and what each example adds was not kept"

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from beft import commands, runner
 from beft.data import hold_out
 from beft.errors import UserError
+from beft.merge import merge
 from beft.project import load
 from beft.report.collect import collect
 from beft.store import read_json
@@ -95,6 +96,17 @@ def test_reports_know_the_protocol(runs, tmp_path):
     assert frames.settings["held_out"] == {"shares": [SHARE], "runs": 4, "trained": 4}
     assert set(frames.history["split"]) == {"held_out", "validation"}
     assert set(frames.evaluations["split"]) == {"validation"}
+
+
+def test_runs_with_held_out_examples_can_be_merged(runs, tmp_path):
+    """What they answered there is no validation set, which a model is tried on."""
+    folder = next(iter(runs.values())).parents[7]
+    digests = [runs["b_v", seed].name for seed in (0, 1)]
+    told = merge(load(folder / "params.yaml"), digests, tmp_path / "merged")
+    assert [(row["split"], row["seed"]) for row in told["scores"]] == [
+        ("validation", 0),
+        ("validation", 1),
+    ]
 
 
 def test_without_it_recipes_and_history_are_as_before(tmp_path):

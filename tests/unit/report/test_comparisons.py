@@ -69,6 +69,8 @@ def test_a_row_says_all(frames):
 def test_tiny_p_are_not_shown_as_zero(frames):
     table = comparisons(with_comparisons(frames, {"p_examples": 3e-9}))
     assert table.parts[0].rows[0][8].text == "below 0.0001"
+    head, line = (text.split(",") for text in write.to_csv(table).splitlines())
+    assert dict(zip(head, line, strict=True))["p_examples"] == "3e-09"
 
 
 def test_gaps_are_dashes_with_a_word(frames):
@@ -139,7 +141,7 @@ def test_hostile_names_are_escaped(decoders):
 def test_page_shows_intervals(frames, tmp_path):
     from beft.report import html
 
-    table = tables.table1(frames)
-    cell = next(c for row in table.parts[0].rows for c in row if c.interval)
-    page = html.render(frames, {"table1": table, "comparisons": comparisons(frames)}, tmp_path)
+    found = {name: tables.by_epoch(name, frames) for name in ("table1", "comparisons")}
+    cell = next(c for row in found["table1"]["best"].parts[0].rows for c in row if c.interval)
+    page = html.render(frames, found, tmp_path)
     assert f">{cell.interval}<" in page and "not separated" in page

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ def study(scores: dict[str, dict[str, dict[str, float]]], outcomes=None, inert=(
     outcomes = OUTCOMES if outcomes is None else outcomes
     runs = [
         {"model": "m", "task": task, "regime": "low", "technique": f"b_{term}", "seed": 0,
-         "best": value, "last": value, "metric": "accuracy", "digest": f"{task}{term}",
+         "epochs": 3, "best": value, "last": value, "metric": "accuracy", "digest": f"{task}{term}",
          "status": "ok" if isinstance(value, float) else value}
         for task, terms in outcomes.items() for term, value in terms.items()
     ]  # fmt: skip
@@ -229,3 +230,12 @@ def test_metrics_and_page_say_what_a_choice_is_worth() -> None:
     assert content["fisher"]["regret"] is None
     words = in_words(frames)["magnitude"]
     assert words.startswith("regret 46.67 points (40.00 to 60.00), against always v -40.00 (")
+
+
+def test_the_table_says_where_the_epoch_was_chosen(frames) -> None:
+    def said(study, column="best") -> bool:
+        return any("optimistic" in note for note in selectors(study, column).notes)
+
+    held = frames.history.assign(split="held_out")
+    assert said(frames) and not said(frames, "last")
+    assert not said(replace(frames, history=pd.concat([frames.history, held])))

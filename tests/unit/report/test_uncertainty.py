@@ -183,11 +183,23 @@ def test_runs_of_which_some_have_no_examples_are_one_cell_of_runs(study):
     assert found["comparisons"]["p_examples"].isna().all()
 
 
-def test_an_interval_stays_within_the_metric():
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_interval_stays_within_the_metric(kept):
     made = Study()
     for seed, share in enumerate((1.0, 0.95, 0.9)):
-        made.run("b_v", seed, share)
+        made.run("b_v", seed, share, kept=kept)
     assert (made.tables()["intervals"]["high"] == 1).all()
+
+
+@pytest.mark.parametrize(("kept", "seeds"), [(True, 2), (False, 3)])
+@pytest.mark.parametrize(("metric", "widest"), [("accuracy", 1), ("matthews", 2)])
+def test_a_difference_stays_within_what_two_values_can_differ(kept, seeds, metric, widest):
+    made = Study()
+    for seed in range(seeds):  # of which one has the terms far apart and the others not
+        made.run("b_v", seed, 1.0, kept=kept, metric=metric)
+        made.run("b_q", seed, 1.0 if seed else 0.0, kept=kept, metric=metric)
+    found = made.tables()["comparisons"]
+    assert (found["low"] >= -widest).all() and (found["high"] == widest).all()
 
 
 def test_runs_that_know_different_numbers_of_classes_are_laid_side_by_side():
