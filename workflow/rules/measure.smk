@@ -11,24 +11,6 @@
 # seed more would then time everything again.
 
 
-def timed(wildcards):
-    key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.json"
-    return PROJECT.timings[key]
-
-
-def asked_to_time(wildcards):
-    """What the largest of the runs asks for, and the minutes of all of them."""
-    entry = timed(wildcards)
-    memory = max(demand_of(COSTS, Pack((r,), False)).memory_mb for r in entry.recipes)
-    every = Pack(entry.recipes * entry.repeats, False)
-    return memory, demand_of(COSTS, every).runtime_minutes
-
-
-def threads_of_a_run(wildcards, threads):
-    """Depends on `threads`, so snakemake takes it for derived: more cores time nothing again."""
-    return min(threads, EXECUTION.threads)
-
-
 rule time:
     input:
         source=ancient(lambda w: f"data/sources/{timed(w).recipes[0].source_path()}/source.json"),
@@ -58,20 +40,6 @@ rule time:
         " --threads {params.threads}"
         " {output:q}"
         " 2>&1 | (trap '' INT TERM; exec tee {log:q})"
-
-
-def merged(wildcards):
-    return PROJECT.merges[f"{wildcards.model}/{wildcards.regime}/{wildcards.digest}.json"]
-
-
-def manifests_of_merge(wildcards):
-    recipes = merged(wildcards).recipes()
-    return sorted({f"data/packs/{PROJECT.pack_of(recipe)}" for recipe in recipes})
-
-
-def asked_to_merge(wildcards):
-    first = merged(wildcards).couples[0].tuned[0]
-    return demand_of(COSTS, Pack((first,), False))
 
 
 rule merge:
