@@ -174,10 +174,7 @@ def _run(project: Project, recipe: Recipe, broken: set[Path]) -> Iterator[Proble
         return
     recorded = read_json(folder / "provenance.json")
     if recorded["code"] not in numerics.accepted():
-        yield Problem(
-            f"{folder}: trained by code {recorded['code']}, which is not known to give the numbers "
-            f"of recipe version {numerics.RECIPE_VERSION}; see beft/numerics.py"
-        )
+        yield Problem(f"{folder}: trained by {_unknown(recorded['code'])}")
     source, marker = layout.source(recipe), layout.model(recipe)
     inputs = recorded["inputs"]
     whole = (source / CHECKSUMS).is_file() and source / "source.json" not in broken
@@ -185,6 +182,13 @@ def _run(project: Project, recipe: Recipe, broken: set[Path]) -> Iterator[Proble
         yield Problem(f"{folder}: trained on other data than {source} holds")
     if marker.is_file() and marker not in broken and _sums(marker) != inputs["model"]:
         yield Problem(f"{folder}: trained on other weights than {marker} names")
+
+
+def _unknown(code: str | None) -> str:
+    return (
+        f"code {code}, which is not known to give the numbers of recipe version "
+        f"{numerics.RECIPE_VERSION}; see beft/numerics.py"
+    )
 
 
 def _sums(marker: Path) -> Any:
@@ -209,7 +213,10 @@ def _scores(project: Project, unsound: set[str]) -> Iterator[Problem]:
 
 
 def _measured(project: Project, unsound: set[str]) -> Iterator[Problem]:
-    """Seconds and merged biases that are missing, or not of their runs as they are."""
+    """Seconds and merged biases that are missing, or not of their runs as they are.
+
+    What a merge scores is known from its file alone, so that the code which measured it counts.
+    """
     from beft.measured import timing_flaw
     from beft.merges import merge_flaw
 
@@ -223,6 +230,8 @@ def _measured(project: Project, unsound: set[str]) -> Iterator[Problem]:
             yield Problem(f"{path}: cannot be checked, since runs it is from are unsound", (path,))
         elif problem := merge_flaw(project, path, merged):
             yield Problem(f"{path}: {problem}", (path,))
+        elif (code := read_json(path).get("code")) not in numerics.accepted():
+            yield Problem(f"{path}: measured by {_unknown(code)}", (path,))
 
 
 def _sealed(project: Project) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ from beft.project import Project, load
 from beft.report import merges as frame_of
 from beft.store import CHECKSUMS, read_json, to_json
 from beft.transplant import alike
+from beft.verify import _measured
 
 WAYS = {("none", "fresh"), ("first", "own"), ("first", "first"), ("second", "own")}
 WAYS |= {("second", "second"), ("mean", "own")}
@@ -230,6 +231,15 @@ def test_a_file_that_is_not_true_is_found_and_not_shown(project, plant, words):
     assert len(own) == len(places(merged)) and own["value"].isna().all()
     assert set(own["status"]) == {"missing" if words == "missing" else "failed"}
     assert (frame[frame["model"] == "dec"]["status"] == "ok").all()
+
+
+def test_a_file_by_unknown_code_is_found(project):
+    path, _ = of(project, "tiny")
+    assert not list(_measured(project, set()))
+    edit(lambda data: data.update(code="0" * 16))(project, path)
+    (problem,) = _measured(project, set())
+    assert problem.line.startswith(f"{path}: measured by code 0000000000000000, which is not known")
+    assert problem.redo == (path,)
 
 
 def test_the_frame_has_a_row_for_everything(done):

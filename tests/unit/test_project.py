@@ -260,3 +260,17 @@ def test_the_command_line_may_choose_the_study(root):
 def test_the_command_line_may_choose_nothing_else(root, key, value):
     with pytest.raises(UserError, match=f"--config {key}: only 'study'"):
         load_for_workflow(root / "params.yaml", config(root, **{key: value}))
+
+
+def test_reports_are_made_again_when_code_that_makes_them_changes(root, monkeypatch):
+    package = root / "package"
+    (package / "report").mkdir(parents=True)
+    files = [package / name for name in ("report/tables.py", "resampling.py", "sums.py")]
+    for file in files:
+        file.write_text("1")
+    monkeypatch.setattr("beft.project.__file__", str(package / "project.py"))
+    seen = [project(root).report_code]
+    for file in files:
+        file.write_text("2")
+        seen.append(project(root).report_code)
+    assert len(set(seen)) == 4
