@@ -84,10 +84,10 @@ def _curve(panel: Axes, technique: str, means: pd.Series, spread: pd.Series | No
     means, style = 100 * means.dropna().astype(float), look(technique)
     if means.empty:
         return
-    every = max(1, len(means) // 5)
-    panel.plot(means.index, means, color=style.colour, linestyle=style.line, marker=style.marker,
+    every, epochs = max(1, len(means) // 5), means.index.astype(float)
+    panel.plot(epochs, means, color=style.colour, linestyle=style.line, marker=style.marker,
                markersize=3.6, markevery=every)  # fmt: skip
     if spread is not None:
         apart = 100 * spread.astype(float).reindex(means.index).fillna(0)
-        panel.fill_between(means.index, means - apart, means + apart, color=style.colour,
+        panel.fill_between(epochs, means - apart, means + apart, color=style.colour,
                            alpha=0.16, linewidth=0)  # fmt: skip
