@@ -173,6 +173,8 @@ def _summary(project: Project, costs: Costs, planned: list[Job], speed: Speed) -
     runs = [recipe for job in planned for recipe in job.runs]
     waiting = [job for job in planned if job.runs]
     lines = [f"to run: {len(runs)} of {len(project.recipes)} in {len(waiting)} jobs"]
+    if extra := _besides(project):
+        lines.append(extra)
     if not runs:
         return lines
     known = [job.seconds for job in waiting if job.seconds is not None]
@@ -187,6 +189,18 @@ def _summary(project: Project, costs: Costs, planned: list[Job], speed: Speed) -
     disk = disk_bytes(costs, runs) / 1e9
     written = f"; disk: {disk:.2g} GB" if disk else ""
     return [*lines, f"memory of the largest job: {largest / 1024:.1f} GB{written}"]
+
+
+def _besides(project: Project) -> str:
+    """The jobs that train no run of the study, and are in no hours of this plan."""
+    data, counts = project.layout.data, []
+    for folder, keys, words in (
+        ("timings", project.timings, "to time runs alone"),
+        ("merges", project.merges, "to merge biases"),
+    ):
+        if left := sum(not (data / folder / key).is_file() for key in keys):
+            counts.append(f"{left} job{'s' * (left > 1)} {words}")
+    return f"besides, not in the times below: {', '.join(counts)}" if counts else ""
 
 
 def _cluster(profile: Profile | None, planned: list[Job], asked: int) -> list[str]:
