@@ -10,7 +10,7 @@ TOKENS = 4096  # per forward pass: fills the matrix units, needs little memory
 
 
 def lowered(device: str, precision: str) -> bool:
-    """Whether this precision means bfloat16 here: `auto` does where the hardware is faster in it."""
+    """Whether this precision means bfloat16 here: `auto` does where hardware is faster in it."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.startswith("cuda"):

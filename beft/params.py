@@ -70,7 +70,7 @@ class Training(Strict):
         max_grad_norm: gradients are clipped to this global norm.
         dropout: probability everywhere in the model; none means the checkpoint's own.
         precision: `bfloat16` runs the model under autocast; trained parameters stay float32. `auto`
-            does so where the hardware computes in bfloat16; a run's provenance says what it was.
+            does so where the hardware is faster in bfloat16; a run's provenance says what it was.
         objective: cross-entropy over the candidates' scores, or the language model's loss on the
             right answer.
         scoring: of candidates, by log-likelihood: `normalised` divides by the number of tokens,

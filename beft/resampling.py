@@ -25,7 +25,7 @@ BLOCK = 2**24  # weights that are spread out at once: 64 MB
 
 def resamples(n: int, *names: str) -> np.ndarray:
     """How often each of n examples is in each resample, (RESAMPLES, n) uint8; rows sum to n."""
-    picked = _below(n, (RESAMPLES, n), "resamples", *names)
+    picked = below(n, (RESAMPLES, n), "resamples", *names)
     rows = np.arange(RESAMPLES)[:, None] * n
     counts = np.bincount((picked + rows).ravel(), minlength=RESAMPLES * n)
     return counts.astype(np.uint8).reshape(RESAMPLES, n)
@@ -86,7 +86,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 @cache
 def _run_resamples(runs: int, rows: int) -> np.ndarray:
     """How often each run is in each resample, (runs, rows)."""
-    picked = _below(runs, (runs, rows), "runs")
+    picked = below(runs, (runs, rows), "runs")
     return np.stack([(picked == run).sum(axis=0) for run in range(runs)]).astype(np.float64)
 
 
@@ -187,7 +187,7 @@ def _raw(count: int, *names: str) -> np.ndarray:
     return np.random.PCG64(int.from_bytes(key, "big")).random_raw(count)
 
 
-def _below(n: int, shape: tuple[int, int], *names: str) -> np.ndarray:
-    """Whole numbers from 0 to n - 1, int64."""
+def below(n: int, shape: tuple[int, int], *names: str) -> np.ndarray:
+    """Random whole numbers from 0 to n - 1, int64, which follow from the names alone."""
     words = _raw(math.prod(shape), *names, str(n)) >> np.uint64(32)
     return ((words * np.uint64(n)) >> np.uint64(32)).astype(np.int64).reshape(shape)

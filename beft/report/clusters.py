@@ -1,10 +1,11 @@
 """Intervals of means over cells that are not independent: a bootstrap of whole clusters."""
 
-import hashlib
 import math
 
 import numpy as np
 import pandas as pd
+
+from beft.resampling import below
 
 CLUSTER = ["model", "task"]  # regimes of one task share their rows, hence rise and fall together
 LEAST = 3  # clusters: of fewer, no interval says anything
@@ -31,7 +32,7 @@ def interval(rows: pd.DataFrame, column: str, name: str) -> tuple[float, float]:
     if len(groups) < LEAST:
         return math.nan, math.nan
     totals, sizes = groups["sum"].to_numpy(float), groups["size"].to_numpy(float)
-    drawn = np.random.default_rng(seed_of(name)).integers(len(groups), size=(DRAWS, len(groups)))
+    drawn = below(len(groups), (DRAWS, len(groups)), "clusters", name)
     means = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
@@ -40,8 +41,3 @@ def interval(rows: pd.DataFrame, column: str, name: str) -> tuple[float, float]:
 def clusters(rows: pd.DataFrame) -> int:
     """How many clusters there are."""
     return len(rows[CLUSTER].drop_duplicates())
-
-
-def seed_of(name: str) -> int:
-    """A seed that depends on a name alone."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

@@ -160,7 +160,7 @@ def settings(project: Project) -> dict[str, Any]:
         "seeds": list(dict.fromkeys(r.seed for r in project.recipes)),
         "held_out": _held_out(project),
         "training": params.training.model_dump(exclude_none=True),
-        "overrides": study.training.model_dump(exclude_none=True),
+        "overrides": _overrides(project),
         "selectors": list(study.selectors),
         "skip_inert": study.skip_inert,
         "tables": list(study.tables),
@@ -177,6 +177,19 @@ def _scopes(project: Project) -> dict[str, list[list[str]]]:
         places = (p for s in selections for p in product(s.models, s.tasks, s.regimes))
         found[name] = [list(place) for place in dict.fromkeys(places) if place in there]
     return found
+
+
+def _overrides(project: Project) -> dict[str, Any]:
+    """The training settings of the study, or of each of its selections where they differ."""
+    chosen = project.study.selections()
+    every = [s.training.model_dump(exclude_none=True) for s in chosen]
+    if all(training == every[0] for training in every):
+        return every[0]
+    return {
+        f"selection {number} ({', '.join(s.models)}; {', '.join(s.tasks)})": training
+        for number, (s, training) in enumerate(zip(chosen, every, strict=True), 1)
+        if training
+    }
 
 
 def _held_out(project: Project) -> dict[str, Any]:

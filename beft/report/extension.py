@@ -68,19 +68,20 @@ def extension(frames: Frames) -> Table:
 
 
 def settings(frames: Frames) -> list[Setting]:
-    """Every setting of the places whose runs of `all_biases` have several, else of all places."""
+    """Every setting of the places where some technique has several, else of all places."""
     runs = frames.runs[frames.runs["technique"].isin(TECHNIQUES)]
-    tuned = runs[runs["technique"] == ALL]
-    there = {
-        place: sorted(set(part[SETTING].itertuples(index=False, name=None)))
-        for place, part in tuned.groupby(chosen.PLACE, sort=False)
-    }
-    several = {place for place, found in there.items() if len(found) > 1}
+    there: dict[tuple, set] = {}
+    several = set()
+    for (*place, _), part in runs.groupby([*chosen.PLACE, "technique"], sort=False):
+        found = set(part[SETTING].itertuples(index=False, name=None))
+        there.setdefault(tuple(place), set()).update(found)
+        if len(found) > 1:
+            several.add(tuple(place))
     return [
         _setting(frames, runs, place, *setting)
         for place in chosen.places(frames)
         if place in (several or there)
-        for setting in there[place]
+        for setting in sorted(there[place])
     ]
 
 

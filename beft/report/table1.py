@@ -21,7 +21,10 @@ LEADING = (
     "(table comparisons, corrected); without it, bold says nothing about significance."
 )
 CHOSEN = f"{SELECTED} the term that the projection selector chose."
-PAPER = "paper: its number for the same model, task, metric, regime and technique"
+PAPER = (
+    "paper: its number, of the best epoch on the reported set, for the same model, task, metric, "
+    "regime and technique"
+)
 AVERAGED = "Avg.: the mean over the columns, given only where every planned run of the row counts."
 TIDY = ["model", "regime", "technique", "task", "split", "metric", "mean", "std", "n"]
 TIDY += ["planned", "low", "high", "paper", "paper_deviation", "paper_table", "difference"]

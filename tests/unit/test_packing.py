@@ -241,11 +241,16 @@ def test_a_measured_split_is_logged(folder, tmp_path, monkeypatch, caplog):
     assert "per token measured, 1024 MB free" in caplog.text
 
 
-def test_auto_precision_is_what_the_hardware_has(folder, tmp_path, monkeypatch):
+def test_auto_precision_is_what_the_hardware_is_faster_in(folder, tmp_path, monkeypatch):
     """The same results as the precision that it stands for, on hardware with and without it."""
-    for capable, stands_for in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capable: {"avx512_bf16": c})
-        place = tmp_path / stands_for
+    for number, (capable, stands_for) in enumerate([
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bfloat16"),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bfloat16"),
+        ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "Intel Xeon"}, "float32"),
+        ({"avx512_bf16": False}, "float32"),
+    ]):  # fmt: skip
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capable: c)
+        place = tmp_path / str(number)
         auto = run(folder, place / "auto", [recipe("b_v", precision="auto")])[0]
         named = run(folder, place / "named", [recipe("b_v", precision=stands_for)])[0]
         assert auto.history == named.history
