@@ -172,3 +172,13 @@ def test_our_own_profiles_are_understood():
     assert (slurm.study, slurm.jobs, slurm.gpu) == ("paper", 100, 1)
     local = read_profile("local", sandbox.ROOT)
     assert (local.jobs, local.gpu) == (1, 1)
+
+
+def test_jobs_that_train_nothing_are_said_apart(root, capsys):
+    assert "besides" not in said(capsys, root)
+    first = load(root / "params.yaml").recipes[0]
+    model, task, regime = first.cell().split("/")
+    timed = {"model": model, "task": task, "regime": regime, "techniques": [first.technique]}
+    sandbox.change(root / "studies" / "mini.yaml", "timing", to=[timed])
+    words = " ".join(said(capsys, root).split())
+    assert "besides, not in the times below: 1 job to time runs alone" in words

@@ -132,3 +132,18 @@ def test_figure_has_two_panels_for_each_task_and_rate() -> None:
     metric, score = drawn.axes[1], drawn.axes[3]
     assert list(metric.lines[0].get_ydata()) == pytest.approx([40, 80])  # b_v
     assert list(score.lines[0].get_ydata()) == pytest.approx([0.23, 0.24])  # v
+
+
+def test_a_technique_with_a_rate_of_its_own_hides_no_other_run() -> None:
+    """All biases at one rate, single terms at two: three settings, none of them left out."""
+    frames = study(GROWING)
+    own = (frames.runs["technique"] == "all_biases") & (frames.runs["learning_rate"] == 1e-4)
+    other = (frames.runs["technique"] == "all_biases") & ~own
+    runs = frames.runs.assign(
+        learning_rate=frames.runs["learning_rate"].where(~(own | other), 0.5)
+    )[~other]
+    told = replace(frames, runs=runs)
+    assert plain(cells(told, "0.0001")["b_v"]).startswith("30.0")
+    assert plain(cells(told, "0.001")["b_v"]).startswith("80.0")
+    assert plain(cells(told, "0.5")["all_biases"]).startswith("50.0")
+    assert plain(cells(told, "0.5")["b_v"]) == "— not planned"
