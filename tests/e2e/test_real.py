@@ -60,7 +60,7 @@ def test_demo_with_the_weights_of_the_wheel(tmp_path):
         pytest.skip("the extra 'demo' is not installed")
     study = yaml.safe_load((sandbox.ROOT / "studies" / "demo.yaml").read_text())
     study |= {"tasks": ["demo_sentiment"], "regimes": ["low"], "techniques": ["b_v"], "figures": []}
-    study |= {"also": []}
+    study |= {"also": [], "timing": [], "merging": []}
     folder = project(tmp_path, study, demo_sentiment={"regimes": {"low": 48}, "epochs": 2})
     sandbox.snakemake(folder)
     check(folder, 3)
@@ -72,6 +72,7 @@ def test_cut_of_real_small(tmp_path, mirror):
     study = yaml.safe_load((sandbox.ROOT / "studies" / "real_small.yaml").read_text())
     study |= {"tasks": ["sst2"], "regimes": ["low"], "techniques": ["b_v", "b_k"], "seeds": [0]}
     study |= {"training": {"epochs": 2, "learning_rate": 4e-3, "precision": "bfloat16"}}
+    study |= {"also": [], "timing": [], "merging": []}
     folder = project(tmp_path, study, sst2={"regimes": {"low": 200}})
     sandbox.snakemake(folder, BEFT_MIRROR=str(mirror))
     table = check(folder, 4)

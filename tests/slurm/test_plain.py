@@ -33,7 +33,13 @@ def demo(running, tmp_path_factory) -> Site:
                 settings |= {"regimes": {"low": 16}, "epochs": 1}
                 settings.get("techniques", {}).pop("full", None)
     sandbox.write(folder / "params.yaml", params)
-    sandbox.change(folder / "studies" / "demo.yaml", "regimes", to=["low"])
+    path = folder / "studies" / "demo.yaml"
+    study = yaml.safe_load(path.read_text())
+    for part in (study, *study["also"]):
+        part |= {"regimes": ["low"]} if "regimes" in part else {}
+    for pair in study["merging"]:
+        pair["regime"] = "low"
+    sandbox.write(path, study)
     site = Site(folder, running)
     usual = ("snakemake", "--profile", "slurm", "--config", "study=demo")
     site.dry = sandbox.run(folder, *usual, "-n")

@@ -24,7 +24,7 @@ rule time:
         "logs/time/{model}/{task}/{regime}/{digest}.log",
     benchmark:
         "logs/time/{model}/{task}/{regime}/{digest}.tsv"
-    threads: max(workflow.cores or 1, EXECUTION.threads)
+    threads: max(workflow.resource_settings.cores or 1, EXECUTION.threads)
     resources:
         mem_mb=lambda w, attempt: asked_to_time(w)[0] * attempt,
         runtime=lambda w, attempt: asked_to_time(w)[1] * attempt,
