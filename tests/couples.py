@@ -6,9 +6,9 @@ from pathlib import Path
 
 import sandbox
 import tiny
+from trained import everything
 
-from beft import commands, runner
-from beft.project import Project, load
+from beft.project import Project
 from beft.recipe import Recipe
 
 MODELS = {"tiny": "encoder", "rows": "encoder", "dec": "decoder", "free": "decoder"}
@@ -80,14 +80,7 @@ def make(folder: Path) -> Project:
             lines = [{"sentence": f"{s} {i}", "label": k} for i in range(6) for s, k in texts]
             text = "".join(json.dumps(line) + "\n" for line in lines)
             (folder / task / f"{split}.jsonl").write_text(text)
-    definitions = folder / "params.yaml"
-    commands.fetch(definitions, None, [], [])
-    project = load(definitions)
-    for subset in project.subsets:
-        commands.subsample(definitions, None, folder / "data" / "subsets" / subset)
-    for key, pack in project.packs.items():
-        runner.run_pack(project.layout, pack, folder / "data" / "packs" / key)
-    return project
+    return everything(folder)
 
 
 def recipe(

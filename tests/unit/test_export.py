@@ -12,6 +12,7 @@ import tiny
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from trained import everything
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -19,7 +20,6 @@ from transformers import (
     PreTrainedModel,
 )
 
-from beft import commands, runner
 from beft.cli import app
 from beft.errors import UserError
 from beft.export import export
@@ -76,17 +76,6 @@ def params() -> dict:
     return made
 
 
-def run(folder: Path) -> None:
-    """Fetches, draws and trains everything that the project's study asks for."""
-    definitions = folder / "params.yaml"
-    commands.fetch(definitions, None, [], [])
-    project = load(definitions)
-    for subset in project.subsets:
-        commands.subsample(definitions, None, folder / "data" / "subsets" / subset)
-    for key, pack in project.packs.items():
-        runner.run_pack(project.layout, pack, folder / "data" / "packs" / key)
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     """Encoders and decoders whose runs are done; those of seed 1 are not."""
@@ -119,7 +108,7 @@ def project(tmp_path_factory) -> Project:
         lines = [{"sentence": f"{s} {i}", "label": label} for i in range(3) for s, label in rows]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "mine" / f"{split}.jsonl").write_text(text)
-    run(folder)
+    everything(folder)
     study["also"].append(encoders | {"models": ["tiny"], "seeds": [1]})
     sandbox.write(folder / "studies" / "mini.yaml", study)
     return load(folder / "params.yaml")

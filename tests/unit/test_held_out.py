@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import sandbox
 from safetensors.numpy import load_file
+from trained import everything
 
-from beft import commands, runner
 from beft.data import hold_out
 from beft.errors import UserError
 from beft.merge import merge
@@ -28,13 +28,7 @@ def trained(folder: Path, seeds: list[int], **training: object) -> dict[tuple[st
         folder,
         study=sandbox.STUDY | STUDY | {"seeds": seeds, "training": setting},
     )
-    params = folder / "params.yaml"
-    commands.fetch(params, None, [], [])
-    project = load(params)
-    for subset in project.subsets:
-        commands.subsample(params, None, folder / "data" / "subsets" / subset)
-    for key, pack in project.packs.items():
-        runner.run_pack(project.layout, pack, folder / "data" / "packs" / key)
+    project = everything(folder)
     return {(r.technique, r.seed): project.layout.run(r) for r in project.recipes}
 
 

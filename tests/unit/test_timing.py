@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 import sandbox
+from trained import everything
 
-from beft import commands, runner, timing
+from beft import timing
 from beft.errors import UserError
 from beft.measured import timing_flaw
 from beft.project import Project, load
@@ -34,14 +35,7 @@ def project(tmp_path_factory) -> Project:
     """Its data is there, and its runs are."""
     folder = tmp_path_factory.mktemp("timing") / "project"
     sandbox.make(folder, study=STUDY)
-    definitions = folder / "params.yaml"
-    commands.fetch(definitions, None, [], [])
-    made = load(definitions)
-    for subset in made.subsets:
-        commands.subsample(definitions, None, folder / "data" / "subsets" / subset)
-    for key, pack in made.packs.items():
-        runner.run_pack(made.layout, pack, folder / "data" / "packs" / key)
-    return made
+    return everything(folder)
 
 
 def test_techniques_take_turns_and_each_run_has_its_process(project):
