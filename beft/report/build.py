@@ -72,7 +72,7 @@ def write_page(frames: Frames, reports: Path) -> Path:
         names.remove("table1_last")  # which table 1 on the page brings along
     tables = {name: by_epoch(name, seen(name, frames)) for name in names}
     path = reports / "index.html"
-    write_file(path, html.render(cells.shown(frames), tables, reports / "figures").encode())
+    write_file(path, html.render(frames, tables, reports / "figures").encode())
     seal(frames, reports)
     log.info("wrote %s", path)
     return path
