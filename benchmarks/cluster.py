@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from beft.project import Project, load
+from beft.study.project import Project, load
 from benchmarks import made_up
 from benchmarks.material import ROOT
 

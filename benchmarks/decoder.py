@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import torch
 
 from beft import tasks
-from beft.decoders.answer import answers
-from beft.decoders.encode import Prompts, encode_prompts
-from beft.decoders.generate import newline_ids
-from beft.decoders.models import Decoder, load_decoder
-from beft.params import Task
+from beft.data.prompts import Prompts, encode_prompts
+from beft.engine.decoder.answer import answers
+from beft.engine.decoder.generate import newline_ids
+from beft.models.decoder import Decoder, load_decoder
+from beft.study.params import Task
 from beft.tasks.prompts import words_of
 from benchmarks import measure as M
 from benchmarks.material import MIRROR

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import torch
 
-from beft.batches import collate
-from beft.gradients import log_likelihood, measure
+from beft.data.encoded import collate
+from beft.engine.gradients import log_likelihood, measure
 from benchmarks import measure as M
 from benchmarks import ours, peers
 from benchmarks.material import BATCH, EPOCHS, RATE, ROOT, material, recipe

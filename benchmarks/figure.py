@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from beft.report.style import explain, render, sheet, style
-from beft.store import write_file
+from beft.report.figures.style import explain, render, sheet, style
+from beft.store.files import write_file
 from benchmarks.measure import RESULTS, load
 
 OURS, PEER, FLOOR = "#D55E00", "#0072B2", "#777777"

@@ -30,10 +30,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast, PrinterCallback
 
-from beft.batches import Encoded
-from beft.models import load_encoder
-from beft.provenance import peak_memory_mb, reset_peak_memory
-from beft.quiet import quiet_transformers
+from beft.data.encoded import Encoded
+from beft.models.encoder import load_encoder
+from beft.models.quiet import quiet_transformers
+from beft.training.provenance import peak_memory_mb, reset_peak_memory
 from benchmarks import ours, peers
 from benchmarks.material import EPOCHS, LENGTH, TRAIN_EXAMPLES, Material, recipe
 

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import yaml
 from safetensors.numpy import save
 
-from beft import numerics
-from beft.data import fetch_task, split_checksums, write_subset
-from beft.fetching import fetch_model
-from beft.hashing import sha256
-from beft.project import Project, load
-from beft.recipe import Recipe
-from beft.scores import render_scores
-from beft.store import CHECKSUMS, read_json, to_json, write_file, write_folder
+from beft import code_identity
+from beft.data.mirror.fetch import fetch_model
+from beft.data.sources import fetch_task, split_checksums, write_subset
+from beft.selectors.score_files import render_scores
+from beft.store.files import CHECKSUMS, read_json, to_json, write_file, write_folder
+from beft.study.identity import sha256
+from beft.study.project import Project, load
+from beft.study.recipe import RECIPE_VERSION, Recipe
 from benchmarks.material import ROOT
 
 WORKFLOW = ("Snakefile", "workflow", "profiles", "params.yaml", "studies", "beft")
@@ -52,9 +52,9 @@ def copy(folder: Path) -> Path:
 def project(folder: Path) -> Path:
     """A project with studies `runs_2500`, `runs_5000` and `runs_10000`, all of them finished."""
     copy(folder)
-    code = numerics.code_digest(folder / "beft")  # declared, so that `beft verify` goes on
-    ledger = {str(numerics.RECIPE_VERSION): [code]}
-    write_file(folder / "beft" / "numerics.json", to_json(ledger))
+    code = code_identity.code_digest(folder / "beft")  # declared, so that `beft verify` goes on
+    ledger = {str(RECIPE_VERSION): [code]}
+    write_file(folder / "beft" / "store" / "accepted_code.json", to_json(ledger))
     _settings(folder)
     cache = {"XDG_CACHE_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "BEFT_MIRROR": ""}
     # A made-up project need not survive a power loss.

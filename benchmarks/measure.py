@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from beft.provenance import commit, hardware
-from beft.store import to_json, write_file
+from beft.store.files import to_json, write_file
+from beft.training.provenance import commit, hardware
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "snakemake")

@@ -12,11 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM as Model
 from transformers import GPTJConfig, LlamaConfig, OPTConfig, PreTrainedConfig
 
-from beft.decoders.encode import Prompts
-from beft.decoders.engine import Prompted
-from beft.decoders.models import Decoder
-from beft.recipe import Recipe
-from beft.sites import add_projection_biases, find_sites
+from beft.data.prompts import Prompts
+from beft.engine.decoder.packed import Prompted
+from beft.models.decoder import Decoder
+from beft.models.sites import add_projection_biases, find_sites
+from beft.study.recipe import Recipe
 from beft.tasks.prompts import Words
 from benchmarks import measure as M
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from beft.batches import Encoded
-from beft.engine import engine
-from beft.models import Encoder
-from beft.recipe import Recipe
-from beft.train import Control, Data
-from beft.train import train as run_to_end
+from beft.data.encoded import Encoded
+from beft.engine.dispatch import engine
+from beft.models.encoder import Encoder
+from beft.study.recipe import Recipe
+from beft.training.loop import Control, Data
+from beft.training.loop import train as run_to_end
 from benchmarks.material import material, recipe
 
 

@@ -9,15 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-import planted
 import pytest
-import sandbox
-from mistakes import inputs, machine, settings
-from planted import Case, Place
+from support import planted, sandbox
+from support.mistakes import inputs, machine, settings
+from support.planted import Case, Place
 
-from beft import numerics
-from beft.hashing import sha256
-from beft.store import CHECKSUMS, to_json
+from beft import code_identity
+from beft.store import accepted_code
+from beft.store.files import CHECKSUMS, to_json
+from beft.study.identity import sha256
 
 CASES = [*settings.CASES, *inputs.CASES, *machine.CASES]
 
@@ -120,7 +120,7 @@ def sealed(plant: planted.Plant) -> planted.Plant:
 )
 def test_verify_notices_what_happened_to_a_run(place, capsys, plant, words):
     # The code is not what is verified here, and may be in the middle of a change.
-    place.patch.setattr(numerics, "accepted", lambda: [numerics.code_digest()])
+    place.patch.setattr(accepted_code, "accepted", lambda: [code_identity.code_digest()])
     plant(place)
     before = place.tree()
     assert place.beft("verify") == 1

@@ -8,13 +8,15 @@ from itertools import repeat
 from pathlib import Path
 
 from beft.errors import UserError
-from beft.hashing import sha256
-from beft.report import cells, html, summary
-from beft.report.figures import FIGURES, write_figure
-from beft.report.frames import COLUMNS, Frames
-from beft.report.tables import TABLES, by_epoch
-from beft.report.write import write_table
-from beft.store import CHECKSUMS, to_json, write_file
+from beft.report import metrics_json
+from beft.report.analysis import cells
+from beft.report.figures.registry import FIGURES, write_figure
+from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.page import render
+from beft.report.tables.formats import write_table
+from beft.report.tables.registry import TABLES, by_epoch
+from beft.store.files import CHECKSUMS, to_json, write_file
+from beft.study.identity import sha256
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +25,9 @@ SETTINGS_COMPARED = ("extension",)
 
 def build(reports: Path) -> None:
     """Read the frames in a reports folder and write its tables, figures, metrics and page."""
-    from beft.report import frames
+    from beft.report.frames import schema
 
-    read = frames.read(reports)
+    read = schema.read(reports)
     write_tables(read, reports)
     write_figures(read, reports)
     write_page(read, reports)
@@ -43,7 +45,7 @@ def write_tables(frames: Frames, reports: Path) -> list[Path]:
     _drop_others(reports / "tables", wanted(frames, "tables", TABLES))
     for name in wanted(frames, "tables", TABLES):
         paths += write_table(TABLES[name](seen(name, frames)), reports / "tables")
-    metrics = summary.dump(summary.metrics_json(cells.shown(frames)))
+    metrics = metrics_json.dump(metrics_json.metrics_json(cells.shown(frames)))
     write_file(reports / "metrics.json", metrics.encode())
     return [*paths, reports / "metrics.json"]
 
@@ -72,7 +74,7 @@ def write_page(frames: Frames, reports: Path) -> Path:
         names.remove("table1_last")  # which table 1 on the page brings along
     tables = {name: by_epoch(name, seen(name, frames)) for name in names}
     path = reports / "index.html"
-    write_file(path, html.render(frames, tables, reports / "figures").encode())
+    write_file(path, render.render(frames, tables, reports / "figures").encode())
     seal(frames, reports)
     log.info("wrote %s", path)
     return path

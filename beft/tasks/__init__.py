@@ -4,8 +4,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from beft import params
 from beft.errors import UserError
+from beft.study import params
 from beft.tasks.prompts import Prompt, classification
 from beft.tasks.wordings import PROMPTS
 from beft.tasks.words import fields
@@ -19,7 +19,8 @@ class Task:
         text: one or two columns or templates ("{word}: {sentence1}"): the encoder's segments; empty
             for a task that only decoders can do.
         labels: class names in order; empty for regression, and where there are no classes.
-        metric: the reported one of encoders, see `beft.metrics`; `prompt` has those of decoders.
+        metric: the reported one of encoders, see `beft.tasks.metrics.classes`; `prompt` has those
+            of decoders.
         label: label column; integers 0..len(labels)-1, or a number for regression; empty where
             there is none.
         train: split that is trained on.

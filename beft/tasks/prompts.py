@@ -22,7 +22,7 @@ class Prompt:
     Attributes:
         kind: `classification` (candidates are the same for all rows), `choice` (each row has its
             own) or `generation` (greedy, until a newline).
-        metrics: see `beft.answers`; the first one is reported.
+        metrics: see `beft.tasks.metrics.answers`; the first one is reported.
         wording: plain data: the `view` (a function of `beft.tasks.views`), its `version`, and what
             it says: mostly a `template`, the column that is its `passage`, and `answers`.
     """
@@ -111,7 +111,7 @@ def words_of(table: pa.Table, prompt: Mapping[str, Any], name: str) -> list[Word
     """The examples of a split.
 
     Args:
-        table: normalised (`beft.normalise`).
+        table: normalised (`beft.data.normalise`).
         prompt: what `Task.prompt_dict` gives.
         name: of the dataset, for messages.
 

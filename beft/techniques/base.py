@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from beft.sites import BiasSites
+    from beft.models.sites import BiasSites
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -33,7 +33,7 @@ class Technique:
 
     Attributes:
         select: (shapes of the encoder's parameters, its bias sites, seed) -> trained parts. The
-            head (see `beft.models`) is trained along by every technique and is not listed.
+            head (see `beft.models.encoder`) is trained along by every technique and is not listed.
         trains: False where nothing is trained at all, head included.
         biases_only: whole biases and the head, nothing else, so that many runs can share a model.
         term: the single bias term it tunes, if it does; runs of an inert term may be left out.

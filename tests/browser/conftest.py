@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import made_up_study as made
 import pytest
+from support import made_up_study as made
 
-from beft.report import build, frames
-from beft.report.frames import Frames
-from beft.studies import TABLES
+from beft.report import build
+from beft.report.frames import schema
+from beft.report.frames.schema import Frames
+from beft.study.studies import TABLES
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = (
@@ -50,8 +51,8 @@ def written(
 ) -> Path:
     """The page of a study, with all files that it links to; figures and tables as named."""
     settings = {**study.settings, "figures": list(drawn), "tables": list(tables)}
-    frames.write(type(study)(**{**vars(study), "settings": settings}), folder)
-    read = frames.read(folder)
+    schema.write(type(study)(**{**vars(study), "settings": settings}), folder)
+    read = schema.read(folder)
     build.write_tables(read, folder)
     build.write_figures(read, folder)
     return build.write_page(read, folder)

@@ -5,8 +5,8 @@ import io
 import json
 import re
 
-import made_up_study as made
 import pytest
+from support import made_up_study as made
 
 CELL = "#cell=bert-base-cased/sst2/medium/b_q"  # one run is ok, two diverged
 PHONE = {"viewport": {"width": 400, "height": 800}}

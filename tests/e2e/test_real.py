@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import sandbox
 import yaml
 from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score
+from support import sandbox
 
 OWN = yaml.safe_load((sandbox.ROOT / "params.yaml").read_text())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from forked import Launcher
+from support.forked import Launcher
 
 
 @pytest.fixture(scope="session")

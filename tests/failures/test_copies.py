@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-import sandbox
-from whole import STUDY, differences, made
+from support import sandbox
+from support.whole import STUDY, differences, made
 
 DAY = 86400
 INPUTS = {"fetch", "fetch_model", "subsample", "train"}

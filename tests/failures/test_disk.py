@@ -5,14 +5,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import disks
 import pytest
-import sandbox
-from whole import commands, differences, made
+from support import disks, sandbox
+from support.whole import commands, differences, made
 
-from beft import hashing
-from beft.project import load
-from beft.store import run_flaw
+from beft.store.files import run_flaw
+from beft.study import identity
+from beft.study.project import load
 
 
 def check_whole(folder: Path) -> None:
@@ -58,7 +57,7 @@ def test_a_full_disk(launcher, quiet, small_disk):
     filler, named = small_disk / "filler", set()
     for command in commands(small_disk):
         for number in range(1, 30):
-            plant = ("disks.fill_at", number, str(filler), 4096 * (number % 3 == 0))
+            plant = ("support.disks.fill_at", number, str(filler), 4096 * (number % 3 == 0))
             done = launcher.beft(small_disk, *command, plant=plant)
             filler.unlink(missing_ok=True)
             if done.status == 0:
@@ -86,7 +85,7 @@ def test_a_read_only_folder(launcher, quiet, small_disk):
         assert re.search(r"(data|reports)/\S+: cannot be written", done.line())
         check_whole(small_disk)
         if command[0] == "train":
-            plant = ("disks.read_only_at", 3, str(small_disk))
+            plant = ("support.disks.read_only_at", 3, str(small_disk))
             done = launcher.beft(small_disk, *command, plant=plant)
             disks.writable(small_disk)
             assert done.status == 2 and "Read-only file system" in done.line()
@@ -101,7 +100,7 @@ def test_a_used_up_quota(launcher, quiet, tmp_path, size):
     """No file may grow beyond a size, which some of the files of every command do."""
     folder, refused = made(tmp_path / "project"), 0
     for command in commands(folder):
-        done = launcher.beft(folder, *command, plant=("disks.largest_file", size))
+        done = launcher.beft(folder, *command, plant=("support.disks.largest_file", size))
         check_whole(folder)
         if done.status != 0:
             refused += 1
@@ -119,7 +118,7 @@ def test_a_full_disk_while_a_model_is_fetched(launcher, small_disk):
     (site / "carrier" / "__init__.py").touch()
     (site / "carrier" / "model" / "vocab.txt").write_bytes(bytes(3 * 2**20))
     fetch = ("fetch", "--model", "tiny")
-    sha256 = hashing.sha256(site / "carrier" / "model" / "model.safetensors")
+    sha256 = identity.sha256(site / "carrier" / "model" / "model.safetensors")
     model = {"hub": "own/tiny", "revision": "1", "package": "carrier/model", "sha256": sha256}
     sandbox.change(small_disk / "params.yaml", "models", "tiny", to=model)
     disks.fill(small_disk / "filler", room=2**20)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import sandbox
-import tiny
 from safetensors import safe_open
-from whole import differences
+from support import sandbox, tiny
+from support.whole import differences
 
-from beft import commands
-from beft.project import load
+from beft.cli import commands
+from beft.study.project import load
 
 STEPS = 2  # of an epoch: 16 examples, 8 at once
 # Encoder: four runs that share a model, two that change weights, two that are only measured.
@@ -124,7 +123,9 @@ def test_killed_again_and_again(launcher, tmp_path, kind):
     noisy = Path(shutil.copytree(quiet, tmp_path / "noisy"))
     (key,) = load(quiet / "params.yaml").packs
     command = ("train", "--threads", "1", "--checkpoint-seconds", "0", f"data/packs/{key}")
-    done = launcher.beft(quiet, *command, plant=("moments.watch", str(tmp_path / "quiet.txt")))
+    done = launcher.beft(
+        quiet, *command, plant=("support.moments.watch", str(tmp_path / "quiet.txt"))
+    )
     assert done.status == 0, done.said
     life = lengths(journal(tmp_path / "quiet.txt"))
 
@@ -133,7 +134,14 @@ def test_killed_again_and_again(launcher, tmp_path, kind):
     for i, (phase, entry, share, number) in enumerate(PLANS[kind]):
         kept = on_disk(noisy)
         path = tmp_path / f"{i}.txt"
-        plant = ("moments.watch", str(path), phase, entry, int(share * life[phase]), int(number))
+        plant = (
+            "support.moments.watch",
+            str(path),
+            phase,
+            entry,
+            int(share * life[phase]),
+            int(number),
+        )
         done = launcher.beft(noisy, *command, plant=plant)
         said = journal(path)
         (signalled,) = [line for line in said if line[0] == "signal"]

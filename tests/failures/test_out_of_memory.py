@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sandbox
 from failures.test_killed import prepared
 from safetensors.numpy import load_file
+from support import sandbox
 
-from beft.project import load
+from beft.study.project import load
 
 HALF_A_STEP = 5e-4
 KINDS = ["encoder", "decoder"]
@@ -72,7 +72,7 @@ def check_equal(one: Path, two: Path) -> None:
 def test_smaller_passes_give_the_same_results(launcher, plenty, scarce):
     kind = plenty.parent.name.rstrip("0123456789")
     largest = {"encoder": 160, "decoder": 120}[kind]
-    done = launcher.beft(scarce, "train", manifest(scarce), plant=("scarce.limit", largest))
+    done = launcher.beft(scarce, "train", manifest(scarce), plant=("support.scarce.limit", largest))
     assert done.status == 0, done.said
     assert "did not fit; going on with" in done.said
     check_equal(plenty, scarce)
@@ -88,7 +88,7 @@ def test_smaller_passes_give_the_same_results(launcher, plenty, scarce):
 
 def test_where_not_even_one_example_fits(launcher, scarce):
     before = sandbox.marks(scarce)
-    done = launcher.beft(scarce, "train", manifest(scarce), plant=("scarce.limit", 3))
+    done = launcher.beft(scarce, "train", manifest(scarce), plant=("support.scarce.limit", 3))
     assert done.status == 2
     assert re.search("out of memory on cpu|one example does not fit into memory", done.line())
     assert "Traceback" not in done.said
@@ -99,7 +99,7 @@ def test_where_not_even_one_example_fits(launcher, scarce):
 def test_refusals_are_remembered_when_resumed(launcher, plenty, scarce):
     """Killed after passes were refused: the size of passes and their number are kept."""
     arguments = ("train", "--checkpoint-seconds", "0", manifest(scarce))
-    done = launcher.beft(scarce, *arguments, plant=("scarce.limit_until_killed", 160))
+    done = launcher.beft(scarce, *arguments, plant=("support.scarce.limit_until_killed", 160))
     assert done.status == -9
     done = launcher.beft(scarce, *arguments)
     assert done.status == 0 and "resumed" in done.said

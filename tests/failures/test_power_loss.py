@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-import sandbox
-from whole import differences, made
+from support import sandbox
+from support.whole import differences, made
 
-from beft import numerics
-from beft.project import load
-from beft.verify import problems
+from beft import code_identity
+from beft.operations.verify import problems
+from beft.store import accepted_code
+from beft.study.project import load
 
 DAMAGE = (
     lambda content: b"",
@@ -76,7 +77,7 @@ def is_named(path: Path, said: list[str]) -> bool:
 @pytest.mark.parametrize("kind", [*JOBS, "mirror"])
 def test_every_damaged_file_is_named(project, monkeypatch, kind):
     """One after the other, each in turn empty, cut off and full of zeros."""
-    monkeypatch.setattr(numerics, "accepted", lambda: [numerics.code_digest()])
+    monkeypatch.setattr(accepted_code, "accepted", lambda: [code_identity.code_digest()])
     assert problems(load(project / "params.yaml")) == []
     for path in files(project, kind):
         content = path.read_bytes()
@@ -154,7 +155,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_with(launcher, finished, project):
     command = ("train", "--checkpoint-seconds", "0", manifest)
     whole = Path(shutil.copytree(project, project.with_name("whole")))
     assert launcher.beft(whole, *command).status == 0
-    watch = ("moments.watch", str(project.with_name("journal.txt")), "step", 4, 1)
+    watch = ("support.moments.watch", str(project.with_name("journal.txt")), "step", 4, 1)
     assert launcher.beft(project, *command, plant=watch).status == -9
     (checkpoint,) = project.glob("data/work/group-*/checkpoint.safetensors")
     content = checkpoint.read_bytes()

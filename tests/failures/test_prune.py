@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import sandbox
-from whole import STUDY, differences, made
+from support import sandbox
+from support.whole import STUDY, differences, made
 
-from beft.project import load
+from beft.study.project import load
 
 TODAY, FORMER = "mini", "former"
 
@@ -134,7 +134,7 @@ class holding:
     """Another process that holds a run."""
 
     CODE = (
-        "import sys; from pathlib import Path; from beft.locks import lock\n"
+        "import sys; from pathlib import Path; from beft.store.locks import lock\n"
         "with lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
 

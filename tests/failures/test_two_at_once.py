@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-import sandbox
+from support import sandbox
 
-from beft.project import Project, load
+from beft.study.project import Project, load
 
 LONG = json.loads(json.dumps(sandbox.PARAMS))
 LONG["tasks"]["demo_sentiment"] |= {"epochs": 60, "learning_rate": 1e-3}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import sandbox
+from support import sandbox
 
-from beft.project import load
+from beft.study.project import load
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cluster as slurm

@@ -4,7 +4,7 @@ import signal
 
 import cluster as slurm
 import pytest
-import sandbox
+from support import sandbox
 
 STOPPED = "stopped; the next start goes on from the last checkpoint"
 RESUMED = "resumed after epoch"

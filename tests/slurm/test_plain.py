@@ -8,11 +8,11 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-import sandbox
 import yaml
 from conftest import Site
+from support import sandbox
 
-from beft.project import load
+from beft.study.project import load
 
 FILES = ("params.yaml", "studies/demo.yaml", "Snakefile", "workflow", "profiles", "slurm")
 

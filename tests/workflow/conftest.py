@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import sandbox
+from support import sandbox
 
 # A model of the mirror, so that nothing in the project says where the project lies.
 PARAMS = sandbox.PARAMS | {"models": {"tiny": {"hub": "owner/tiny", "revision": "r1"}}}

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import sandbox
 import yaml
+from support import sandbox
 
-from beft import numerics
+from beft.study.recipe import RECIPE_VERSION
 
 RATE = ("tasks", "demo_sentiment", "learning_rate")
 OLD, NEW = 0.01, 0.03
@@ -241,7 +241,7 @@ def test_experiment_in_a_temporary_folder(tracked, project):
 def test_edited_library(tracked, project):
     """Code that gives other numbers cannot be locked; a new recipe version trains anew."""
     # other seeds of dropout: Adam and clipping would undo a mere factor of the loss
-    train = project / "beft" / "train.py"
+    train = project / "beft" / "training" / "loop.py"
     text = train.read_text()
     assert 'f"{seed}/{epoch}/{step}"' in text
     train.write_text(text.replace('f"{seed}/{epoch}/{step}"', 'f"{seed}+{epoch}+{step}"'))
@@ -250,8 +250,8 @@ def test_edited_library(tracked, project):
     assert done.returncode != 0
     assert "the code that decides numbers was edited" in done.stdout + done.stderr
     assert (project / "dvc.lock").read_bytes() == lock
-    version = numerics.RECIPE_VERSION
-    recipe = project / "beft" / "recipe.py"
+    version = RECIPE_VERSION
+    recipe = project / "beft" / "study" / "recipe.py"
     text = recipe.read_text()
     assert f"RECIPE_VERSION = {version} " in text
     recipe.write_text(

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import sandbox
+from support import sandbox
 
 from beft.report.build import files_of
-from beft.studies import FIGURES, TABLES
+from beft.study.studies import FIGURES, TABLES
 
 # one machine and another: time zone, language, encoding, hashes, threads, width of the terminal
 HERE = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1", "COLUMNS": "80"}

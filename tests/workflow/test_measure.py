@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import sandbox
+from support import sandbox
 
-from beft.project import load
+from beft.study.project import load
 
 PLACE = {"model": "tiny", "regime": "low"}
 STUDY = sandbox.STUDY | {

@@ -5,10 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import sandbox
-import tiny
+from support import sandbox, tiny
 
-from beft.project import load
+from beft.study.project import load
 
 # Loaded by every interpreter that finds it on PYTHONPATH; also by those that jobs start.
 WATCH = """

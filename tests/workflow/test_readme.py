@@ -4,10 +4,10 @@ import re
 import subprocess
 
 import pytest
-import sandbox
 import yaml
+from support import sandbox
 
-from beft.studies import Study, load_study
+from beft.study.studies import Study, load_study
 
 README = (sandbox.ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import sandbox
 import yaml
 from safetensors.numpy import load as tensors
+from support import sandbox
 
-from beft.report.frames import COLUMNS
-from beft.studies import FIGURES, TABLES
+from beft.report.frames.schema import COLUMNS
+from beft.study.studies import FIGURES, TABLES
 
 NOTHING = "Nothing to be done"
 CHEAP = {"figures": [], "tables": []}  # where reports are not the point

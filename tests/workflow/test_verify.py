@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beft import cli, numerics
-from beft.hashing import sha256
+from beft import code_identity
+from beft.cli import app
+from beft.store import accepted_code
+from beft.study.identity import sha256
 
 
 def one(project: Path, pattern: str) -> Path:
@@ -274,16 +276,18 @@ LIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
 @pytest.fixture
 def verify(project, monkeypatch, capfd) -> Callable[..., tuple[int, list[str]]]:
     """Calls `beft verify` in this process: exit status, and the lines of complaint."""
-    code = numerics.code_digest(project / "beft")  # what the finished project's runs were made by
-    monkeypatch.setattr(numerics, "code_digest", lambda: code)
-    monkeypatch.setattr(numerics, "accepted", lambda: [code])
+    code = code_identity.code_digest(
+        project / "beft"
+    )  # what the finished project's runs were made by
+    monkeypatch.setattr(code_identity, "code_digest", lambda: code)
+    monkeypatch.setattr(accepted_code, "accepted", lambda: [code])
     monkeypatch.delenv("BEFT_MIRROR", raising=False)
     monkeypatch.chdir(project)
 
     def call(*arguments: str) -> tuple[int, list[str]]:
         monkeypatch.setattr("sys.argv", ["beft", "verify", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
         return ended.value.code or 0, capfd.readouterr().err.splitlines()
 
     return call
@@ -314,7 +318,7 @@ def test_results_outlive_the_weights(project, verify):
 
 
 def test_edited_code_is_named_with_the_two_ways_on(verify, monkeypatch):
-    monkeypatch.setattr(numerics, "code_digest", lambda: "0" * 16)
+    monkeypatch.setattr(code_identity, "code_digest", lambda: "0" * 16)
     status, lines = verify()
     assert status == 1
     assert "edited" in lines[0] and "RECIPE_VERSION" in lines[0] and "--accept-code" in lines[0]
@@ -322,7 +326,7 @@ def test_edited_code_is_named_with_the_two_ways_on(verify, monkeypatch):
 
 
 def test_a_recipe_version_without_declared_code(verify, monkeypatch):
-    monkeypatch.setattr(numerics, "accepted", lambda: [])
+    monkeypatch.setattr(accepted_code, "accepted", lambda: [])
     status, lines = verify()
     assert status == 1
     assert "no code is declared for recipe version" in lines[0] and "--accept-code" in lines[0]

@@ -7,11 +7,12 @@
 import sys
 from pathlib import Path
 
-from beft.cost import Costs
-from beft.demand import demand_of
+from beft.operations.cost import Costs
+from beft.operations.demand import demand_of
+from beft.code_identity import report_digest
 from beft.errors import UserError
-from beft.project import load_for_workflow
-from beft.recipe import Pack
+from beft.study.project import load_for_workflow
+from beft.study.recipe import Pack
 
 
 def load_project():
@@ -25,6 +26,7 @@ def load_project():
 PROJECT = load_project()
 EXECUTION = PROJECT.params.execution
 COSTS = Costs(PROJECT)
+REPORT_CODE = report_digest()
 SOURCES = [f"data/sources/{path}/source.json" for path in PROJECT.sources()]
 SUBSETS = [f"data/subsets/{path}" for path in PROJECT.subsets]
 MANIFESTS = [f"data/packs/{path}" for path in PROJECT.packs]

@@ -32,7 +32,7 @@ rule collect:
         "logs/collect.tsv"
     params:
         study=study,
-        code=PROJECT.report_code,
+        code=REPORT_CODE,
     shell:
         "beft collect" " --study {params.study:q}" " 2>&1 | tee {log:q}"
 
@@ -61,7 +61,7 @@ rule tabulate:
     benchmark:
         "logs/tabulate.tsv"
     params:
-        code=PROJECT.report_code,
+        code=REPORT_CODE,
     shell:
         "beft tabulate" " 2>&1 | tee {log:q}"
 
@@ -90,7 +90,7 @@ rule plot:
         "logs/plot.tsv"
     threads: 4  # a process for each figure
     params:
-        code=PROJECT.report_code,
+        code=REPORT_CODE,
     shell:
         "beft plot" " 2>&1 | tee {log:q}"
 
@@ -113,6 +113,6 @@ rule page:
     benchmark:
         "logs/page.tsv"
     params:
-        code=PROJECT.report_code,
+        code=REPORT_CODE,
     shell:
         "beft page" " 2>&1 | tee {log:q}"

@@ -3,15 +3,15 @@
 import hashlib
 import math
 
-import measurements
 import numpy as np
 import pandas as pd
 import pytest
+from support import measurements
 
-from beft.report import frames as frames_module
-from beft.report import uncertainty
-from beft.report.frames import Frames
-from beft.studies import FIGURES
+from beft.report.frames import schema as frames_module
+from beft.report.frames import uncertainty
+from beft.report.frames.schema import Frames
+from beft.study.studies import FIGURES
 
 MODELS = ("bert-base-cased", "mini-rotary")
 TASKS = {"sst2": "accuracy", "mnli": "accuracy", "stsb": "spearman"}

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from beft.report import build
-from beft.report import frames as frames_module
-from beft.report.embed import unpack
-from beft.report.write import tex
+from beft.report.frames import schema as frames_module
+from beft.report.page.embed import unpack
+from beft.report.tables.formats import tex
 
 COLUMNS = ["sst2", "mnli_matched", "mnli_mismatched", "stsb", "Avg."]
 

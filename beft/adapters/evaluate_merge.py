@@ -1,0 +1,115 @@
+"""Biases of two tasks, and their mean, on each of the tasks: what a study measures (Table 3)."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from beft.adapters.host import Host, Values, values_of
+from beft.adapters.merge import weighted_mean
+from beft.adapters.merge_results import (
+    SIDES,
+    Statuses,
+    Way,
+    angles_of,
+    behind,
+    needed,
+    places,
+    status_of,
+    sums_of,
+    ways,
+)
+from beft.code_identity import code_digest
+from beft.engine.slots import trained_terms
+from beft.store.files import read_json, to_json
+from beft.study.measurements import MERGE_VERSION, Couple, Merged
+from beft.study.project import Project
+from beft.training.shared import Bench, current_inputs, is_decoder
+
+
+def render_merge(
+    project: Project,
+    merged: Merged,
+    device: str = "cpu",
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> bytes:
+    """Answers both tasks in all `ways`, for each seed, as JSON.
+
+    Biases and heads are those of the best epoch, those that the runs' recorded metrics are of.
+
+    Raises:
+        UserError: when a run or an input is missing or damaged, or a run's own biases and head
+            do not answer as the run did.
+    """
+    status = {r.digest: status_of(project, r) for r in merged.recipes()}
+    found: dict[tuple, float] = {}
+    models: dict = {}
+    done, total = 0, 2 * len(merged.couples)
+    for side in (0, 1):
+        recipe = merged.couples[0].tuned[side]
+        current_inputs(project.layout, recipe)
+        bench = Bench(project.layout, device, models if is_decoder(recipe) else {}, {})
+        host = Host(bench, recipe)
+        for couple in merged.couples:
+            seed = couple.tuned[0].seed
+            progress(done, total, f"{recipe.task['name']}, seed {seed}")
+            for way, scores in _answers(project, host, couple, side, status):
+                found |= {(seed, way.bias, way.head, side, s): v for s, v in scores.items()}
+            done += 1
+    terms = trained_terms(host.model, recipe)
+    content = {
+        "version": MERGE_VERSION,
+        "code": code_digest(),
+        "terms": list(terms),
+        "runs": sums_of(project, merged),
+        "results": [_result(merged, place, found, status) for place in places(merged)],
+        "angles": angles_of(project, merged, terms, status),
+    }
+    return to_json(content)
+
+
+def _answers(
+    project: Project, host: Host, couple: Couple, side: int, status: Statuses
+) -> Iterator[tuple[Way, dict[str, float]]]:
+    """The metric of each way whose runs ended well, on each validation split."""
+    recipe, tuned = couple.tuned[side], _values(project, couple, status)
+    own = tuned.get(SIDES[side])
+    if own is not None:
+        host.check(recipe, own)
+    for way in ways(couple, side):
+        if any(status[r.digest][0] != "ok" for r in needed(couple, way, side)):
+            continue
+        if way.bias == "none":
+            untuned = couple.untuned[side]
+            if untuned is not None:
+                folder = project.layout.run(untuned)
+                told = read_json(folder / "metrics.json")["splits"]
+                yield way, {split: both["best"] for split, both in told.items()}
+            else:
+                yield way, host.metrics(recipe, host.predictions(recipe))
+            continue
+        head = own if way.head == "own" else tuned[way.head]
+        if way.bias == SIDES[side] and head is own:
+            yield way, dict(own.metrics)
+            continue
+        pair = [tuned[way.bias]] if way.bias != "mean" else [tuned[s] for s in SIDES]
+        biases = weighted_mean([v.biases for v in pair], [1 / len(pair)] * len(pair))
+        yield way, host.metrics(recipe, host.predictions(recipe, biases, head.head))
+
+
+def _values(project: Project, couple: Couple, status: Statuses) -> dict[str, Values]:
+    """What the runs of a couple tuned, those that ended well: by side."""
+    return {
+        name: values_of(project.layout, recipe)
+        for name, recipe in zip(SIDES, couple.tuned, strict=True)
+        if status[recipe.digest][0] == "ok"
+    }
+
+
+def _result(merged: Merged, place: dict, found: dict, status: Statuses) -> dict[str, Any]:
+    """A place with its value, or with what became of the runs that it needs."""
+    side, runs = behind(merged, place)
+    value = found.get((place["seed"], place["bias"], place["head"], side, place["split"]))
+    value = value if value is not None and math.isfinite(value) else None
+    bad = [status[r.digest] for r in runs if status[r.digest][0] != "ok"]
+    state, reason = bad[0] if bad else ("ok", "")
+    return {**place, "value": value, "status": state, "reason": reason}

@@ -1,0 +1,152 @@
+"""A run's model with other biases or another head: what it answers on its task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file as load_arrays
+from safetensors.torch import load_file
+
+from beft.engine.dispatch import Engine, engine, serves
+from beft.engine.slots import Slots
+from beft.errors import UserError
+from beft.models.sites import write_biases
+from beft.store.files import Layout, read_json
+from beft.study.recipe import Recipe
+from beft.training.shared import Bench
+
+ALIKE = 0.995  # the share of a run's predictions that computing them again has to give
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a run tuned, as it was after one epoch.
+
+    Attributes:
+        pre: all biases before, term -> (layers, width).
+        biases: the same after the epoch.
+        head: parameter -> value.
+        predictions: of each split that it was evaluated on, as the run recorded them.
+        metrics: the reported metric on each of them.
+    """
+
+    pre: Tensors
+    biases: Tensors
+    head: Tensors
+    predictions: Mapping[str, np.ndarray]
+    metrics: Mapping[str, float]
+
+
+def values_of(layout: Layout, recipe: Recipe, epoch: str = "best") -> Values:
+    """What a run that ended well tuned.
+
+    Args:
+        epoch: `best` or `last`.
+    """
+    folder = layout.run(recipe)
+    metrics = read_json(folder / "metrics.json")
+    when = "post" if epoch == "last" else f"epoch-{metrics['best_epoch']}"
+    biases = load_file(folder / "biases.safetensors")
+    return Values(
+        _group(biases, "pre"),
+        _group(biases, when),
+        _group(load_file(folder / "head.safetensors"), epoch),
+        _group(load_arrays(folder / "predictions.safetensors"), epoch),
+        {split: both[epoch] for split, both in metrics["splits"].items()},
+    )
+
+
+def _group(tensors: Mapping, name: str) -> dict:
+    """The part of a file of tensors whose names begin with a group's."""
+    prefix = f"{name}/"
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+class Host:
+    """The model of a task's runs, which takes biases and heads and answers the validation sets."""
+
+    def __init__(self, bench: Bench, recipe: Recipe):
+        """A host for runs with the model, task and settings of this one.
+
+        Args:
+            bench: of this task alone.
+        """
+        self.bench, self.model = bench, bench.model(recipe)
+        self.flat = serves(self.model, bench.device)
+
+    def predictions(
+        self, recipe: Recipe, biases: Tensors | None = None, head: Tensors | None = None
+    ) -> dict[str, np.ndarray]:
+        """What is answered to every example of each validation split.
+
+        Args:
+            recipe: whose task, settings and, where it is drawn, initial head are used.
+            biases: of all terms; those that its technique trains are used. None: pretrained ones.
+            head: None: the one that a run starts with.
+        """
+        used = engine(self.model, [recipe], [None], self.bench.device, self.flat)
+        try:
+            _give(used, biases, head)
+            return {
+                split: data.decide(used.predict(data, [0])[0])
+                for split in recipe.task["validation"]
+                for data in [self.bench.split(recipe, split)]
+            }
+        finally:
+            used.close()
+
+    def metrics(self, recipe: Recipe, found: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The reported metric of predictions, for each validation split."""
+        metric = recipe.task["metric"]
+        return {
+            split: self.bench.split(recipe, split).evaluate(decided, [metric])[metric]
+            for split, decided in found.items()
+        }
+
+    def check(self, recipe: Recipe, values: Values) -> None:
+        """Makes sure that a run's own biases and head answer here what the run recorded.
+
+        Raises:
+            UserError: when they do not: what is computed of them would be of something else.
+        """
+        found = self.predictions(recipe, values.biases, values.head)
+        for split, answers in found.items():  # a run may also have answered what it held out
+            share = alike(answers, values.predictions[split])
+            if share < ALIKE:
+                raise UserError(
+                    f"{recipe.folder()}: its biases and head give {1 - share:.1%} other answers on "
+                    f"{split} than the run recorded; data, weights or libraries are not those of "
+                    "the run: see 'beft verify', and use the machine and precision of the run"
+                )
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> float:
+    """The share of examples that are answered alike; values may differ by rounding."""
+    if np.issubdtype(other.dtype, np.floating):
+        return float(np.isclose(one, other, rtol=1e-2, atol=1e-2).mean())
+    if one.ndim == 2 and one.shape != other.shape:  # generated tokens, -1 behind their end
+        width = max(one.shape[1], other.shape[1])
+        one, other = (
+            np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=-1) for a in (one, other)
+        )
+    same = one == other
+    return float(same.reshape(len(same), -1).all(axis=1).mean())
+
+
+def _give(used: Engine, biases: Tensors | None, head: Tensors | None) -> None:
+    """Puts values into an engine of one run."""
+    if isinstance(used, Slots):
+        for leaf in used.leaves:
+            given = head if leaf.site is None else biases
+            if given is not None:
+                key = leaf.parameter if leaf.site is None else leaf.site.term
+                value = given[key] if leaf.site is None else given[key][leaf.site.layer]
+                leaf.values.data[0] = value.to(leaf.values.device)
+        return
+    with torch.no_grad():  # `close` puts the pretrained values back
+        if biases is not None:
+            write_biases(used.encoder.model, used.encoder.sites, biases)
+        for name, value in (head or {}).items():
+            used.encoder.model.get_parameter(name).copy_(value)

@@ -1,0 +1,122 @@
+"""From text to tensors: tokenise once, then batch with no more padding than needed."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from beft.tasks import fields
+from beft.tasks.metrics import sums
+from beft.tasks.metrics.classes import score
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised examples.
+
+    Attributes:
+        ids: token ids of each example, without padding.
+        types: segment numbers of each token; None where the tokenizer gives none.
+        labels: (n,) int64 classes or float32 values.
+    """
+
+    ids: list[list[int]]
+    types: list[list[int]] | None
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def length(self, row: int) -> int:
+        """Tokens of an example."""
+        return len(self.ids[row])
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """Predictions: the best class (n,) int64, or the value itself (n,) float32."""
+        return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
+
+    def evaluate(self, predictions: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
+        """Each metric as a fraction; predictions that are not finite score NaN."""
+        if not np.isfinite(predictions).all():
+            return dict.fromkeys(metrics, float("nan"))
+        return {metric: score(metric, predictions, self.labels.numpy()) for metric in metrics}
+
+    def columns(self, predictions: np.ndarray, metric: str) -> np.ndarray:
+        """What each example adds to a metric's sums, (n, k); see `beft.tasks.metrics.sums`."""
+        return sums.columns(metric, predictions, self.labels.numpy())
+
+    def take(self, rows: np.ndarray) -> "Encoded":
+        """The examples at these rows, in this order."""
+        types = None if self.types is None else [self.types[r] for r in rows]
+        return Encoded([self.ids[r] for r in rows], types, self.labels[torch.as_tensor(rows)])
+
+
+def segments(table: pa.Table, text: list[str]) -> list[list[str]]:
+    """The texts of each segment: a column's values, or a template filled from columns."""
+    result = []
+    for entry in text:
+        names = fields(entry)
+        columns = [table[name].to_pylist() for name in names]
+        if names != [entry]:
+            pieces = re.split(r"\{[^{}]+\}", entry)
+            columns = [[_fill(pieces, values) for values in zip(*columns, strict=True)]]
+        result.append(columns[0])
+    return result
+
+
+def _fill(pieces: list[str], values: tuple[str, ...]) -> str:
+    return "".join(p + v for p, v in zip(pieces, (*values, ""), strict=True))
+
+
+def encode(table: pa.Table, task: dict, tokenizer, max_length: int) -> Encoded:
+    """Tokenises a split of a task (`Task.to_dict`), truncating the longer segment first."""
+    out = tokenizer(
+        *segments(table, task["text"]), truncation=True, max_length=max_length, padding=False
+    )
+    dtype = torch.int64 if task["labels"] else torch.float32
+    labels = torch.tensor(table[task["label"]].to_pylist(), dtype=dtype)
+    return Encoded(out["input_ids"], out.get("token_type_ids"), labels)
+
+
+def collate(data: Encoded, rows: np.ndarray, pad: int, device: str) -> dict[str, torch.Tensor]:
+    """One batch, padded to its longest example: model inputs (B, T) and `labels` (B,)."""
+    width = max(len(data.ids[r]) for r in rows)
+    ids = torch.full((len(rows), width), pad, dtype=torch.int64)
+    mask = torch.zeros((len(rows), width), dtype=torch.int64)
+    types = None if data.types is None else torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        length = len(data.ids[row])
+        ids[i, :length] = torch.tensor(data.ids[row])
+        mask[i, :length] = 1
+        if types is not None:
+            types[i, :length] = torch.tensor(data.types[row])
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": data.labels[torch.as_tensor(rows)]}
+    if types is not None:
+        batch["token_type_ids"] = types
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+def by_tokens(data: Any, budget: int) -> Iterator[np.ndarray]:
+    """Rows in batches of at most `budget` tokens (or one example), longest first.
+
+    Neighbours have similar lengths, so that padding them costs little, and the first batch needs
+    the most memory.
+    """
+    rows = np.argsort([-data.length(row) for row in range(len(data))], kind="stable")
+    start, total = 0, 0
+    for end, row in enumerate(rows):
+        total += data.length(row)
+        if total > budget and end > start:
+            yield rows[start:end]
+            start, total = end, data.length(row)
+    yield rows[start:]
+
+
+def chunks(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Consecutive batches of given rows; the last one may be smaller."""
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]

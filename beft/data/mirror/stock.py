@@ -1,0 +1,89 @@
+"""What is there of the datasets and models that a study's jobs will read, and what is missing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from beft.data.mirror.lookup import dataset_piece, find, lack, locate, model_piece
+from beft.errors import UserError
+from beft.models.pretrained import check_checkpoint
+from beft.store.files import flaw
+from beft.study.identity import model_files
+from beft.study.project import Project
+from beft.study.recipe import task_source
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What jobs will read.
+
+    Attributes:
+        missing: a line for each dataset and model that is not there as it was pinned.
+        there: number of the others.
+        size: bytes of the others.
+    """
+
+    missing: list[str]
+    there: int
+    size: int
+
+
+def stock(project: Project, tasks: Iterable[str], models: Iterable[str]) -> Stock:
+    """Looks through the datasets of tasks and the models of aliases; needs no network.
+
+    Files are hashed against the mirror's manifest, once each for as long as they do not change.
+    """
+    sources = {task: path for path, task in project.sources().items()}
+    markers = {alias: marker for marker, alias in project.models().items()}
+    missing, sizes = [], []
+    for look, names in (
+        (lambda name: _task_files(project, name, sources[name]), tasks),
+        (lambda alias: _model_files(project, alias, markers[alias]), models),
+    ):
+        for name in names:
+            try:
+                sizes.append(sum(path.stat().st_size for path in look(name)))
+            except UserError as error:
+                missing.append(str(error))
+    return Stock(missing, len(sizes), sum(sizes))
+
+
+def missing(project: Project) -> list[str]:
+    """A line for each dataset and model of a study that its jobs would not find."""
+    tasks = dict.fromkeys(project.sources().values())
+    models = dict.fromkeys(project.models().values())
+    return stock(project, tasks, models).missing
+
+
+def _task_files(project: Project, name: str, source: str) -> list[Path]:
+    task = project.params.tasks[name]
+    normalised = project.layout.data / "sources" / source
+    if task.hub is not None:
+        piece = dataset_piece(name, task, task_source(name, task, project.root)["splits"])
+        folder = find(project.root, piece)
+        if folder is not None:
+            return [folder / name for name in piece.needed]
+        if flaw(normalised) is not None:
+            raise UserError(f"{lack(project.root, piece)}; {piece.remedy(_chosen(project))}")
+        return sorted(normalised.iterdir())
+    folder = project.root / (task.path or "")  # its files were read for the recipes' digests
+    return [] if task.demo else sorted(p for p in folder.resolve().iterdir() if p.is_file())
+
+
+def _model_files(project: Project, alias: str, name: str) -> list[Path]:
+    model, root = project.params.models[alias], project.root
+    if model.path is not None:
+        folder = (root / model.path).resolve()
+    else:
+        piece = model_piece(alias, model)
+        folder = find(root, piece)
+        if folder is None:
+            raise UserError(f"{lack(root, piece)}; {piece.remedy(_chosen(project))}")
+    check_checkpoint(folder, f"models.{alias}: {folder}")
+    marker = project.layout.data / "models" / name
+    return model_files(locate(root, marker) if marker.is_file() else folder)
+
+
+def _chosen(project: Project) -> str:
+    """The study, where a command has to name it."""
+    return "" if project.params.study == project.name else project.name

@@ -1,0 +1,132 @@
+"""Tables as they come become tables that tasks read: columns checked, texts and labels one type."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beft.errors import UserError
+from beft.study import params as P
+from beft.tasks import Task
+from beft.tasks.prompts import words_of
+from beft.tasks.words import column_of
+
+
+def normalise(table: pa.Table, task: Task, origin: str) -> pa.Table:
+    """Checks columns and labels and gives texts and labels one type; other columns stay.
+
+    Where a row itself may make no example of the task (an answer that is not among its
+    candidates), that is found here too.
+
+    Raises:
+        UserError: naming the file and the missing column, or the row and what is wrong in it.
+    """
+    if table.num_rows == 0:
+        raise UserError(f"{origin}: the split is empty")
+    table = table.replace_schema_metadata(None)
+    for path, kind in task.reads().items():
+        name = column_of(path, kind)
+        values = _field(_column(table, name, origin), path[len(name) + 1 :], name, origin)
+        values = _checked(values, kind, path, origin)
+        if kind == "text":
+            table = _with(table, path, values.cast(pa.string()).combine_chunks())
+    if task.label:
+        labels = _labels(_column(table, task.label, origin), task, origin)
+        table = _with(table, task.label, labels)
+    if task.prompt is not None and task.prompt.wording["view"] != "classes":
+        words_of(table, task.prompt_dict(), origin)
+    return table
+
+
+def _with(table: pa.Table, column: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index(column), column, values)
+
+
+def _column(table: pa.Table, name: str, origin: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        hint = P.nearest(name, table.column_names)
+        raise UserError(f"{origin}: no column '{name}'; {hint}")
+    if table.column_names.count(name) > 1:
+        raise UserError(f"{origin}: more than one column '{name}'")
+    return _plain(table[name])
+
+
+def _field(values: pa.ChunkedArray, field: str, name: str, origin: str) -> pa.ChunkedArray:
+    """A field of a column of structs; the column itself where no field is named."""
+    if not field:
+        return values
+    if not pa.types.is_struct(values.type) or values.type.get_field_index(field) < 0:
+        raise UserError(
+            f"{origin}: column '{name}' holds {values.type}, not structs with a '{field}'"
+        )
+    return pc.struct_field(values, field)
+
+
+def _checked(values: pa.ChunkedArray, kind: str, path: str, origin: str) -> pa.ChunkedArray:
+    """The column, which holds what the task reads (`tasks.views.View.reads`) in every row."""
+    fits, what = _KINDS[kind]
+    if not fits(values.type):
+        raise UserError(f"{origin}: column '{path}' holds {values.type}, not {what}")
+    empty = values.is_null()
+    if kind == "texts":
+        inner = [texts is None or None in texts for texts in values.to_pylist()]
+        empty = pa.chunked_array([inner])
+    if pc.any(empty).as_py():
+        row = pc.index(empty, True).as_py()
+        raise UserError(f"{origin}: row {row}: '{path}' is empty (null)")
+    return values
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without dictionary encoding, which is how categories are stored."""
+    dictionary = pa.types.is_dictionary(column.type)
+    return column.cast(column.type.value_type) if dictionary else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_texts(kind: pa.DataType) -> bool:
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type)
+
+
+_KINDS = {
+    "text": (_is_text, "text"),
+    "texts": (_is_texts, "lists of texts"),
+    "number": (pa.types.is_integer, "whole numbers"),
+}
+
+
+def _labels(column: pa.ChunkedArray, task: Task, origin: str) -> pa.Array:
+    column = column.combine_chunks()
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise UserError(f"{origin}: row {row}: '{task.label}' is empty (null)")
+    textual = _is_text(column.type)
+    if task.labels and textual:
+        values = column.to_pylist()
+        for row, value in enumerate(values):
+            if value not in task.labels:
+                raise UserError(
+                    f"{origin}: row {row}: label '{value}' is not one of {', '.join(task.labels)}"
+                )
+        return pa.array([task.labels.index(v) for v in values], pa.int64())
+    if textual or not (
+        pa.types.is_integer(column.type)
+        or pa.types.is_floating(column.type)
+        or pa.types.is_boolean(column.type)
+    ):
+        raise UserError(f"{origin}: column '{task.label}' holds {column.type}, not labels")
+    values = np.asarray(column.cast(pa.float64() if not task.labels else column.type))
+    if not task.labels:
+        return _in_range(values.astype(np.float64), np.isfinite(values), "a number", origin)
+    integral = values.astype(np.float64)
+    valid = (integral == np.floor(integral)) & (integral >= 0) & (integral < len(task.labels))
+    return _in_range(integral, valid, f"one of 0 to {len(task.labels) - 1}", origin, pa.int64())
+
+
+def _in_range(values, valid, what: str, origin: str, dtype: pa.DataType | None = None) -> pa.Array:
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise UserError(f"{origin}: row {row}: label {values[row]:g} is not {what}")
+    return pa.array(values).cast(dtype or pa.float64())

@@ -1,0 +1,150 @@
+"""Rows of tokens for one pass of a decoder: prompts once each, their candidates as branches.
+
+A candidate's tokens see the prompt and their own beginning, not the other candidates, so that one
+pass gives the likelihood of all of them. Several examples lie in one row, side by side, where they
+are short; nothing is computed for a candidate's last token, which predicts nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from beft.data.prompts import Prompts
+
+WIDTH = 256  # tokens of a row that several examples share; longer ones have a row of their own
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example in a pass: the run it belongs to, its prompt, and the candidates to score."""
+
+    run: int
+    prompt: list[int]
+    candidates: list[list[int]]
+
+    def fed(self) -> int:
+        """Tokens that the model has to see."""
+        return len(self.prompt) + sum(len(c) - 1 for c in self.candidates)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One pass.
+
+    Attributes:
+        ids, positions: (B, W) tokens, and their places in their own sequence.
+        mask: (B, 1, W, W) added to attention scores: 0 or the type's lowest number.
+        owner: (B, W) the run of each token.
+        places: (K,) flat positions whose next token is asked for.
+        asked: (A,) for each token of all candidates, which of the K places predicts it.
+        targets: (A,) that token.
+        candidate: (A,) the candidate that it is part of.
+        lengths: (C,) tokens of each candidate.
+        counts: candidates of each example, in the order in which they were given.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
+    owner: torch.Tensor
+    places: torch.Tensor
+    asked: torch.Tensor
+    targets: torch.Tensor
+    candidate: torch.Tensor
+    lengths: torch.Tensor
+    counts: list[int]
+
+
+def items(data: Prompts, rows: Sequence[int], run: int = 0, gold: bool = False) -> list[Item]:
+    """Examples of a pass; with `gold`, their right answer is the only candidate."""
+    return [
+        Item(run, data.prompts[r], [data.answers[r][data.gold(r)]] if gold else data.answers[r])
+        for r in rows
+    ]
+
+
+def shelves(sizes: Sequence[int]) -> list[list[int]]:
+    """Which examples share a row: first fit, longest first; a function of the sizes alone."""
+    width = max([WIDTH, *sizes])
+    rows: list[list[int]] = []
+    left: list[int] = []
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        for row, free in enumerate(left):
+            if sizes[i] <= free:
+                rows[row].append(i)
+                left[row] -= sizes[i]
+                break
+        else:
+            rows.append([i])
+            left.append(width - sizes[i])
+    return rows
+
+
+def cells_of(examples: Sequence[Item]) -> tuple[list[np.ndarray], tuple[int, int]]:
+    """The flat places of each example's tokens in their rows, and the shape (B, W) of the rows."""
+    sizes = [example.fed() for example in examples]
+    placed = shelves(sizes)
+    width = max(sum(sizes[i] for i in row) for row in placed)
+    cells = [np.empty(0, np.int64)] * len(sizes)
+    for b, row in enumerate(placed):
+        start = b * width
+        for i in row:
+            cells[i] = np.arange(start, start + sizes[i])
+            start += sizes[i]
+    return cells, (len(placed), width)
+
+
+def arrange(examples: Sequence[Item], device: str, dtype: torch.dtype = torch.float32) -> Rows:
+    """The rows of these examples.
+
+    Args:
+        dtype: of the mask: the one that the model is in.
+    """
+    cells, shape = cells_of(examples)
+    ids, positions, owner, branch = (np.zeros(shape[0] * shape[1], np.int64) for _ in range(4))
+    # The number of each cell's example; cells without a token have one each and see themselves.
+    example = -1 - np.arange(len(ids))
+    before, targets, candidate, done = [], [], [], 0
+    for number, (item, own) in enumerate(zip(examples, cells, strict=True)):
+        start = len(item.prompt)
+        example[own], owner[own] = number, item.run
+        ids[own[:start]], positions[own[:start]] = item.prompt, np.arange(start)
+        place = start
+        for c, tokens in enumerate(item.candidates):
+            part = own[place : place + len(tokens) - 1]
+            ids[part], branch[part] = tokens[:-1], c + 1
+            positions[part] = start + np.arange(len(part))
+            before += [own[start - 1], *part]
+            targets += tokens
+            candidate += [done + c] * len(tokens)
+            place += len(part)
+        done += len(item.candidates)
+    places, asked = np.unique(np.array(before, np.int64), return_inverse=True)
+
+    def tensor(values) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(values, np.int64), device=device)
+
+    return Rows(
+        ids=tensor(ids).view(shape),
+        positions=tensor(positions).view(shape),
+        mask=_mask(tensor(example).view(shape), tensor(branch).view(shape), dtype),
+        owner=tensor(owner).view(shape),
+        places=tensor(places),
+        asked=tensor(asked),
+        targets=tensor(targets),
+        candidate=tensor(candidate),
+        lengths=tensor([len(tokens) for item in examples for tokens in item.candidates]),
+        counts=[len(item.candidates) for item in examples],
+    )
+
+
+def _mask(example: torch.Tensor, branch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What each token sees: of its own example what came before, the prompt or its own branch."""
+    same = example[:, :, None] == example[:, None, :]
+    own = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
+    width = example.shape[1]
+    earlier = torch.ones(width, width, dtype=torch.bool, device=example.device).tril()
+    mask = torch.zeros(same.shape, dtype=dtype, device=example.device)
+    return mask.masked_fill_(~(same & own & earlier), torch.finfo(dtype).min)[:, None]

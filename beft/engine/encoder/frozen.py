@@ -1,0 +1,79 @@
+"""Linear modules whose weights never change: cast and laid out once, for both directions."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch.nn.functional import linear
+
+from beft.models.encoder import Encoder
+
+
+class Frozen:
+    """A linear module's weight and bias as this device multiplies them fastest.
+
+    Attributes:
+        weight: (out, in) in the type that products are computed in.
+        bias: (out,) in the same type, or None.
+    """
+
+    def __init__(self, module: torch.nn.Linear, dtype: torch.dtype):
+        self.weight = module.weight.detach().to(dtype)
+        self.bias = None if module.bias is None else module.bias.detach().to(dtype)
+        self.packs = not self.weight.is_cuda and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+    @cached_property
+    def _there(self) -> torch.Tensor:
+        return self._packed(self.weight)
+
+    @cached_property
+    def _back(self) -> torch.Tensor:
+        return self._packed(self.weight.t().contiguous())
+
+    def _packed(self, weight: torch.Tensor) -> torch.Tensor:
+        if self.packs and weight.dtype == torch.bfloat16:
+            return torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        return weight
+
+    def product(self, x: torch.Tensor, bias: bool) -> torch.Tensor:
+        """x (..., in) times the weight, with or without the bias, (..., out)."""
+        return self._times(x, self._there, self.bias if bias else None)
+
+    def back(self, grad: torch.Tensor) -> torch.Tensor:
+        """The gradient of x from that of the product."""
+        if not self.packs:  # no second copy of the weights, which may be many
+            return grad.to(self.weight.dtype) @ self.weight
+        return self._times(grad, self._back, None)
+
+    def _times(self, x, weight, bias) -> torch.Tensor:
+        x = x.to(self.weight.dtype)
+        if not self.packs:
+            return linear(x, weight, bias)
+        # What torch's compiler uses on CPUs: the weight need not be laid out anew in each product.
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, frozen: Frozen, bias: bool):
+        ctx.frozen, ctx.dtype = frozen, x.dtype
+        return frozen.product(x, bias)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return ctx.frozen.back(grad).to(ctx.dtype), None, None
+
+
+def frozen_linears(encoder: Encoder, dtype: torch.dtype) -> dict[str, Frozen]:
+    """The linear modules that the head does not own: module name -> its frozen form."""
+    heads = {name.rpartition(".")[0] for name in encoder.head}
+    return {
+        name: Frozen(module, dtype)
+        for name, module in encoder.model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name not in heads
+    }
+
+
+def forward_of(module: torch.nn.Linear, frozen: Frozen) -> Callable:
+    """A forward method for the module; a bias that is taken from it is left out."""
+    return lambda x: _Product.apply(x, frozen, module.bias is not None)

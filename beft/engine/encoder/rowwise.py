@@ -1,0 +1,165 @@
+"""Makes a Hugging Face encoder compute a row of tokens: each slot with its own biases, with the
+dropout of the row, and behind the last attention only what the head reads."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from beft.engine.encoder.attention import IMPLEMENTATION
+from beft.engine.encoder.flat import Flat
+from beft.engine.encoder.frozen import Frozen, forward_of
+from beft.models.encoder import Encoder
+
+
+class AddOwn(torch.autograd.Function):
+    """Adds to each row of x (1, N, H) the bias (R, H) of its run.
+
+    Without `add`, the biases are known to be zero, and only their gradient is of interest.
+    """
+
+    @staticmethod
+    def forward(ctx, x, biases, flat: Flat, add=True):
+        ctx.flat, ctx.runs = flat, len(biases)
+        if not add:
+            return x.view_as(x)
+        return x + biases.to(x.dtype).index_select(0, flat.owner(x.shape[1]))
+
+    @staticmethod
+    def backward(ctx, grad):
+        # Added row by row, not by a product with ones and zeros: 0 * NaN of a diverging run would
+        # reach its neighbours.
+        rows, count = grad[0].float(), grad.shape[1]
+        if grad.is_cuda:  # in two steps, because a run's rows are many for one thread
+            for lengths in ctx.flat.counts(count):
+                rows = torch.segment_reduce(rows, "sum", lengths=lengths, unsafe=True)
+            return grad, rows, None, None
+        own = rows.new_zeros(ctx.runs, rows.shape[1])
+        return grad, own.index_add_(0, ctx.flat.owner(count), rows), None, None
+
+
+@contextmanager
+def computing(
+    encoder: Encoder,
+    flat: Flat,
+    linears: Mapping[str, Frozen],
+    biases: Mapping[str, torch.Tensor],
+) -> Iterator[None]:
+    """The model computing this row.
+
+    Args:
+        linears: from `frozen_linears`.
+        biases: parameter name -> the value of each run of the row, (runs, width).
+    """
+    model = encoder.model
+    with ExitStack() as stack:
+        config = model.config
+        stack.callback(setattr, config, "_attn_implementation", config._attn_implementation)
+        config._attn_implementation = IMPLEMENTATION
+        model.eval()
+        for name, frozen in linears.items():
+            module = model.get_submodule(name)
+            module.forward = forward_of(module, frozen)
+            stack.callback(delattr, module, "forward")
+        for parameter, values in biases.items():
+            _install_bias(stack, model, parameter, values, flat)
+        if flat.noise is not None:
+            _install_dropout(stack, encoder, flat)
+        _install_cut(stack, encoder, flat)
+        yield
+
+
+def _install_bias(stack: ExitStack, model, parameter: str, values, flat: Flat) -> None:
+    module = model.get_submodule(parameter.rpartition(".")[0])
+    kept, module.bias = module.bias, None
+    stack.callback(setattr, module, "bias", kept)
+    hook = module.register_forward_hook(lambda module, args, out: AddOwn.apply(out, values, flat))
+    stack.callback(hook.remove)
+
+
+def _install_dropout(stack: ExitStack, encoder: Encoder, flat: Flat) -> None:
+    def drop(module, args, out):
+        return args[0] * flat.noise.hidden(args[0].shape, module.p)
+
+    for module in encoder.model.modules():
+        if isinstance(module, torch.nn.Dropout) and module.p > 0:
+            stack.callback(module.register_forward_hook(drop).remove)
+    # Attention modules pass their dropout on only while they train; their children do not.
+    for site in encoder.sites.of("q"):
+        attention = encoder.model.get_submodule(site.module.rpartition(".")[0])
+        attention.training = True
+
+
+def _install_cut(stack: ExitStack, encoder: Encoder, flat: Flat) -> None:
+    """Nothing mixes tokens behind the last attention, so first tokens alone go on from there.
+
+    That takes a module that adds the attention's output to its input, as BERT and its kin have.
+    """
+    if "attention_output" not in encoder.sites.terms:
+        return
+    path = encoder.sites.of("attention_output")[-1].module.rpartition(".")[0]
+    module = encoder.model.get_submodule(path)
+    if list(inspect.signature(module.forward).parameters) == ["hidden_states", "input_tensor"]:
+        hook = module.register_forward_pre_hook(
+            lambda module, args: tuple(x.index_select(1, flat.first) for x in args)
+        )
+        stack.callback(hook.remove)
+
+
+def first_states(encoder: Encoder, flat: Flat) -> torch.Tensor:
+    """The last hidden state of each sequence's first token, (S, H); within `computing`."""
+    hidden = encoder.model.base_model(**flat.inputs()).last_hidden_state[0]
+    return hidden if len(hidden) == len(flat.first) else hidden[flat.first]
+
+
+def heads(
+    encoder: Encoder, flat: Flat, states: torch.Tensor, own: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """Logits of all sequences, (S, labels) float32, each from its run's head; within `computing`.
+
+    Args:
+        states: from `first_states`.
+        own: parameter name -> the value of each run, (R, *shape).
+
+    Raises:
+        TypeError: when the head has parameters of other modules.
+    """
+    with ExitStack() as stack:
+        for name in {name.rpartition(".")[0] for name in own}:
+            module = encoder.model.get_submodule(name)
+            if not isinstance(module, torch.nn.Linear):
+                raise TypeError(f"{name} of the head is not a linear module")
+            weights = own.get(f"{name}.weight", [module.weight] * len(flat.sequences))
+            biases = own.get(f"{name}.bias", [module.bias] * len(flat.sequences))
+            module.forward = partial(_own_linear, flat.sequences, weights, biases)
+            stack.callback(delattr, module, "forward")
+        return head_logits(encoder, flat, states)
+
+
+def _own_linear(sequences: list[int], weights, biases, x: torch.Tensor) -> torch.Tensor:
+    """A linear module whose rows belong to runs, each with its own weight and bias."""
+    parts = zip(x.split(sequences), weights, biases, strict=True)
+    return torch.cat([torch.nn.functional.linear(part, w, b) for part, w, b in parts])
+
+
+def head_logits(encoder: Encoder, flat: Flat, states: torch.Tensor) -> torch.Tensor:
+    """What the model computes after its base, (S, labels), from first tokens (S, H)."""
+    base = encoder.model.base_model
+
+    def given(*args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
+        pooler = getattr(base, "pooler", None)
+        pooled = None if pooler is None else pooler(states[:, None])
+        return BaseModelOutputWithPooling(last_hidden_state=states[:, None], pooler_output=pooled)
+
+    if flat.noise is not None:
+        flat.noise.begin_head()
+    base.forward = given
+    try:
+        ids = torch.zeros(len(states), 1, dtype=torch.int64, device=states.device)
+        return encoder.model(ids).logits.float()
+    finally:
+        del base.forward

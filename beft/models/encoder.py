@@ -1,0 +1,186 @@
+"""Load a pretrained encoder from a local directory: its weights, tokenizer, bias sites and head."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from beft.errors import UserError
+from beft.models.loading import (
+    check_vocabulary,
+    lacking,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    misfit,
+    model_label,
+    set_dropout,
+)
+from beft.models.pretrained import check_checkpoint
+from beft.models.quiet import quiet_transformers
+from beft.models.sites import BiasSites, find_sites
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A pretrained encoder with a sequence classification head.
+
+    Attributes:
+        model: In evaluation mode, float32.
+        tokenizer: The checkpoint's own.
+        sites: Where its biases live.
+        head: Names of the parameters that every technique trains along: the classifier, and the
+            pooler's bias where the checkpoint holds the pooler, else the whole pooler.
+        fresh: Names of those in `head` that the checkpoint does not hold: `init_head` sets them.
+    """
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    sites: BiasSites
+    head: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+def load_encoder(
+    path: Path,
+    num_labels: int,
+    *,
+    sites: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    dropout: float | None = None,
+    name: str = "",
+) -> Encoder:
+    """Load the checkpoint in the directory `path`; nothing is fetched and no code of it is run.
+
+    The head that the checkpoint lacks is set by `init_head` with seed 0; the global random state
+    is neither used nor changed.
+
+    Args:
+        path: Directory with config.json, safetensors weights and the tokenizer's files.
+        num_labels: Number of classes; 1 is a regression.
+        sites: `layers`, `q`, `k`, `v` for an architecture that is not recognised; see `find_sites`.
+        device: Where the model goes.
+        dropout: Probability of every dropout in the model; None keeps the checkpoint's own.
+        name: The model's alias, for messages.
+
+    Raises:
+        UserError: The directory is not a usable checkpoint of an encoder; the message says why.
+    """
+    path = Path(path)
+    label = model_label(path, name)
+    if num_labels < 1:
+        raise UserError(f"{label}: num_labels must be 1 (regression) or more, not {num_labels}")
+    check_checkpoint(path, label)
+    with quiet_transformers():
+        config = _config(path, label, num_labels, dropout)
+        tokenizer = _tokenizer(path, label)
+        model, missing = _model(path, label, config)
+    check_vocabulary(label, tokenizer, model)
+    try:
+        found = _sites(model, sites)
+    except UserError as error:
+        raise UserError(f"{label}: {error}") from error
+    head, fresh = _head(model, missing, label)
+    encoder = Encoder(model.to(device).eval(), tokenizer, found, head, fresh)
+    init_head(encoder, seed=0)
+    return encoder
+
+
+def init_head(encoder: Encoder, seed: int) -> None:
+    """Set the head's parameters that the checkpoint lacks: a function of the seed alone.
+
+    Matrices are normal with the model's initial deviation, biases 0, norms 1. The draw is made on
+    the CPU in float64, which torch computes alike on every processor.
+    """
+    config = encoder.model.config
+    std = getattr(config, "initializer_range", None) or getattr(config, "init_std", None) or 0.02
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name in encoder.fresh:
+            parameter = encoder.model.get_parameter(name)
+            if parameter.ndim > 1:
+                draw = torch.empty(parameter.shape, dtype=torch.float64)
+                parameter.copy_(draw.normal_(0.0, std, generator=generator))
+            else:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+
+
+def _config(path: Path, label: str, num_labels: int, dropout: float | None) -> PreTrainedConfig:
+    config = load_config(path, label, num_labels=num_labels)
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise UserError(
+            f"{label}: the architecture '{config.model_type}' has no sequence classification head; "
+            "use an encoder such as BERT, RoBERTa or DeBERTa"
+        )
+    # A checkpoint may state the problem of the task it was tuned on before.
+    config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
+    set_dropout(config, dropout)
+    return config
+
+
+def _tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(path, label)
+    if tokenizer.pad_token_id is None:
+        raise UserError(
+            f"{label}: its tokenizer has no padding token; name one as 'pad_token' in "
+            f"{path / 'tokenizer_config.json'}"
+        )
+    return tokenizer
+
+
+def _model(
+    path: Path, label: str, config: PreTrainedConfig
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The model and the names of its parameters that the checkpoint does not hold."""
+    auto = AutoModelForSequenceClassification
+    model, missing, misfits = load_weights(auto, path, label, config, torch.float32)
+    for key, (there, here) in sorted(misfits.items()):
+        if not _is_head(model, key):
+            raise misfit(label, key, there, here)
+    # A head for another number of labels does not fit: it starts anew.
+    return model, missing | frozenset(misfits)
+
+
+def _sites(model: PreTrainedModel, declared: Mapping[str, str] | None) -> BiasSites:
+    found = find_sites(model, declared)
+    if found.fused:
+        raise UserError(
+            f"{type(model).__name__} computes q, k and v in one fused linear "
+            f"({found.of('q')[0].module}): such models are supported as decoders only"
+        )
+    return found
+
+
+def _head(
+    model: PreTrainedModel, missing: frozenset[str], label: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the head's parameters, and of those among them that the checkpoint lacks."""
+    names = [name for name, _ in model.named_parameters()]
+    lost = [name for name in names if name in missing and not _is_head(model, name)]
+    if lost:
+        raise lacking(label, "encoder", lost)
+    head = [
+        name
+        for name in names
+        if name in missing
+        or (_is_head(model, name) and (not _is_pooler(name) or name.endswith("bias")))
+    ]
+    return tuple(head), tuple(name for name in head if name in missing)
+
+
+def _is_head(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter stands after the layers: outside the base model, or in its pooler."""
+    return not name.startswith(f"{model.base_model_prefix}.") or _is_pooler(name)
+
+
+def _is_pooler(name: str) -> bool:
+    return "pooler" in name.split(".")

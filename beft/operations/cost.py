@@ -1,0 +1,208 @@
+"""What runs cost: the work of a run by its shape, and how fast hardware does it, from done runs.
+
+Work counts multiplications and additions with the layers' parameters: 2 per parameter and token
+forward, 2 backward to activations, 2 more to weights where weights are trained. Embeddings,
+attention over positions and the head are left out, so a rate is one of this work, not a machine's.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice, zip_longest
+
+from beft.operations.sizes import Extent, Shape, extent, shape
+from beft.study.project import Project
+from beft.study.recipe import Recipe, kind_of
+from beft.techniques import TECHNIQUES
+
+SAMPLE = 96  # done runs that are looked at; more say nothing new
+PRECISIONS = ("float32", "bfloat16")
+PADDING = 2  # batches that are padded hold about as many tokens again
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that is done: where, in which precision, its work (FLOP), seconds, bytes on disk."""
+
+    recipe: Recipe
+    hardware: str
+    gpu: bool
+    precision: str
+    work: float
+    seconds: float
+    size: int
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a run = fixed + work / rate.
+
+    Attributes:
+        fixed: seconds of a run that no work explains.
+        rates: precision -> FLOP per second.
+        runs: done runs that it was fitted to; 0: it is assumed.
+        error: median of their relative errors.
+    """
+
+    hardware: str
+    gpu: bool
+    fixed: float
+    rates: dict[str, float]
+    runs: int = 0
+    error: float = 0.0
+
+    def seconds(self, work: float, precision: str) -> float:
+        return self.fixed + work / self.rates[precision]
+
+    def __str__(self) -> str:
+        how = f"fitted to {self.runs} runs, typical error {self.error:.0%}"
+        rates = ", ".join(f"{r / 1e12:.3g} TFLOP/s in {p}" for p, r in self.rates.items())
+        return f"{self.hardware}: {rates} ({how if self.runs else 'assumed, not measured'})"
+
+
+# 30 % of the data sheet's 19.5 and 312 TFLOP/s; of a core of an AMD EPYC, as measured in
+# docs/performance.md (101 and 220 GFLOP/s).
+ASSUMED = {
+    True: Speed("one A100 at 30 % of its peak", True, 5, {"float32": 5.85e12, "bfloat16": 93.6e12}),
+    False: Speed(
+        "one CPU core at 30 % of an EPYC's peak", False, 5, {"float32": 30e9, "bfloat16": 66e9}
+    ),
+}
+
+
+def work(recipe: Recipe, model: Shape, task: Extent) -> float:
+    """FLOP of a run: its training, and its evaluations after every epoch."""
+    technique, training = TECHNIQUES[recipe.technique], recipe.training
+    size = recipe.subset["size"]
+    rows = task.train if size == "all" else size
+    evaluated = training.get("evaluated", "all")
+    asked = task.validation if evaluated == "all" else min(evaluated, task.validation)
+    read, answered, new = task.text, task.evaluated, 0
+    if kind_of(recipe.model) == "decoder":
+        one = training.get("objective") == "language_model_on_answer"
+        read = task.prompt + (0 if one else task.answers)
+        shown = training.get("demonstrations", 0)
+        answered = min(task.prompt * (1 + shown), training["max_length"]) + task.answers
+        new = training.get("max_new_tokens", 0)
+    passes = 1 if technique.measures else training["epochs"]
+    cheap = technique.biases_only or technique.adds or technique.measures
+    trained = (4 if cheap else 6) * passes * rows * read
+    scored = 2 * max(training["epochs"], 1) * asked * (answered + new)
+    flat = technique.biases_only or technique.measures or kind_of(recipe.model) == "decoder"
+    return model.inner * (trained + scored) * (1 if flat else PADDING)
+
+
+def precision_of(recipe: Recipe) -> str:
+    """What a run computes in; `auto` is taken for bfloat16. What is measured is in float32."""
+    if TECHNIQUES[recipe.technique].measures or recipe.training["precision"] == "float32":
+        return "float32"
+    return "bfloat16"
+
+
+def fit(done: Sequence[Done]) -> Speed:
+    """The speed that explains these runs of one hardware best.
+
+    A precision that none of them has gets the other's rate. Where the runs do not tell fixed
+    seconds from work, all of their time is taken for work.
+    """
+    import numpy as np
+    from scipy.optimize import nnls
+
+    seconds = np.array([max(d.seconds, 1e-6) for d in done])
+    amount = np.array([[d.work * (d.precision == p) for p in PRECISIONS] for d in done])
+    there = amount.any(axis=0)
+    columns = np.column_stack([np.ones(len(done)), amount / 1e12])
+    # Between absolute errors, where the longest runs decide alone, and relative ones, which give a
+    # sum that is too low.
+    weights = seconds**-0.5
+    found = nnls(columns * weights[:, None], seconds * weights)[0]
+    slopes = found[1:]
+    if not all(slopes[there] > 0):
+        found[0], slopes[:] = 0, np.median(seconds / (amount.sum(axis=1) / 1e12))
+    slopes[~there] = slopes[there].max()
+    errors = np.abs(columns @ np.array([found[0], *slopes]) / seconds - 1)
+    rates = {p: float(1e12 / s) for p, s in zip(PRECISIONS, slopes, strict=True)}
+    fixed, error = float(found[0]), float(np.median(errors))
+    return Speed(done[0].hardware, done[0].gpu, fixed, rates, len(done), error)
+
+
+def _spread(project: Project) -> Iterator[Recipe]:
+    """Runs of packs whose first run is there: the first ones of all packs, then the second ones."""
+    runs = (pack.recipes for pack in project.packs.values())
+    begun = [r for r in runs if (project.layout.run(r[0]) / "provenance.json").is_file()]
+    for group in zip_longest(*begun):
+        yield from (run for run in group if run is not None)
+
+
+class Costs:
+    """The costs of a study's runs; what is looked up is looked up once."""
+
+    def __init__(self, project: Project):
+        self.project = project
+        self._shapes: dict[str, Shape | None] = {}
+        self._extents: dict[tuple, Extent | None] = {}
+
+    def shape(self, recipe: Recipe) -> Shape | None:
+        """The shape of a run's model."""
+        alias = recipe.model["alias"]
+        if alias not in self._shapes:
+            self._shapes[alias] = shape(self.project.root, self.project.params.models[alias])
+        return self._shapes[alias]
+
+    def extent(self, recipe: Recipe) -> Extent | None:
+        """How large a run's task is."""
+        key = (recipe.source, recipe.training["max_length"])
+        if key not in self._extents:
+            source = self.project.layout.source(recipe)
+            self._extents[key] = extent(source, recipe.task, key[1])
+        return self._extents[key]
+
+    def work(self, recipe: Recipe) -> float | None:
+        """FLOP of a run; None where model or task are not known."""
+        model, task = self.shape(recipe), self.extent(recipe)
+        return work(recipe, model, task) if model and task else None
+
+    @cached_property
+    def done(self) -> list[Done]:
+        """Some of the runs that are done; their provenance is read, nothing is checked."""
+        return list(islice(filter(None, map(self._done, _spread(self.project))), SAMPLE))
+
+    def _done(self, recipe: Recipe) -> Done | None:
+        folder = self.project.layout.run(recipe)
+        try:
+            facts = json.loads((folder / "provenance.json").read_bytes())
+            if json.loads((folder / "metrics.json").read_bytes())["status"] != "ok":
+                return None
+            gpu = facts["device"].startswith("cuda")
+            place = facts["hardware"] + ("" if gpu else f", {facts['threads']} of them used")
+            seconds, size = float(facts["seconds"]), sum(f.stat().st_size for f in folder.iterdir())
+            exact, amount = precision_of(recipe) == "float32", self.work(recipe)
+            precision = "float32" if exact else facts["precision"]
+            return amount and Done(recipe, place, gpu, precision, amount, seconds, size)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # damaged: `beft verify` names it
+
+    @cached_property
+    def speeds(self) -> list[Speed]:
+        """Of the hardware that done runs were on, that of most of them first."""
+        groups: dict[str, list[Done]] = {}
+        for run in self.done:
+            groups.setdefault(run.hardware, []).append(run)
+        return [fit(runs) for runs in sorted(groups.values(), key=len, reverse=True)]
+
+    def speed(self, gpu: bool | None = None) -> Speed:
+        """How fast jobs will be: as on the hardware of most done runs, else as assumed.
+
+        Args:
+            gpu: on a GPU or not; None takes whatever done runs were on, else an assumed GPU.
+        """
+        fitting = (s for s in self.speeds if gpu is None or s.gpu == gpu)
+        return next(fitting, ASSUMED[gpu is not False])
+
+    def seconds(self, recipes: Iterable[Recipe], speed: Speed) -> float | None:
+        """Of these runs one after the other; None where one of them cannot be estimated."""
+        works = [(self.work(r), precision_of(r)) for r in recipes]
+        if any(amount is None for amount, _ in works):
+            return None
+        return sum(speed.seconds(amount, precision) for amount, precision in works)

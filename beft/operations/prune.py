@@ -1,0 +1,202 @@
+"""`beft prune`: what lies in data/ and no study names any more."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import filesize
+from rich.table import Table
+
+from beft.errors import UserError
+from beft.store.files import Layout, remove
+from beft.store.locks import HEARTBEAT, PATIENCE, Lock, claimed, lock
+from beft.store.owners import living
+from beft.study import params as P
+from beft.study.project import Project, load
+
+log = logging.getLogger(__name__)
+
+# Folder below data/ -> how deep the things in it lie. The mirror is not among them.
+DEPTHS = {"runs": 6, "packs": 4, "scores": 4, "timings": 4, "merges": 3, "subsets": 4}
+DEPTHS |= {"sources": 2, "models": 2}
+LOGS = {
+    **{"train": "packs", "score": "scores", "subsample": "subsets"},
+    **{"time": "timings", "merge": "merges", "fetch": "sources", "fetch_model": "models"},
+}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A file or folder of one project.
+
+    Attributes:
+        kind: runs, packs, ..., logs, work.
+        owner: the model or task that it is of; empty where it is of none.
+        named: whether a study still names it.
+    """
+
+    kind: str
+    owner: str
+    path: Path
+    named: bool
+
+    def size(self) -> int:
+        """Bytes of all files."""
+        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
+        return sum(f.lstat().st_size for f in files if not f.is_dir())
+
+
+def studies(params: Path) -> list[Project]:
+    """Every study of a project: those in studies/, and the one that params.yaml names.
+
+    Raises:
+        UserError: when one cannot be resolved, since what it names is unknown then.
+    """
+    root = params.resolve().parent
+    names = [str(path) for path in sorted((root / "studies").glob("*.yaml"))]
+    names.append(P.load_params(params).study)
+    found = []
+    for name in names:
+        try:
+            found.append(load(params, name))
+        except UserError as error:
+            raise UserError(
+                f"nothing is pruned, since study '{name}' is unclear: {error}"
+            ) from None
+    return found
+
+
+def things(projects: list[Project]) -> list[Thing]:
+    """What is there of a project, and whether a study names it.
+
+    Raises:
+        UserError: when a run that no study names is being trained: what it needs cannot be told
+            from what nobody needs.
+    """
+    layout = projects[0].layout
+    if layout.data.is_symlink():
+        raise UserError(
+            f"{layout.data}: a link, so others may share it, whose studies cannot be seen from "
+            "here; prune where it lies, with everybody's studies in studies/"
+        )
+    named: dict[str, set[str]] = {kind: set() for kind in DEPTHS}
+    for project in projects:
+        named["runs"] |= {r.folder() for r in project.recipes}
+        named["packs"] |= set(project.packs)
+        named["scores"] |= {key for cell in project.cells.values() for key in cell.files()}
+        named["timings"] |= set(project.timings)
+        named["merges"] |= set(project.merges)
+        named["subsets"] |= set(project.subsets)
+        named["sources"] |= set(project.sources())
+        named["models"] |= set(project.models())
+    recipes = {r.digest: r for project in projects for r in project.recipes}
+    held = _held(layout)
+    for digest, owner in held.items():
+        if digest not in recipes:
+            raise UserError(
+                f"{layout.data / 'work' / digest}: a run that no study in studies/ names is being "
+                f"trained by {owner}; wait for it or stop it, then prune"
+            )
+    unfinished = {d for d, recipe in recipes.items() if not layout.run(recipe).exists()}
+    found = [thing for kind in DEPTHS for thing in _made(layout, kind, named[kind])]
+    found += [*_logs(layout, named), *_work(layout, {*unfinished, *held})]
+    return found if held else found + list(_half_written(layout))
+
+
+def overview(projects: list[Project], found: list[Thing]) -> Table:
+    """Number and size of what would go and what would stay, by kind and model or task."""
+    table = Table(title=f"named by none of {len({p.name for p in projects})} studies")
+    for column in ("kind", "model or task"):
+        table.add_column(column)
+    for column in ("number", "size", "stay", "their size"):
+        table.add_column(column, justify="right")
+    for kind, owner in dict.fromkeys((thing.kind, thing.owner) for thing in found):
+        own = [thing for thing in found if (thing.kind, thing.owner) == (kind, owner)]
+        table.add_row(kind, owner, *_weigh(own, named=False), *_weigh(own, named=True))
+    return table
+
+
+def _weigh(things: list[Thing], named: bool) -> tuple[str, str]:
+    sizes = [thing.size() for thing in things if thing.named == named]
+    return str(len(sizes)), filesize.decimal(sum(sizes))
+
+
+def _made(layout: Layout, kind: str, named: set[str]) -> Iterator[Thing]:
+    base = layout.data / kind
+    for path in sorted(base.glob("/".join("*" * DEPTHS[kind]))):
+        if not path.name.startswith("."):
+            key = path.relative_to(base).as_posix()
+            yield Thing(kind, key.partition("/")[0], path, key in named)
+
+
+def prune(layout: Layout, gone: list[Thing]) -> None:
+    """Removes things, and folders that hold nothing any more.
+
+    Raises:
+        UserError: when one cannot be removed, or when its training has begun meanwhile.
+    """
+    for thing in gone:
+        if thing.kind == "runs":
+            with lock(layout.data / "work" / thing.path.name):
+                remove(thing.path)
+        else:
+            remove(thing.path)
+        parent = thing.path.parent
+        while parent.parent != layout.root and not any(parent.iterdir()):
+            parent.rmdir()
+            parent = parent.parent
+
+
+def _held(layout: Layout) -> dict[str, str]:
+    """Runs that are being trained, by digest, and who trains them; locks of the dead are freed."""
+    folders = sorted({path.parent for path in (layout.data / "work").glob("*/lock.*")})
+    locks = {folder.name: Lock(folder) for folder in folders}
+    with claimed(locks) as found:
+        pass
+    seen = {str(owner) for owner in living(layout.data / "work")}
+    if found and not seen.issuperset(found.values()):
+        log.info("waiting a minute to see whether those who train on other machines are alive")
+        time.sleep(PATIENCE + HEARTBEAT)
+        with claimed(locks) as found:
+            pass
+    return found
+
+
+def _logs(layout: Layout, named: dict[str, set[str]]) -> Iterator[Thing]:
+    for rule, kind in LOGS.items():
+        base = layout.root / "logs" / rule
+        known = {os.path.splitext(key)[0] for key in named[kind]}  # noqa: PTH122
+        for path in sorted(p for p in base.rglob("*") if p.is_file()):
+            key = path.relative_to(base).with_suffix("").as_posix()
+            yield Thing("logs", key.partition("/")[0], path, key in known)
+
+
+def _work(layout: Layout, needed: set[str]) -> Iterator[Thing]:
+    """Checkpoints of unfinished runs, and what was set aside; `needed`: runs to be gone on with."""
+    for path in sorted((layout.data / "work").glob("*")):
+        owners = _owners(path) if path.name.startswith("group-") else [path.name]
+        yield Thing("work", "", path, not needed.isdisjoint(owners))
+
+
+def _half_written(layout: Layout) -> Iterator[Thing]:
+    """What killed writers left; only where nobody writes now."""
+    folders = [layout.data / kind for kind in (*DEPTHS, "collected")]
+    for folder in (*folders, layout.root / "reports"):
+        for path in sorted(folder.rglob(".*.tmp")):
+            if not any(parent.suffix == ".tmp" for parent in path.parents):
+                yield Thing("half-written", "", path, False)
+
+
+def _owners(group: Path) -> list[str]:
+    """The runs that a checkpoint is of; none when it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        (checkpoint,) = group.glob("*.safetensors")
+        with safe_open(checkpoint, "np") as file:
+            return file.metadata()["digests"].split()
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return []

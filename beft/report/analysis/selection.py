@@ -1,0 +1,193 @@
+"""What each selector chose, what came out best, and whether the two agree."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from beft.report.analysis import cells as grid
+from beft.report.frames.schema import Frames
+
+TERMS = ("q", "k", "v")
+SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
+PLACE = ["model", "task", "regime"]
+PRINTED = ("projection", "magnitude", "fisher")
+COLUMNS = [*PLACE, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
+COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason"]
+UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False,
+             "means": {}}  # fmt: skip
+
+
+def places(frames: Frames) -> list[tuple[str, str, str]]:
+    """Every (model, task, regime) with a run or a score, in order of display."""
+    found = set(frames.runs[PLACE].drop_duplicates().itertuples(index=False, name=None))
+    found |= set(frames.scores[PLACE].drop_duplicates().itertuples(index=False, name=None))
+    ranks = [{name: i for i, name in enumerate(grid.order(frames, key))} for key in PLACE]
+    return sorted(
+        found, key=lambda place: [r.get(x, 9999) for r, x in zip(ranks, place, strict=True)]
+    )
+
+
+def selectors(frames: Frames) -> list[str]:
+    """The selectors that have scores, in the order of `SELECTORS`, others after them."""
+    found = set(frames.scores["selector"].unique())
+    return [s for s in SELECTORS if s in found] + sorted(found - set(SELECTORS))
+
+
+def inert(frames: Frames) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """The terms of each place whose gradient is zero up to rounding in every seed."""
+    if frames.scores.empty:
+        return {}
+    flags = frames.scores.assign(inert=frames.scores["inert"].astype(str).str.lower() == "true")
+    every = flags.groupby([*PLACE, "term"], sort=True)["inert"].all()
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    for (model, task, regime, term), is_inert in every.items():
+        if is_inert:
+            place = (model, task, regime)
+            found[place] = (*found.get(place, ()), term)
+    return found
+
+
+def mean_scores(frames: Frames) -> dict[tuple[str, str, str, str], dict[str, float]]:
+    """(model, task, regime, selector) -> of q, k and v, the seeds' mean of the mean score."""
+    scores = frames.scores
+    scores = scores[(scores["layer"].astype(str) == "mean") & scores["term"].isin(TERMS)]
+    means = scores.groupby([*PLACE, "selector", "term"])["score"].mean()
+    found: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    for (*place, term), value in means.items():
+        found.setdefault(tuple(place), {})[term] = float(value)
+    return found
+
+
+def argmax(scores: dict[str, float]) -> list[str]:
+    """The terms with the highest score, in the order of `TERMS`; none where none is defined."""
+    return sorted(grid.ties(scores.items()), key=TERMS.index)
+
+
+def chosen(frames: Frames) -> dict[tuple[str, str, str, str], list[str]]:
+    """The target of each selector: argmax over q, k, v of the seeds' mean of the mean score.
+
+    Returns:
+        (model, task, regime, selector) -> terms; more than one term is a tie, none means that no
+        score is defined.
+    """
+    return {key: argmax(scores) for key, scores in mean_scores(frames).items()}
+
+
+def outcomes(frames: Frames, column: str = "best") -> dict[tuple[str, str, str], dict]:
+    """The term that came out best in each place, on the first split of its task.
+
+    Returns:
+        Per place: best (terms, several when equal), lead (mean over the runner-up, a fraction),
+        means (term -> mean metric, of the terms with a result), seeds_won of seeds (seeds in which
+        every compared term has a value), decided and a reason.
+        A skipped inert term is not needed for a decision; any other term without a result is.
+    """
+    rows = grid.measured(frames, column)
+    rows = rows[rows["technique"].isin([f"b_{term}" for term in TERMS])]
+    lead = {task: names[0] for task, names in grid.splits(frames).items()}
+    rows = rows[rows["split"] == rows["task"].map(lead)]
+    result = {place: {**UNDECIDED, "reason": "no term was run"} for place in places(frames)}
+    found: dict[tuple[str, str, str], list] = {}
+    for row in rows.itertuples(index=False):
+        found.setdefault((row.model, row.task, row.regime), []).append(row)
+    return result | {place: _outcome(part) for place, part in found.items()}
+
+
+def _outcome(rows: list) -> dict:
+    """The outcome of one place, from its runs of the terms that are compared."""
+    values: dict[str, dict[int, float]] = {}
+    lost: dict[str, set[str]] = {}
+    for row in rows:
+        term = row.technique.removeprefix("b_")
+        values.setdefault(term, {})[row.seed] = row.value
+        if math.isnan(row.value):
+            lost.setdefault(term, set()).add(row.status)
+    means = [(term, _mean(values[term].values())) for term in TERMS if term in values]
+    best = grid.ties(means)
+    ordered = sorted((value for _, value in means if math.isfinite(value)), reverse=True)
+    lacking = [t for t, v in means if not math.isfinite(v) and lost.get(t) != {"skipped"}]
+    reason = f"{', '.join(lacking)} without a result" if lacking else ""
+    if len(ordered) < 2:
+        reason = reason or "fewer than two terms with results"
+    if reason:
+        return {**UNDECIDED, "reason": reason}
+    compared = [term for term, value in means if math.isfinite(value)]
+    seeds = [
+        seed
+        for seed in values[compared[0]]
+        if all(math.isfinite(values[term].get(seed, math.nan)) for term in compared)
+    ]
+    won = sum(
+        max(values[term][seed] for term in best) >= max(values[term][seed] for term in compared)
+        for seed in seeds
+    )
+    return {
+        "best": best, "lead": ordered[0] - ordered[1], "seeds_won": won, "seeds": len(seeds),
+        "decided": True, "reason": "",
+        "means": {term: value for term, value in means if math.isfinite(value)},
+    }  # fmt: skip
+
+
+def _mean(values: Iterable[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
+
+
+def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
+    """One row per place and selector, with `COLUMNS`; `agree` is empty where nothing is decided."""
+    targets, results, dead = chosen(frames), outcomes(frames, column), inert(frames)
+    names, rows = selectors(frames) or ["projection"], []
+    for place in places(frames):
+        result, flat = results[place], dead.get(place, ())
+        for selector in names:
+            terms = targets.get((*place, selector), [])
+            term = terms[0] if terms else ""
+            decided = bool(result["decided"] and len(terms) == 1)  # a tie has chosen nothing
+            agree = bool(set(result["best"]) & set(terms[:1])) if decided else None
+            reason = result["reason"] or _undecided(terms)
+            rows.append(
+                [*place, selector, term, "/".join(terms) if len(terms) > 1 else "", term in flat,
+                 "/".join(result["best"]), agree, decided, result["lead"], result["seeds_won"],
+                 result["seeds"], " ".join(flat), reason]
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _undecided(terms: list[str]) -> str:
+    """Why a selector's choice cannot be judged, if it cannot."""
+    return ("no defined score", "")[len(terms)] if len(terms) < 2 else "tie of scores"
+
+
+def agreement(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Per selector: in how many decided cells its choice came out best, and of how many cells."""
+    result = {}
+    for selector, part in table.groupby("selector", sort=False):
+        decided = part[part["decided"].astype(bool)]
+        agree = int(sum(value is True for value in decided["agree"]))
+        result[str(selector)] = {"agree": agree, "decided": len(decided), "cells": len(part)}
+    return result
+
+
+def selections(frames: Frames) -> RichTable:
+    """For a terminal: the term that each of the paper's selectors chose, and the one that won."""
+    table = selection(frames)
+    table = table[table["selector"].isin(PRINTED)]
+    shown = [key for key in PLACE if key != "model" or table["model"].nunique() > 1]
+    names = list(dict.fromkeys(table["selector"]))
+    view = RichTable(title="Selected term, and the term that came out best")
+    for column in (*shown, *names, "best", "lead"):
+        view.add_column(column)
+    for _, part in table.groupby(PLACE, sort=False):
+        first = part.iloc[0]
+        picks = [
+            f"{term} (inert)" if dead else term or "-"
+            for term, dead in zip(part["selected"], part["selected_inert"], strict=True)
+        ]
+        lead = f"{100 * first['lead']:.1f} points" if math.isfinite(first["lead"]) else ""
+        best = first["best"] or f"undecided: {first['reason']}"
+        view.add_row(*map(Text, (*(first[key] for key in shown), *picks, best, lead)))
+    return view

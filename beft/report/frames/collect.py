@@ -1,0 +1,199 @@
+"""From the runs of a study to the frames of its reports."""
+
+import csv
+import math
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from beft.report.frames import merges, scores, timings, uncertainty
+from beft.report.frames.schema import COLUMNS, Frames, frame
+from beft.store.files import read_json, read_manifest, run_flaw
+from beft.store.owners import last_owner
+from beft.study import params as P
+from beft.study.project import Project
+from beft.study.recipe import Recipe
+
+FACTS = ("runs", "evaluations", "history", "problems", "provenance")  # of each run alone
+
+
+def collect(project: Project) -> Frames:
+    """Gathers every run of a study, whatever became of it.
+
+    A run that is not there is `missing`, with the reason of its last attempt where one was noted
+    (`failed`); one that its pack left out is `skipped`.
+    """
+    facts = [_facts(project, recipe) for recipe in project.recipes]
+    tables = {
+        name: frame(name, (row for fact in facts for row in fact.get(name, [])))
+        for name in COLUMNS
+        if name in FACTS
+    }
+    return Frames(
+        **tables,
+        **scores.collect(project),
+        **uncertainty.collect(project, tables["runs"], tables["evaluations"]),
+        timings=timings.collect(project),
+        merges=merges.collect(project),
+        settings=settings(project),
+    )
+
+
+def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
+    layout, folder = project.layout, project.layout.run(recipe)
+    training = recipe.training
+    run = {
+        "study": project.name,
+        "model": recipe.model["alias"],
+        "task": recipe.task["name"],
+        "regime": recipe.regime,
+        "technique": recipe.technique,
+        "seed": recipe.seed,
+        "learning_rate": training["learning_rate"],
+        "epochs": training["epochs"],
+        "metric": recipe.task["metric"],
+        "digest": recipe.digest,
+    }
+    flaw = run_flaw(layout, recipe)
+    if flaw is not None:
+        status, reason = _absent(project, recipe, flaw)
+        problem = {"digest": recipe.digest, "status": status, "reason": reason}
+        return {"runs": [{**run, "status": status}], "problems": [problem]}
+    metrics = read_json(folder / "metrics.json")
+    origin = read_json(folder / "provenance.json")
+    first = metrics["splits"][recipe.task["validation"][0]]
+    run |= {key: metrics[key] for key in ("train_examples", "trainable_params", "status")}
+    run |= {"trainable_percent": metrics["trainable_percent"], **first}
+    run |= {"train_seconds": origin["seconds"], "peak_memory_mb": origin["peak_memory_mb"]}
+    facts = {
+        "runs": [run],
+        "evaluations": _evaluations(recipe, metrics),
+        "history": _history(folder, recipe),
+        "provenance": [
+            {
+                "digest": recipe.digest,
+                **origin,
+                **origin["versions"],
+                "added_biases": metrics.get("added_biases", 0),
+            }
+        ],
+    }
+    if metrics["status"] != "ok":
+        reason = {"status": metrics["status"], "reason": metrics["reason"]}
+        facts["problems"] = [{"digest": recipe.digest, **reason}]
+    return facts
+
+
+def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
+    if flaw != "missing":
+        return "failed", flaw
+    manifest = project.root / "data" / "packs" / project.pack_of(recipe)
+    if manifest.is_file():
+        entry = read_manifest(manifest).get(recipe.digest)
+        if entry and entry["status"] == "skipped":
+            return "skipped", entry["reason"]
+        return "failed", "lost: its manifest is there, its folder is not"
+    error = project.layout.work(recipe) / "error.json"
+    if error.is_file():
+        said = read_json(error)
+        return said["status"], said["reason"]
+    if owner := last_owner(project.layout.work(recipe)):
+        return "missing", f"begun by {owner}, which has not ended it"
+    return "missing", "not run yet"
+
+
+def _evaluations(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per split and metric, the reported metric of a split before its others."""
+    return [
+        {"digest": recipe.digest, "split": split, "metric": name, **both}
+        for split, reported in metrics["splits"].items()
+        for name, both in {
+            metrics["metric"]: reported,
+            **metrics.get("other_metrics", {}).get(split, {}),
+        }.items()
+    ]
+
+
+def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
+    metric = recipe.task["metric"]
+    # By hand: a frame of its own for each of thousands of runs would take most of the time.
+    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        columns = next(lines)
+        splits = [(s, columns.index(f"{s}/{metric}")) for s in recipe.splits()]
+        return [
+            {
+                "digest": recipe.digest,
+                "epoch": int(line[0]),
+                "train_loss": float(line[1] or math.nan),
+                "split": split,
+                "metric": metric,
+                "value": float(line[place] or math.nan),
+            }
+            for line in lines
+            for split, place in splits
+        ]
+
+
+def settings(project: Project) -> dict[str, Any]:
+    """The study as it was resolved; its orders are the orders of display."""
+    study, params = project.study, project.params
+    models = dict.fromkeys(r.model["alias"] for r in project.recipes)
+    tasks = {r.task["name"]: r.task for r in reversed(project.recipes)}
+    return {
+        "study": project.name,
+        "description": study.description,
+        "models": {
+            m: params.models[m].model_dump(exclude_none=True, exclude={"parameters"})
+            for m in models
+        },
+        "tasks": {
+            t: {
+                **params.tasks[t].model_dump(exclude_none=True, exclude_defaults=True),
+                "metric": tasks[t]["metric"],
+                "validation": tasks[t]["validation"],
+            }
+            for t in dict.fromkeys(r.task["name"] for r in project.recipes)
+        },
+        "regimes": [r for r in P.REGIMES if r in {recipe.regime for recipe in project.recipes}],
+        "techniques": list(dict.fromkeys(r.technique for r in project.recipes)),
+        "seeds": list(dict.fromkeys(r.seed for r in project.recipes)),
+        "held_out": _held_out(project),
+        "training": params.training.model_dump(exclude_none=True),
+        "overrides": _overrides(project),
+        "selectors": list(study.selectors),
+        "skip_inert": study.skip_inert,
+        "tables": list(study.tables),
+        "figures": list(study.figures),
+        "scopes": _scopes(project),
+    }
+
+
+def _scopes(project: Project) -> dict[str, list[list[str]]]:
+    """Of a union: table or figure -> every model, task and regime that it is about."""
+    there = {tuple(r.cell().split("/")) for r in project.recipes}
+    found = {}
+    for name, selections in project.study.scopes.items():
+        places = (p for s in selections for p in product(s.models, s.tasks, s.regimes))
+        found[name] = [list(place) for place in dict.fromkeys(places) if place in there]
+    return found
+
+
+def _overrides(project: Project) -> dict[str, Any]:
+    """The training settings of the study, or of each of its selections where they differ."""
+    chosen = project.study.selections()
+    every = [s.training.model_dump(exclude_none=True) for s in chosen]
+    if all(training == every[0] for training in every):
+        return every[0]
+    return {
+        f"selection {number} ({', '.join(s.models)}; {', '.join(s.tasks)})": training
+        for number, (s, training) in enumerate(zip(chosen, every, strict=True), 1)
+        if training
+    }
+
+
+def _held_out(project: Project) -> dict[str, Any]:
+    """How many of the runs that train chose their epoch on examples held out from training."""
+    trained = [r.training for r in project.recipes if r.training["epochs"]]
+    shares = [t["held_out"] for t in trained if "held_out" in t]
+    return {"shares": sorted(set(shares)), "runs": len(shares), "trained": len(trained)}

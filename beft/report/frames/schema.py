@@ -1,0 +1,132 @@
+"""The frames that everything in reports/ is made from: kept as csv."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from beft.errors import UserError
+from beft.store.files import to_json, write_file
+
+COLUMNS = {
+    "runs": (
+        "study,model,task,regime,technique,seed,learning_rate,epochs,train_examples,metric,best,"
+        "last,trainable_params,trainable_percent,train_seconds,peak_memory_mb,status,digest"
+    ),
+    "evaluations": "digest,split,metric,best,last",
+    "history": "digest,epoch,train_loss,split,metric,value",
+    "problems": "digest,status,reason",
+    "provenance": (
+        "digest,commit,dirty,code,device,hardware,threads,python,torch,transformers,beft,started,"
+        "command,added_biases,tokens_per_pass,passes_refused"
+    ),
+    "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
+    "trajectories": "digest,selector,epoch,q,k,v",
+    "gradients": "model,task,regime,seed,term,mean_abs,relative,inert",
+    "intervals": "model,task,regime,technique,split,epoch,low,high,runs,examples,note",
+    "comparisons": (
+        "model,task,regime,split,epoch,first,second,difference,low,high,runs,examples,"
+        "p_runs,p_examples,p_runs_corrected,p_examples_corrected,family,note"
+    ),
+    "timings": (
+        "model,task,regime,technique,seed,repeat,seconds,train_seconds,status,device,hardware,"
+        "threads,digest"
+    ),
+    "merges": (
+        "model,regime,technique,first,second,seed,bias,head,task,split,metric,value,status,reason,"
+        "tuned_cosine,tuned_degrees,shift_cosine,shift_degrees"
+    ),
+}
+
+
+COUNTS = ("train_examples", "trainable_params", "tokens_per_pass", "passes_refused")
+COUNTS += ("threads",)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a study measured, one table per kind of fact, with the study's resolved settings.
+
+    Attributes:
+        runs: one row per run, whatever became of it.
+        evaluations: every metric of a run on every validation split, of its best and last epoch.
+        history: the reported metric and the training loss after every epoch of a run.
+        problems: why runs do not count.
+        provenance: where a run's numbers come from.
+        scores: of every selector, term and layer.
+        trajectories: scores of q, k and v after each epoch of a run of `all_biases`.
+        gradients: size of each term's gradient before training, also relative to the largest of q,
+            k and v.
+        intervals: bootstrap intervals of the metric, per cell of a table.
+        comparisons: paired differences between two techniques of a cell.
+        timings: seconds of a run that had its process and the machine to itself.
+        merges: metrics of biases that were tuned on one task, or averaged, on each task.
+        settings: the study as it was resolved.
+    """
+
+    runs: pd.DataFrame
+    evaluations: pd.DataFrame
+    history: pd.DataFrame
+    problems: pd.DataFrame
+    provenance: pd.DataFrame
+    scores: pd.DataFrame
+    trajectories: pd.DataFrame
+    gradients: pd.DataFrame
+    intervals: pd.DataFrame
+    comparisons: pd.DataFrame
+    timings: pd.DataFrame
+    merges: pd.DataFrame
+    settings: dict
+
+
+def frame(name: str, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """A frame of one kind with exactly its columns."""
+    table = pd.DataFrame(list(rows), columns=COLUMNS[name].split(","))
+    # A run that is missing must not turn the counts of all others into decimals.
+    return table.astype({c: "Int64" for c in COUNTS if c in table})
+
+
+def render(frames: Frames) -> dict[str, bytes]:
+    """File name -> content: each frame as csv and the settings as JSON."""
+    files = {
+        f"{name}.csv": getattr(frames, name).to_csv(index=False, lineterminator="\n").encode()
+        for name in COLUMNS
+    }
+    return files | {"settings.json": to_json(frames.settings)}
+
+
+def write(frames: Frames, reports: Path) -> None:
+    """Writes the frames' files."""
+    for name, content in render(frames).items():
+        write_file(reports / name, content)
+
+
+def read(reports: Path) -> Frames:
+    """The frames that `write` left.
+
+    Raises:
+        UserError: when one is missing; `beft report` writes them.
+    """
+    tables = {}
+    for name in COLUMNS:
+        path = reports / f"{name}.csv"
+        if not path.is_file():
+            raise UserError(f"{path}: missing; run 'beft report' to write it")
+        tables[name] = read_table(path)
+    assert {f.name for f in fields(Frames)} == {*tables, "settings"}
+    return Frames(**tables, settings=json.loads((reports / "settings.json").read_text()))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """One frame's csv file, its numbers to the last digit."""
+    types = {"digest": str, "layer": str, "commit": str, "code": str}
+    return pd.read_csv(
+        path,
+        dtype=types,
+        keep_default_na=False,
+        na_values=[""],
+        float_precision="round_trip",
+    )

@@ -1,0 +1,31 @@
+"""The frames of scores, of scores per epoch and of gradients, from the files in data/scores."""
+
+import io
+from collections.abc import Callable
+
+import pandas as pd
+
+from beft.report.frames.schema import COLUMNS
+from beft.study.project import Cell, Project
+
+FILES: dict[str, Callable[[Cell], str]] = {
+    "scores": Cell.scores,
+    "trajectories": Cell.trajectories,
+    "gradients": Cell.gradients,
+}
+
+
+def collect(project: Project) -> dict[str, pd.DataFrame]:
+    """Name of a frame -> all cells of the study in one, as text; a cell without file has no row."""
+    folder = project.layout.data / "scores"
+    return {
+        name: _joined(name, [folder / file(cell) for cell in project.cells.values()])
+        for name, file in FILES.items()
+    }
+
+
+def _joined(name: str, paths: list) -> pd.DataFrame:
+    # One reader for all of them: each file of its own would take most of the time.
+    bodies = [p.read_text(encoding="utf-8").partition("\n")[2] for p in paths if p.is_file()]
+    text = io.StringIO("".join([f"{COLUMNS[name]}\n", *bodies]))
+    return pd.read_csv(text, dtype=str, keep_default_na=False)

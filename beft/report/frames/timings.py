@@ -1,0 +1,42 @@
+"""Seconds of runs that had their process and the machine to themselves."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from beft.report.frames.schema import frame
+from beft.store.files import read_json
+from beft.study.measurements import Timed, timing_flaw
+from beft.study.project import Project
+
+
+def collect(project: Project) -> pd.DataFrame:
+    """The frame `timings`: a row for each run and repeat that the study times.
+
+    Where there is no sound file the status is `missing`, or `failed`, and nothing is known.
+    """
+    rows = (row for key, timed in project.timings.items() for row in _rows(project, key, timed))
+    return frame("timings", rows)
+
+
+def _rows(project: Project, key: str, timed: Timed) -> Iterator[dict[str, Any]]:
+    path = project.layout.data / "timings" / key
+    flaw = timing_flaw(path, timed)
+    recipes = {recipe.digest: recipe for recipe in timed.recipes}
+    if flaw is None:
+        found = read_json(path)["runs"]
+    else:
+        unknown = {"status": "missing" if flaw == "missing" else "failed"}
+        turns = range(1, timed.repeats + 1)
+        found = [{"digest": d, "repeat": turn, **unknown} for turn in turns for d in recipes]
+    for run in found:
+        recipe = recipes[run["digest"]]
+        yield {
+            "model": recipe.model["alias"],
+            "task": recipe.task["name"],
+            "regime": recipe.regime,
+            "technique": recipe.technique,
+            "seed": recipe.seed,
+            **run,
+        }

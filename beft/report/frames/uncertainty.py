@@ -1,0 +1,226 @@
+"""How sure the numbers of a study are: intervals of cells, comparisons of techniques."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file
+
+from beft.report.analysis.cells import KEYS
+from beft.report.frames.schema import frame
+from beft.report.statistics import resampling
+from beft.study.project import Project
+from beft.tasks.metrics import sums
+
+OTHERS = ("full", "lora", "all_biases", "random_uniform", "prefix")
+PAIRS = (("b_v", "b_q"), ("b_v", "b_k"), ("b_q", "b_k"), *(("b_v", name) for name in OTHERS))
+EPOCHS = ("best", "last")
+FEWEST = 3  # runs that give an interval where examples were not kept
+DIGITS = 6  # of fractions: the last digits of a sum depend on the order that a processor adds in
+GROUP = ["task", "split", "metric"]
+Examples = Callable[[str], dict[str, np.ndarray]]
+Key = tuple[str, str]  # digest and epoch
+Run = tuple[Key, float]  # and the metric
+
+resamples = lru_cache(maxsize=1)(resampling.resamples)  # all cells of a task draw the same ones
+swaps = lru_cache(maxsize=1)(resampling.swaps)
+
+
+def collect(project: Project, runs: pd.DataFrame, evaluations: pd.DataFrame) -> dict:
+    """The frames `intervals` and `comparisons` of a study.
+
+    Args:
+        runs, evaluations: the frames of these names.
+    """
+    folders = {recipe.digest: project.layout.run(recipe) for recipe in project.recipes}
+    return tables(runs, evaluations, lambda digest: read_examples(folders[digest]))
+
+
+def read_examples(folder: Path) -> dict[str, np.ndarray]:
+    """The columns (n, k) of a run by `{best|last}/{split}`; none of a run of earlier code."""
+    path = folder / "examples.safetensors"
+    return load_file(path) if path.is_file() else {}
+
+
+def tables(
+    runs: pd.DataFrame, evaluations: pd.DataFrame, examples: Examples = lambda digest: {}
+) -> dict[str, pd.DataFrame]:
+    """The frames `intervals` and `comparisons`.
+
+    Only runs that are ok count, and of runs that differ in their settings alone the first.
+
+    Args:
+        runs, evaluations: the frames of these names.
+        examples: a run's columns by its digest, see `read_examples`.
+    """
+    rows: dict[str, list[dict]] = {"intervals": [], "comparisons": []}
+    for (task, split, metric), group in _counted(runs, evaluations).groupby(GROUP, sort=False):
+        columns = {digest: examples(digest) for digest in group["digest"]}
+        for (model, regime), part in group.groupby(["model", "regime"], sort=False):
+            place = {"model": model, "task": task, "regime": regime, "split": split}
+            kept = {
+                (digest, epoch): table
+                for digest in part["digest"]
+                for epoch in EPOCHS
+                if (table := columns[digest].get(f"{epoch}/{split}")) is not None
+            }
+            answers = _resampled(metric, (task, split), kept)
+            for epoch in EPOCHS:
+                known = _by_technique(part, epoch)
+                where = {**place, "epoch": epoch}
+                for name, found in known.items():
+                    told = {**where, "technique": name, **_interval(metric, found, answers)}
+                    rows["intervals"].append(told)
+                rows["comparisons"] += [
+                    {**where, "first": first, "second": second, **told}
+                    for first, second in PAIRS
+                    if first in known and second in known
+                    if (told := _comparison(metric, known[first], known[second], answers))
+                ]
+    return {
+        "intervals": frame("intervals", rows["intervals"]),
+        "comparisons": _corrected(frame("comparisons", rows["comparisons"])),
+    }
+
+
+def _counted(runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
+    """One row per run that counts and split, with its reported metric."""
+    shown = runs.drop_duplicates([*KEYS, "seed"])  # as `cells.shown`
+    fine = shown.loc[shown["status"] == "ok", [*KEYS, "seed", "digest", "metric"]]
+    return fine.merge(evaluations, on=["digest", "metric"]).drop_duplicates(["digest", "split"])
+
+
+def _by_technique(part: pd.DataFrame, epoch: str) -> dict[str, dict[int, Run]]:
+    """Technique -> seed, in order -> run, of the runs of a place that have a value."""
+    found: dict[str, dict[int, Run]] = {}
+    rows = part.sort_values("seed", kind="stable")[["technique", "seed", "digest", epoch]]
+    for technique, seed, digest, value in rows.itertuples(index=False, name=None):
+        if math.isfinite(value):
+            found.setdefault(technique, {})[seed] = (digest, epoch), value
+    return found
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Runs of one place after both epochs on the same n examples, R in all, resampled.
+
+    Attributes:
+        index: digest and epoch -> place among the R.
+        totals: sums of their columns, (R, k).
+        values: their metric in each resample, (R, RESAMPLES).
+        swapped: sums over the examples that change sides in each shuffle, (R, SWAPS, k).
+    """
+
+    metric: str
+    n: int
+    index: dict[Key, int]
+    totals: np.ndarray
+    values: np.ndarray
+    swapped: np.ndarray
+
+    def of(self, keys: Sequence[Key]) -> list[int] | None:
+        """The places of these runs; None where one of them has no examples."""
+        return [self.index[key] for key in keys] if self.index.keys() >= set(keys) else None
+
+
+def _resampled(metric: str, names: tuple[str, str], kept: dict[Key, np.ndarray]) -> Answers | None:
+    """The runs that have columns, those of as many examples as the first of them."""
+    if not kept:
+        return None
+    n = len(next(iter(kept.values())))
+    there = {key: table for key, table in kept.items() if len(table) == n}
+    width = max(table.shape[1] for table in there.values())
+    columns = np.stack([_wide(table, width) for table in there.values()])
+    totals = columns.sum(axis=1, dtype=np.float64)
+    drawn = resampling.weigh(resamples(n, *names), columns)
+    return Answers(
+        metric,
+        n,
+        {key: place for place, key in enumerate(there)},
+        totals,
+        sums.value(metric, drawn, n),
+        resampling.weigh(swaps(n, *names), columns),
+    )
+
+
+def _wide(table: np.ndarray, width: int) -> np.ndarray:
+    """Columns of zeros at the end change no metric."""
+    return np.pad(table, ((0, 0), (0, width - table.shape[1])))
+
+
+def _interval(metric: str, found: dict[int, Run], answers: Answers | None) -> dict[str, Any]:
+    keys, values = zip(*found.values(), strict=True)
+    places = answers.of(keys) if answers else None
+    if places is None:
+        ends, answers = _over_runs(np.array(values)), None
+    else:
+        ends = resampling.interval(answers.values[places])
+    return _bounds(np.clip(ends, sums.least(metric), 1), len(values), answers)
+
+
+def _comparison(
+    metric: str, first: dict[int, Run], second: dict[int, Run], answers: Answers | None
+) -> dict[str, Any]:
+    """Two techniques over the seeds that both have; nothing where they have none in common."""
+    seeds = [seed for seed in first if seed in second]
+    if not seeds:
+        return {}
+    pairs = [[side[seed] for seed in seeds] for side in (first, second)]
+    ours, theirs = (answers.of([k for k, _ in p]) if answers else None for p in pairs)
+    differences = np.array([a - b for (_, a), (_, b) in zip(*pairs, strict=True)])
+    told = {
+        "difference": round(float(differences.mean()), DIGITS),
+        "p_runs": resampling.flip_test(differences),
+        "p_examples": math.nan,
+    }
+    widest = 1 - sums.least(metric)  # two values of the metric are no further apart
+    if ours is None or theirs is None:
+        ends = np.clip(_over_runs(differences), -widest, widest)
+        return told | _bounds(ends, len(seeds), None)
+    totals = answers.totals[ours], answers.totals[theirs]
+    swapped = answers.swapped[ours], answers.swapped[theirs]
+    told["p_examples"] = resampling.swap_test(answers.metric, totals, swapped, answers.n)
+    ends = resampling.interval(answers.values[ours] - answers.values[theirs])
+    return told | _bounds(np.clip(ends, -widest, widest), len(seeds), answers)
+
+
+def _over_runs(values: np.ndarray) -> tuple[float, float]:
+    """An interval from the spread of the runs alone, where there are enough of them."""
+    if len(values) < FEWEST:
+        return math.nan, math.nan
+    return resampling.interval(np.tile(values[:, None], resampling.RESAMPLES))
+
+
+def _bounds(ends: Sequence[float], runs: int, answers: Answers | None) -> dict[str, Any]:
+    """An interval, what it is made of, and a word where something is lacking."""
+    low, high = map(float, ends)
+    note = "" if answers else "over runs alone: what each example adds was not kept"
+    if math.isnan(low):
+        note = f"fewer than {FEWEST} runs, and what each example adds was not kept"
+    elif runs == 1:
+        note = "one run: over examples alone"
+    return {
+        "low": round(low, DIGITS),
+        "high": round(high, DIGITS),
+        "runs": runs,
+        "examples": answers.n if answers else 0,
+        "note": note,
+    }
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """Holm's correction over all comparisons of the study, for each kind of epoch."""
+    if table.empty:
+        return table
+    tested = table[["p_runs", "p_examples"]].notna().any(axis=1)
+    epochs = table.groupby("epoch", sort=False)
+    return table.assign(
+        p_runs_corrected=epochs["p_runs"].transform(resampling.holm),
+        p_examples_corrected=epochs["p_examples"].transform(resampling.holm),
+        family=tested.groupby(table["epoch"]).transform("sum"),
+    )

@@ -1,0 +1,54 @@
+"""The study in one small JSON, so that `dvc metrics diff` can say what moved."""
+
+import json
+import math
+
+from beft.report.analysis import cells as grid
+from beft.report.analysis import judged
+from beft.report.analysis import selection as chosen
+from beft.report.frames.schema import Frames
+
+WORTH = [f"{name}{end}" for name in ("regret", "gain") for end in ("", "_low", "_high")]
+
+
+def metrics_json(frames: Frames) -> dict:
+    """Mean metrics, agreement of the selectors, and counts of runs.
+
+    Returns:
+        `best`: {model: {task: {regime: {technique: mean over seeds of the best epoch}}}}, fractions
+        with six digits, None where no run counts; a task with several validation splits has a key
+        of its own for each further one. `selection`: {selector: {agree, decided, cells, share, and
+        regret and gain (over always v) with the ends of their intervals, fractions}}.
+        `runs`: {status: count}.
+    """
+    best: dict = {}
+    lead = {task: names[0] for task, names in grid.splits(frames).items()}
+    for row in grid.cells(frames).itertuples(index=False):
+        first = lead[row.task] == row.split
+        task = row.task if first else grid.column_label(row.task, row.split)
+        value = round(row.mean, 6) if math.isfinite(row.mean) else None
+        place = best.setdefault(row.model, {}).setdefault(task, {}).setdefault(row.regime, {})
+        place[row.technique] = value
+    counts = chosen.agreement(chosen.selection(frames))
+    worth = judged.summary(frames, apart=False).set_index("selector")
+    for selector, count in counts.items():
+        count["share"] = _rounded(count["agree"] / count["decided"] if count["decided"] else None)
+        for key in WORTH:
+            count[key] = _rounded(worth[key].get(selector))
+    return {"best": best, "selection": counts, "runs": run_counts(frames)}
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six digits; None where a number is undefined, which JSON has no word for."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)
+
+
+def run_counts(frames: Frames) -> dict[str, int]:
+    """How many runs have each status; every known status is listed."""
+    counted = frames.runs["status"].value_counts()
+    return {status: int(counted.get(status, 0)) for status in grid.STATUSES}
+
+
+def dump(content: dict) -> str:
+    """JSON text with sorted keys; not-a-number is an error rather than invalid JSON."""
+    return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"

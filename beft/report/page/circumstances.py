@@ -1,0 +1,55 @@
+"""Where runs were made and what went wrong with them, gathered for the page."""
+
+from beft.report.analysis import cells as grid
+from beft.report.frames.schema import Frames
+
+SHOWN_COMMANDS = 20
+MACHINE = [
+    "commit",
+    "dirty",
+    "code",
+    "device",
+    "hardware",
+    "python",
+    "torch",
+    "transformers",
+    "beft",
+]
+
+
+def provenance(frames: Frames) -> dict:
+    """The distinct circumstances of the runs, with the number of runs of each."""
+    table = frames.provenance
+    columns = [column for column in MACHINE if column in table]
+    groups = (
+        table.fillna("").astype(str).groupby(columns, sort=True).size().reset_index(name="runs")
+    )
+    commands = list(dict.fromkeys(table["command"].dropna().astype(str)))
+    started = sorted(table["started"].dropna().astype(str))
+    return {
+        "columns": [*columns, "runs"],
+        "rows": groups.values.tolist(),
+        "dirty": int((table["dirty"].astype(str).str.lower() == "true").sum()),
+        "commands": commands[:SHOWN_COMMANDS],
+        "more": max(0, len(commands) - SHOWN_COMMANDS),
+        "started": (started[0], started[-1]) if started else None,
+    }
+
+
+def problems(frames: Frames) -> list[dict]:
+    """Runs that are not ok, gathered by what went wrong."""
+    where = frames.runs[[*grid.KEYS, "seed", "digest"]].drop_duplicates("digest")
+    rows = frames.problems.merge(where, "left", "digest")
+    rows = rows.assign(reason=rows["reason"].fillna("").map(grid.one_line))
+    found = []
+    for (status, reason), part in rows.groupby(["status", "reason"], sort=True):
+        places = [
+            {
+                "place": tuple(map(str, key)),
+                "text": " · ".join(map(str, key)),
+                "seeds": ", ".join(str(int(seed)) for seed in seeds["seed"]),
+            }
+            for key, seeds in part.dropna(subset=["seed"]).groupby(grid.KEYS, sort=False)
+        ]
+        found.append({"status": status, "reason": reason, "runs": len(part), "places": places})
+    return found

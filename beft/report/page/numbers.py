@@ -1,0 +1,124 @@
+"""What stands behind each figure: its numbers as a frame, and what they say in words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from beft.report.analysis import cells as grid
+from beft.report.analysis import selection as chosen
+from beft.report.figures import cost, curves, importance
+from beft.report.figures.zero_shot import COMPARED
+from beft.report.frames.schema import Frames
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The numbers of a figure, and a sentence or two about them for those who do not see it."""
+
+    data: pd.DataFrame
+    words: str
+
+
+def behind(name: str, frames: Frames) -> Behind | None:
+    """What a figure shows; None where a table of the same name says it, or nothing is drawn."""
+    found = KNOWN[name](frames) if name in KNOWN else None
+    return found if found is not None and len(found.data) else None
+
+
+def _ranks(most: int) -> Callable[[Frames], Behind]:
+    def made(frames: Frames) -> Behind:
+        shown, tasks = importance.drawn(frames, most)
+        scores = shown.scores[
+            (shown.scores["layer"].astype(str) == "mean")
+            & shown.scores["task"].isin(tasks)
+            & shown.scores["term"].isin(chosen.TERMS)
+            & shown.scores["selector"].isin(importance.SELECTORS)
+        ]
+        keys = [*chosen.PLACE, "selector", "term"]
+        means = scores.groupby(keys, sort=False)["rank"].mean().reset_index(name="mean_rank")
+        metric = _leading(shown)
+        terms = [f"b_{term}" for term in chosen.TERMS]
+        metric = metric[metric["technique"].isin(terms) & metric["task"].isin(tasks)]
+        metric = metric.assign(term=metric["technique"].str.removeprefix("b_"), selector="metric")
+        words = [
+            f"Mean {selector} rank: {_of_terms(part, 'mean_rank', 1)}."
+            for selector, part in means.groupby("selector", sort=False)
+        ]
+        if metric["mean"].notna().any():
+            words.append(f"Mean metric in percent: {_of_terms(metric, 'mean', 100)}.")
+        columns = [*keys, "mean", "std", "n"]
+        return Behind(pd.concat([means, metric[columns]], ignore_index=True), " ".join(words))
+
+    return made
+
+
+def _of_terms(part: pd.DataFrame, column: str, factor: float) -> str:
+    means = part.astype({column: float}).groupby("term")[column].mean().dropna() * factor
+    return ", ".join(f"{term} {means[term]:.1f}" for term in chosen.TERMS if term in means)
+
+
+def _layers(frames: Frames) -> Behind:
+    scores = frames.scores[frames.scores["layer"].astype(str) != "mean"]
+    scores = scores.assign(rank=scores["rank"].where(scores["score"].notna()))
+    keys = ["model", "selector", "term", "layer"]
+    data = scores.groupby(keys, sort=False)["rank"].mean().reset_index(name="mean_rank")
+    means = data.groupby(["model", "selector", "term"], sort=False)["mean_rank"].mean()
+    words = []
+    for (model, selector), part in means.dropna().groupby(["model", "selector"], sort=False):
+        (_, _, term), rank = part.idxmin(), part.min()
+        words.append(f"{model}, {selector}: {term} with mean rank {rank:.1f}")
+    if len(words) > 12:
+        words = [*words[:12], f"and {len(words) - 12} more"]
+    return Behind(data, f"The most important term over all layers: {'; '.join(words)}.")
+
+
+def _curves(frames: Frames) -> Behind:
+    data = curves.drawn(frames)
+    ends = data[data["epoch"] == data.groupby(grid.KEYS)["epoch"].transform("max")]
+    terms = ends.groupby("technique", sort=False)["mean"].mean()
+    said = ", ".join(f"{name} {100 * value:.1f}" for name, value in terms.items())
+    return Behind(data, f"Mean of the curves' last points in percent: {said}.")
+
+
+def _zero_shot(frames: Frames) -> Behind:
+    table = _leading(grid.of_kind(frames, "decoder"))
+    data = table[table["technique"].isin(COMPARED)][[*grid.KEYS, "mean", "std", "n"]]
+    means = data.groupby("technique")["mean"].mean().dropna()
+    said = ", ".join(f"{name} {100 * means[name]:.1f}" for name in COMPARED if name in means)
+    return Behind(data, f"Mean metric in percent: {said}.")
+
+
+def _cost(frames: Frames) -> Behind:
+    parts = []
+    for model in grid.order(frames, "model")[: cost.MOST]:
+        table, tasks = cost.techniques(grid.first_regime(frames, model))
+        table = table.reset_index(names="technique").assign(model=model, tasks=", ".join(tasks))
+        parts.append(table)
+    data = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if data.empty:
+        return Behind(data, "")
+    data = data[["model", "technique", "metric", *cost.QUANTITIES, "tasks"]]
+    tops = data.dropna(subset=["metric"]).sort_values("metric", ascending=False, kind="stable")
+    said = "; ".join(
+        f"{row.model}: {row.technique} {row.metric:.1f} with {row.trainable_params:.0f} parameters"
+        for row in tops.drop_duplicates("model").itertuples()
+    )
+    return Behind(data, f"The highest metric in percent of each model: {said}.")
+
+
+def _leading(frames: Frames) -> pd.DataFrame:
+    """The cells of the first split of each task."""
+    lead = {task: names[0] for task, names in grid.splits(frames).items()}
+    table = grid.cells(frames).reset_index(drop=True)
+    return table[table["split"] == table["task"].map(lead)]
+
+
+KNOWN: dict[str, Callable[[Frames], Behind]] = {
+    "figure1": _ranks(1),
+    "figure4": _ranks(3),
+    "layers": _layers,
+    "curves": _curves,
+    "zero_shot": _zero_shot,
+    "cost": _cost,
+}

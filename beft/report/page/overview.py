@@ -1,0 +1,103 @@
+"""The answer for the top of the page: which term, how often, how sure, and where not."""
+
+import math
+
+import pandas as pd
+
+from beft.report.analysis import cells as grid
+from beft.report.analysis import selection as chosen
+from beft.report.frames.schema import Frames
+from beft.report.tables import selectors
+from beft.report.tables.comparisons import ALPHA
+
+
+def overview(frames: Frames, column: str = "best") -> dict:
+    """What the page says first.
+
+    Args:
+        column: `best` or `last`, the epoch that a run's number is taken from.
+    """
+    rows = chosen.selection(frames, column)
+    return {
+        "answer": _answer(rows),
+        "sure": _sure(frames, rows, column),
+        "agreement": chosen.agreement(rows),
+        "worth": selectors.in_words(frames, column),
+        "board": _board(frames, rows),
+    }
+
+
+def _answer(rows: pd.DataFrame) -> dict:
+    """Which term came out best, how often, and how sure: one entry per fact, counts only."""
+    cells = rows.drop_duplicates(chosen.PLACE)
+    decided = cells[cells["best"] != ""]
+    wins = {term: sum(term in best.split("/") for best in decided["best"]) for term in chosen.TERMS}
+    most = max(wins.values(), default=0)
+    close = decided.sort_values("lead", kind="stable").head(1)
+    closest = [
+        f"{100 * r.lead:.1f} points ({r.model}, {r.task}, {r.regime})" for r in close.itertuples()
+    ]
+    return {
+        "top": [term for term, count in wins.items() if count == most] if len(decided) else [],
+        "wins": wins,
+        "decided": len(decided),
+        "cells": len(cells),
+        "unanimous": int(
+            ((decided["seeds_won"] == decided["seeds"]) & (decided["seeds"] > 0)).sum()
+        ),
+        "closest": closest[0] if closest else "",
+    }
+
+
+def _sure(frames: Frames, rows: pd.DataFrame, column: str) -> dict:
+    """In how many decided cells the best term is separated from every term it is compared with.
+
+    Returns:
+        `compared` cells; `apart`, those where every interval of the difference excludes zero;
+        `runs` and `examples`, those where every corrected p-value of that kind is below `ALPHA`,
+        and `tested_runs`, `tested_examples`, those that have such p-values.
+    """
+    counts = dict.fromkeys(
+        ("compared", "apart", "runs", "tested_runs", "examples", "tested_examples"), 0
+    )
+    table = frames.comparisons
+    table = table[table["epoch"].astype(str) == column]
+    cells = rows.drop_duplicates(chosen.PLACE).set_index(chosen.PLACE)["best"]
+    terms = [f"b_{term}" for term in chosen.TERMS]
+    table = table[table["first"].isin(terms) & table["second"].isin(terms)]
+    lead = {task: names[0] for task, names in grid.splits(frames).items()}
+    table = table[table["split"] == table["task"].map(lead)]
+    for place, part in table.groupby(chosen.PLACE, sort=False):
+        best = cells.get(place, "")
+        part = part[(part["first"] == f"b_{best}") | (part["second"] == f"b_{best}")]
+        if part.empty:
+            continue
+        signs = (part["first"] == f"b_{best}").map({True: 1, False: -1})
+        lower = part["low"].where(signs > 0, -part["high"])
+        counts["compared"] += 1
+        counts["apart"] += bool((lower > 0).all())
+        for kind in ("runs", "examples"):
+            values = part[f"p_{kind}_corrected"].astype(float)
+            counts[f"tested_{kind}"] += bool(values.notna().all())
+            counts[kind] += bool((values < ALPHA).all())
+    return counts
+
+
+def _board(frames: Frames, rows: pd.DataFrame) -> list[dict]:
+    """The answer as a grid: one row per model and task, one cell per regime."""
+    board: dict[tuple[str, str], dict] = {}
+    for (model, task, regime), part in rows.groupby(chosen.PLACE, sort=False):
+        first = part.iloc[0]
+        line = board.setdefault((model, task), {"model": model, "task": task, "cells": {}})
+        line["cells"][regime] = {
+            "place": (model, task, regime, ""),
+            "best": first["best"].split("/") if first["best"] else [],
+            "lead": f"+{100 * first['lead']:.1f}" if math.isfinite(first["lead"]) else "",
+            "won": f"{first['seeds_won']}/{first['seeds']}",
+            "reason": first["reason"],
+            "picks": [
+                {"selector": row.selector, "term": row.selected, "agree": row.agree}
+                for row in part.itertuples()
+            ],
+        }
+    return list(board.values())

@@ -1,0 +1,220 @@
+"""Run folders: written whole, checksummed, never overwritten; manifests of packs."""
+
+import glob
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beft.errors import UserError
+from beft.study.identity import sha256
+from beft.study.recipe import Recipe
+
+CHECKSUMS = "checksums.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything lies below the project's root."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    def run(self, recipe: Recipe) -> Path:
+        """The run's folder."""
+        return self.data / "runs" / recipe.folder()
+
+    def work(self, recipe: Recipe) -> Path:
+        """Where an unfinished run keeps its lock and checkpoint."""
+        return self.data / "work" / recipe.digest
+
+    def source(self, recipe: Recipe) -> Path:
+        return self.data / "sources" / recipe.source_path()
+
+    def subset(self, recipe: Recipe) -> Path:
+        return self.data / "subsets" / recipe.subset_path()
+
+    def model(self, recipe: Recipe) -> Path:
+        return self.data / "models" / recipe.model_path()
+
+
+def to_json(data: Any) -> bytes:
+    """Canonical, readable JSON."""
+    return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path) -> Any:
+    """JSON from a file of ours.
+
+    Raises:
+        UserError: when it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+
+
+def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    """A pack's manifest: digest of a run -> its status, reason and checksums.
+
+    Raises:
+        UserError: when it is missing or damaged.
+    """
+    try:
+        keys = ("status", "reason", "checksums")
+        return {e["digest"]: {k: e[k] for k in keys} for e in read_json(path)["runs"]}
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: damaged (not a manifest)") from None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk or a read-only folder into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(path)
+        _sync(path.parent)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file so that it is there whole or not at all, even through a power loss.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    with explain_os_errors(path):
+        _write(path, content)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes a folder with a checksum of each file, whole or not at all.
+
+    Raises:
+        UserError: when it cannot be written, or is there already.
+    """
+    with explain_os_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        name = tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            temporary.chmod(0o755)
+            for name, content in files.items():
+                _write(temporary / name, content)
+            sums = {name: sha256(temporary / name) for name in sorted(files)}
+            _write(temporary / CHECKSUMS, to_json(sums))
+            temporary.rename(folder)
+            _sync(folder.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def sweep(path: Path) -> None:
+    """Removes what killed writers of a file or folder left beside it; nobody may be writing it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it.
+
+    Raises:
+        UserError: when it cannot be removed.
+    """
+    with explain_os_errors(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def flaws(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file of a folder with checksums that is not as written: its name, and what is wrong."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_bytes())
+        if not sums:
+            yield CHECKSUMS, f"{CHECKSUMS} names no file"
+        for name, expected in sums.items():
+            try:
+                if sha256(folder / name) != expected:
+                    yield name, f"{name} is damaged"
+            except (FileNotFoundError, IsADirectoryError):
+                yield name, f"{name} is missing"
+    except FileNotFoundError:
+        yield CHECKSUMS, f"{CHECKSUMS} is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        yield CHECKSUMS, f"{CHECKSUMS} is damaged ({error})"
+
+
+def all_flaws(folder: Path) -> list[str]:
+    """Everything that is wrong with a folder written by `write_folder`."""
+    return [problem for _, problem in flaws(folder)] if folder.is_dir() else ["missing"]
+
+
+def flaw(folder: Path) -> str | None:
+    """What is wrong with a folder written by `write_folder`; None when it is sound."""
+    if not folder.is_dir():
+        return "missing"
+    return next((problem for _, problem in flaws(folder)), None)
+
+
+def run_flaw(layout: Layout, recipe: Recipe) -> str | None:
+    """What is wrong with a run; None when it is there, sound, and really of this recipe."""
+    folder = layout.run(recipe)
+    problem = flaw(folder)
+    if problem:
+        return problem
+    written = read_json(folder / "recipe.json")
+    if written != json.loads(json.dumps(recipe.to_dict())):
+        return "recipe.json is not the recipe of this folder's name"
+    return None
+
+
+def set_aside(folder: Path, work: Path) -> Path:
+    """Moves a damaged folder out of the way, keeping it for inspection."""
+    target = work.with_name(f"{work.name}.damaged")
+    number = 1
+    while target.exists():
+        number += 1
+        target = work.with_name(f"{work.name}.damaged-{number}")
+    with explain_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+    return target

@@ -1,0 +1,205 @@
+"""Locks that hold on shared file systems: an owner with a name, known to live by its heartbeat.
+
+A lock is the file `lock.1` in a folder, created exclusively (which network file systems do right,
+unlike `flock`). Its owner rewrites a counter in it every few seconds. Who finds the counter still
+for a minute, or the owner dead on the same machine, takes over by creating `lock.2`, and so on: one
+of many wins, nothing is deleted that another may hold, and clocks do not matter.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from beft.errors import UserError
+from beft.store.files import explain_os_errors
+from beft.store.owners import is_alive, line, own, parse
+
+HEARTBEAT = 5.0  # seconds between two beats
+PATIENCE = 60.0  # seconds without a beat after which an owner on another machine counts as dead
+
+
+class Lock:
+    """One folder, held or not; use `take` and `release`, or `lock`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.number = 0  # of the file that is ours; 0 while it is not
+        self.seen: dict[int, tuple[bytes, float]] = {}  # others' files: content, since when
+
+    def take(self) -> str | None:
+        """Tries to become the owner.
+
+        Returns:
+            None when this process is the owner now; otherwise who is.
+
+        Raises:
+            UserError: when the folder cannot be written.
+        """
+        number, content = 1, None
+        while not self._create(number, content):
+            content = self._read(number)
+            if content is None:
+                number = 1  # released meanwhile
+            elif self._path(number + 1).exists():
+                number += 1  # taken over before
+            elif self._lives(number, content):
+                return str(parse(content) or "another process")
+            else:
+                number += 1
+        return None
+
+    def release(self) -> None:
+        """Gives the folder back; one that is empty then is removed."""
+        number, self.number = self.number, 0
+        _BEATING.discard(self)
+        if number and self._is_ours(number):
+            for earlier in range(1, number + 1):  # ours last: nobody gets in before
+                with suppress(OSError):
+                    self._path(earlier).unlink()
+            with suppress(OSError):
+                self.folder.rmdir()
+
+    def _is_ours(self, number: int) -> bool:
+        """Whether nobody has taken over, nor cleared the folder away and begun anew."""
+        content = self._read(number)
+        mine = content is not None and parse(content) == own()
+        return mine and not self._path(number + 1).exists()
+
+    def check(self) -> None:
+        """Asks whether the lock is still ours, as it may not be after a pause of minutes.
+
+        Raises:
+            UserError: when another process has taken over.
+        """
+        if not self._is_ours(self.number):
+            raise UserError(
+                f"{self.folder}: another process took this over while this one stood still; "
+                "it goes on there"
+            )
+
+    def beat(self) -> None:
+        """Says that the owner lives."""
+        self.beats += 1
+        with suppress(OSError, UserError):  # a full disk, an absent server: the next may succeed
+            if not self._is_ours(self.number):
+                _BEATING.discard(self)  # after a long sleep: it is another's now
+                return
+            self._write(os.open(self._path(self.number), os.O_WRONLY))
+
+    def _create(self, number: int, dead: bytes | None) -> bool:
+        """Makes the file ours, unless it is there.
+
+        Args:
+            dead: the content of the file before it, whose owner was found dead.
+        """
+        with explain_os_errors(self.folder):
+            with suppress(FileExistsError):  # also when it is removed in this moment
+                self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                handle = os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:  # who had it has just removed the folder
+                return self._create(number, dead)
+            self.number, self.beats = number, 0
+            try:
+                self._write(handle)
+            except OSError:
+                self.release()
+                raise
+        if number > 1 and self._read(number - 1) != dead:
+            # Given back, and perhaps taken by another, while we were about to take over.
+            self.number = 0
+            self._path(number).unlink()
+            return self._create(1, None)
+        _BEATING.add(self)
+        _start_beating()
+        return True
+
+    def _write(self, handle: int) -> None:
+        try:
+            os.pwrite(handle, line(own(), self.beats), 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"lock.{number}"
+
+    def _read(self, number: int) -> bytes | None:
+        try:
+            return self._path(number).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{self._path(number)}: cannot be read ({error.strerror})") from error
+
+    def _lives(self, number: int, content: bytes) -> bool:
+        known = is_alive(content)
+        if known is not None:
+            return known
+        before, since = self.seen.get(number, (None, 0.0))
+        if content != before:
+            self.seen[number] = (content, time.monotonic())
+            return True
+        return time.monotonic() - since < PATIENCE
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[Lock]:
+    """Holds a folder for this process.
+
+    Raises:
+        UserError: when another process holds it; the line names its host and process.
+    """
+    held = Lock(folder)
+    if owner := held.take():
+        raise UserError(f"{folder}: held by {owner}; wait for it or stop it first")
+    try:
+        yield held
+    finally:
+        held.release()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds a folder for a short piece of work; whoever else is at it is waited for."""
+    held = Lock(folder)
+    while held.take():
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def claimed(locks: Mapping[str, Lock]) -> Iterator[dict[str, str]]:
+    """Holds as many as can be had; yields who holds each of the others, by key."""
+    try:
+        yield {key: owner for key, lock in locks.items() if (owner := lock.take())}
+    finally:
+        for held in locks.values():
+            held.release()
+
+
+_BEATING: set[Lock] = set()
+_STARTED: set[int] = set()
+
+
+def _start_beating() -> None:
+    """One thread beats for all locks of this process."""
+    if os.getpid() not in _STARTED:
+        _STARTED.add(os.getpid())
+        threading.Thread(target=_beat, daemon=True).start()
+
+
+def _beat() -> None:
+    while True:
+        time.sleep(HEARTBEAT)
+        for held in list(_BEATING):
+            if held.number:
+                held.beat()

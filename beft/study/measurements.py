@@ -1,0 +1,184 @@
+"""What a study measures besides its runs: seconds of runs alone, biases of one task on another."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from beft.errors import UserError
+from beft.store.files import read_json
+from beft.study.params import nearest
+from beft.study.recipe import Recipe, digest
+from beft.study.studies import Merging, Study, Timing
+from beft.techniques import TECHNIQUES
+
+TIMING_VERSION = 1  # bumped when the same runs would be timed differently
+MERGE_VERSION = 1  # bumped when the same biases would be merged or evaluated differently
+SECONDS = ("seconds", "train_seconds")  # what is measured of a run that is timed
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Runs that are timed in turn.
+
+    Attributes:
+        recipes: one for each technique, of the study's first seed.
+    """
+
+    recipes: tuple[Recipe, ...]
+    repeats: int
+
+    def path(self) -> str:
+        """The file of seconds below `data/timings`, named by the runs that it is of."""
+        key = digest([TIMING_VERSION, self.repeats, [r.digest for r in self.recipes]])
+        return f"{self.recipes[0].cell()}/{key}.json"
+
+
+@dataclass(frozen=True)
+class Couple:
+    """The runs of one seed whose biases are tried on each other's task and averaged.
+
+    Attributes:
+        tuned: of the first and the second task.
+        untuned: of the same two, where the study has them.
+    """
+
+    tuned: tuple[Recipe, Recipe]
+    untuned: tuple[Recipe | None, Recipe | None]
+
+    def recipes(self) -> list[Recipe]:
+        """All runs that it is made from."""
+        return [*self.tuned, *(r for r in self.untuned if r is not None)]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What is merged at one place.
+
+    Attributes:
+        couples: one for each seed that both tasks have.
+    """
+
+    couples: tuple[Couple, ...]
+
+    def recipes(self) -> list[Recipe]:
+        """All runs that it is made from."""
+        return [recipe for couple in self.couples for recipe in couple.recipes()]
+
+    def path(self) -> str:
+        """The file of results below `data/merges`, named by the runs that it is of."""
+        found = [
+            [None if r is None else r.digest for r in (*c.tuned, *c.untuned)] for c in self.couples
+        ]
+        first = self.couples[0].tuned[0]
+        return f"{first.model['alias']}/{first.regime}/{digest([MERGE_VERSION, found])}.json"
+
+
+Runs = dict[tuple[str, str, str, str], dict[int, Recipe]]  # (model, task, regime, technique), seed
+
+
+def timed(study: Study, recipes: Iterable[Recipe], where: str) -> dict[str, Timed]:
+    """What a study times, by file.
+
+    Args:
+        where: the study, for messages.
+
+    Raises:
+        UserError: a run to time is not among the study's.
+    """
+    runs = _runs(recipes)
+    found = [_timed(entry, runs, f"{where}: timing") for entry in study.timing]
+    return {each.path(): each for each in found}
+
+
+def merged(study: Study, recipes: Iterable[Recipe], where: str) -> dict[str, Merged]:
+    """What a study merges, by file.
+
+    Raises:
+        UserError: a run to merge is not among the study's, or tunes more than biases.
+    """
+    runs = _runs(recipes)
+    found = [_merged(entry, runs, f"{where}: merging") for entry in study.merging]
+    return {each.path(): each for each in found}
+
+
+def _runs(recipes: Iterable[Recipe]) -> Runs:
+    """The runs of each place by seed; of those that differ in their settings alone, the first."""
+    found: Runs = {}
+    for r in recipes:
+        key = (r.model["alias"], r.task["name"], r.regime, r.technique)
+        found.setdefault(key, {}).setdefault(r.seed, r)
+    return found
+
+
+def _timed(entry: Timing, runs: Runs, where: str) -> Timed:
+    own = [
+        _place(runs, where, entry.model, entry.task, entry.regime, technique)
+        for technique in entry.techniques
+    ]
+    return Timed(tuple(next(iter(seeds.values())) for seeds in own), entry.repeats)
+
+
+def _merged(entry: Merging, runs: Runs, where: str) -> Merged:
+    technique = entry.technique
+    tuned = [_place(runs, where, entry.model, t, entry.regime, technique) for t in entry.tasks]
+    known = TECHNIQUES[technique]
+    if not known.biases_only or technique == "head_only":
+        raise UserError(
+            f"{where}: technique '{technique}' tunes more than biases, or none: only biases are "
+            "merged; use b_v or its likes"
+        )
+    seeds = [seed for seed in tuned[0] if seed in tuned[1]]
+    if not seeds:
+        raise UserError(f"{where}: {' and '.join(entry.tasks)} have no seed in common")
+    plain = [runs.get((entry.model, t, entry.regime, "untuned"), {}) for t in entry.tasks]
+    couples = (
+        Couple((tuned[0][s], tuned[1][s]), (plain[0].get(s), plain[1].get(s))) for s in seeds
+    )
+    return Merged(tuple(couples))
+
+
+def _place(runs: Runs, where: str, *key: str) -> dict[int, Recipe]:
+    """The runs of a place, by seed; an error names the first part of it that no run has."""
+    if key in runs:
+        return runs[key]
+    left: Sequence[tuple] = list(runs)
+    for place, (kind, name) in enumerate(
+        zip(("model", "task", "regime", "technique"), key, strict=True)
+    ):
+        fit = [k for k in left if k[place] == name]
+        if not fit:
+            before = f" for {' '.join(key[:place])}" if place else ""
+            raise UserError(
+                f"{where}: {kind} '{name}': the study has no such runs{before}; "
+                f"{nearest(name, {k[place] for k in left})}"
+            )
+        left = fit
+    raise AssertionError("unreachable: one part differs")
+
+
+def timing_flaw(path: Path, timed: Timed) -> str | None:
+    """What is wrong with a file of seconds; None when it is whole and of these runs."""
+    try:
+        written = read_json(path)
+        turns = [(run["repeat"], run["digest"]) for run in written["runs"]]
+        expected = product(range(1, timed.repeats + 1), (r.digest for r in timed.recipes))
+        if written["version"] != TIMING_VERSION or turns != list(expected):
+            return "not of the runs that its name says"
+        for run in written["runs"]:
+            whole, steps = (run[measure] for measure in SECONDS)
+            if not (math.isfinite(whole) and 0 <= steps <= whole and whole > 0):
+                return f"damaged ({whole} s for a run cannot be, with {steps} s for its steps)"
+            if not all(isinstance(run[k], str) for k in ("status", "device", "hardware")):
+                return "damaged (not of timed runs)"
+    except UserError as error:
+        return unread(path, error)
+    except (KeyError, TypeError):
+        return "damaged (not of timed runs)"
+    return None
+
+
+def unread(path: Path, error: UserError) -> str:
+    """Why a file of measurements could not be read, without its name."""
+    return "missing" if not path.is_file() else str(error).removeprefix(f"{path}: ")

@@ -1,0 +1,229 @@
+"""A project on disk: params.yaml, one of its studies, and everything they name."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from beft import tasks
+from beft.errors import UserError
+from beft.store.files import Layout, to_json, write_file
+from beft.study import measurements, studies
+from beft.study import params as P
+from beft.study import recipe as R
+from beft.study.recipe import Pack, Recipe, digest, grid, packs
+from beft.techniques import TECHNIQUES
+
+# What a study makes, as attributes of `Project` -> the folder below data/.
+FOLDERS = {"packs": "packs", "cells": "scores", "subsets": "subsets"}
+FOLDERS |= {"timings": "timings", "merges": "merges"}
+SCORE_VERSION = 1  # bumped when the same snapshots would be scored differently
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where one (model, task, regime) is scored.
+
+    Attributes:
+        recipes: the runs whose snapshots and gradients are scored.
+        further: runs of `all_biases` of other settings, whose snapshots are scored per epoch alone.
+    """
+
+    recipes: tuple[Recipe, ...]
+    selectors: tuple[str, ...]
+    further: tuple[Recipe, ...] = ()
+
+    @property
+    def runs(self) -> tuple[Recipe, ...]:
+        """All runs that its files are made from."""
+        return (*self.recipes, *self.further)
+
+    def scores(self) -> str:
+        """The file of scores below `data/scores`, named by the runs and selectors it covers."""
+        covered = [[r.digest for r in group] for group in (self.recipes, self.further) if group]
+        return f"{self.recipes[0].cell()}/{digest([SCORE_VERSION, self.selectors, *covered])}.csv"
+
+    def trajectories(self) -> str:
+        """The file beside it of scores after each epoch."""
+        return self.scores().replace(".csv", ".epochs.csv")
+
+    def gradients(self) -> str:
+        """The file beside it of the size of each term's gradient."""
+        return self.scores().replace(".csv", ".gradients.csv")
+
+    def files(self) -> tuple[str, ...]:
+        """All of them, in the order in which the rule declares them."""
+        return self.scores(), self.trajectories(), self.gradients()
+
+
+@dataclass(frozen=True)
+class Project:
+    """One study of one project.
+
+    Attributes:
+        root: the folder of params.yaml; `data/`, `reports/` and `studies/` lie in it.
+    """
+
+    root: Path
+    params: P.Params
+    study: studies.Study
+    name: str
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.root)
+
+    @cached_property
+    def recipes(self) -> list[Recipe]:
+        return grid(self.params, self.study, self.root, self.name)
+
+    @cached_property
+    def packs(self) -> dict[str, Pack]:
+        """Manifest path (below data/packs) -> pack."""
+        return {pack.manifest(): pack for pack in packs(self.recipes, self.study)}
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """Path of scores (below data/scores) -> what is scored there."""
+        groups: dict[str, dict[tuple, Recipe]] = {}
+        further: dict[str, list[Recipe]] = {}
+        for recipe in self.recipes:
+            if recipe.technique == "all_biases" or TECHNIQUES[recipe.technique].measures:
+                group = groups.setdefault(recipe.cell(), {})
+                # Of runs that differ in their settings alone, the study's first are scored.
+                first = group.setdefault((recipe.technique, recipe.seed), recipe)
+                if first is not recipe and recipe.technique == "all_biases":
+                    further.setdefault(recipe.cell(), []).append(recipe)
+        cells = [
+            Cell(tuple(group.values()), selectors, tuple(further.get(place, ())))
+            for place, group in groups.items()
+            if (selectors := self._selectors(*place.split("/")))
+        ]
+        return {cell.scores(): cell for cell in cells}
+
+    def _selectors(self, model: str, task: str, regime: str) -> tuple[str, ...]:
+        """Those of the selections that name this place, the study's own in their order first."""
+        wanted = {
+            selector
+            for chosen in self.study.selections()
+            if model in chosen.models and task in chosen.tasks and regime in chosen.regimes
+            for selector in chosen.selectors
+        }
+        own = [s for s in self.study.selectors if s in wanted]
+        return tuple(own + [s for s in P.SELECTORS if s in wanted and s not in own])
+
+    @cached_property
+    def timings(self) -> dict[str, measurements.Timed]:
+        """Path of seconds (below data/timings) -> what is timed there."""
+        return measurements.timed(self.study, self.recipes, f"study '{self.name}'")
+
+    @cached_property
+    def merges(self) -> dict[str, measurements.Merged]:
+        """Path of results (below data/merges) -> what is merged there."""
+        return measurements.merged(self.study, self.recipes, f"study '{self.name}'")
+
+    @cached_property
+    def subsets(self) -> dict[str, Recipe]:
+        """Path of an index file (below data/subsets) -> a recipe that uses it."""
+        return {r.subset_path(): r for r in self.recipes}
+
+    def sources(self) -> dict[str, str]:
+        """Folder of a source (below data/sources) -> its task."""
+        return {r.source_path(): r.task["name"] for r in self.recipes}
+
+    def models(self) -> dict[str, str]:
+        """Marker of a model (below data/models) -> its alias."""
+        return {r.model_path(): r.model["alias"] for r in self.recipes}
+
+    def pack_of(self, recipe: Recipe) -> str:
+        """The manifest that covers a run."""
+        return self._owner[recipe.digest]
+
+    @cached_property
+    def _owner(self) -> dict[str, str]:
+        return {r.digest: path for path, pack in self.packs.items() for r in pack.recipes}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when the study's reports could: its runs, their order, its tables and figures."""
+        study = self.study.model_dump(mode="json")
+        unseen = {"study": True, "execution": True, "models": {"__all__": {"parameters"}}}
+        params = self.params.model_dump(mode="json", exclude=unseen)
+        scopes = {
+            name: [chosen.model_dump(mode="json") for chosen in selections]
+            for name, selections in self.study.scopes.items()
+        }
+        return digest([self.name, study, scopes, params, [r.digest for r in self.recipes]])
+
+    def stamp_reports(self) -> None:
+        """Says which study reports/ is of, in the name of the only file in data/collected.
+
+        Snakemake looks at names and times. In a clone, where it has no memory of what it made and
+        git has set the times, reports of other settings would pass for this study's.
+        """
+        folder = self.layout.data / "collected"
+        for old in folder.glob("*"):
+            old.unlink()
+        write_file(folder / f"{self.fingerprint}.json", to_json({"study": self.name}))
+
+    def find(self, kind: str, path: Path) -> str:
+        """The key of a file that this study makes, in one of `FOLDERS`.
+
+        Raises:
+            UserError: when the study makes no such file: params.yaml has changed meanwhile.
+        """
+        base = (self.root / "data" / FOLDERS[kind]).resolve()
+        try:
+            key = path.resolve().relative_to(base).as_posix()
+        except ValueError:
+            key = ""
+        if key not in getattr(self, kind):
+            raise UserError(
+                f"{path}: study '{self.name}' does not make this file; if params.yaml or the "
+                "study was changed while a workflow ran, start the workflow again"
+            )
+        return key
+
+
+def load(params: Path, study: str | None = None) -> Project:
+    """The project of a params.yaml, with the study it names or another one.
+
+    Raises:
+        UserError: one clear line, see `params` and `recipe.grid`.
+    """
+    checked = P.load_params(params)
+    root = params.resolve().parent
+    name = study or checked.study
+    project = Project(root, checked, studies.load_study(name, root), Path(name).stem)
+    _check_definitions(project)
+    return project
+
+
+def load_for_workflow(params: Path, config: dict[str, Any]) -> Project:
+    """The project that a Snakemake configuration means.
+
+    Raises:
+        UserError: when the configuration holds anything but params.yaml with another `study`:
+            a setting from the command line would leave no trace in any file.
+    """
+    written = P.read_yaml(params)
+    for key in {**written, **config}:
+        if key != "study" and config.get(key) != written.get(key):
+            raise UserError(
+                f"--config {key}: only 'study' can be set on the command line; "
+                f"change {params} or write a study file"
+            )
+    return load(params, str(config["study"]))
+
+
+def _check_definitions(project: Project) -> None:
+    """Names inside definitions that refer to other definitions."""
+    for task, definition in project.params.tasks.items():
+        tasks.resolve(task, definition)
+        for kind, known in (("models", project.params.models), ("techniques", R.TECHNIQUES)):
+            for name in getattr(definition, kind):
+                if name not in known:
+                    hint = P.nearest(name, list(known))
+                    raise UserError(f"params.yaml: tasks.{task}.{kind}: '{name}' unknown; {hint}")
+    # Resolved here, so that mistakes in the study show at once.
+    assert None not in (project.recipes, project.timings, project.merges)

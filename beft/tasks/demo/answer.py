@@ -1,0 +1,73 @@
+"""The demo grammar of questions: a short report of events, and a question that it answers."""
+
+import re
+from itertools import product
+from random import Random
+from typing import NamedTuple
+
+from beft.tasks.demo import lexicon as lex
+from beft.tasks.demo.grammar import Draft, other, pick, sentence
+
+ASKED = ("who", "what", "where")
+# What is asked, and how many events the report tells.
+ANSWER_KINDS = {kind: 1 for kind in product(ASKED, (2, 3, 4))}
+_AGENTS = tuple(person for kind in lex.PEOPLE.values() for person in kind) + lex.WORKERS
+_THINGS = tuple(thing for kind in lex.THINGS.values() for thing in kind)
+
+
+class Happening(NamedTuple):
+    """Somebody doing something to a thing somewhere."""
+
+    agent: str
+    deed: lex.Deed
+    thing: str
+    scene: str
+
+    def told(self) -> str:
+        """The event as a sentence."""
+        return sentence("the", self.agent, self.deed.past, lex.article(self.thing), self.scene)
+
+    def question(self, asked: str) -> str:
+        """The question after its agent, its thing, or its scene."""
+        if asked == "who":
+            return f"Who {self.deed.past} the {self.thing}?"
+        if asked == "what":
+            return f"What did the {self.agent} {self.deed.base}?"
+        return f"Where did the {self.agent} {self.deed.base} the {self.thing}?"
+
+    def answer(self, asked: str) -> str:
+        """Its words for what is asked: a span of the sentence."""
+        return {"who": self.agent, "what": self.thing, "where": self.scene}[asked]
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The combination of words that decides its split."""
+        return (self.agent, self.deed.base, self.thing)
+
+
+def happenings(rng: Random, count: int) -> list[Happening]:
+    """Events that share no agent, thing or scene, so that each question has one answer."""
+    events: list[Happening] = []
+    for _ in range(count):
+        agents, _deeds, things, scenes = zip(*events, strict=True) if events else ((),) * 4
+        events.append(
+            Happening(
+                other(rng, _AGENTS, *agents),
+                pick(rng, lex.DEEDS),
+                other(rng, _THINGS, *things),
+                other(rng, lex.SCENES, *scenes),
+            )
+        )
+    return events
+
+
+def answer(rng: Random, asked: str, count: int) -> Draft:
+    """A context, a question about any one of its events, and the answer with its place."""
+    events = happenings(rng, count)
+    event = pick(rng, events)
+    context = " ".join(each.told() for each in events)
+    text = event.answer(asked)
+    # A whole word: there is no guitar in a guitarist.
+    start = context.index(event.told()) + re.search(rf"\b{text}\b", event.told()).start()
+    answers = {"text": [text], "answer_start": [start]}
+    return Draft((context, event.question(asked)), answers, (event.held,))

@@ -1,0 +1,188 @@
+"""Metrics of what decoders answer: candidates they choose, and text they generate."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from beft.tasks.metrics import classes
+from beft.tasks.words import Words
+
+Spans = tuple[str, ...]
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def score_words(
+    metric: str, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
+) -> float:
+    """One metric of one set of predictions.
+
+    Args:
+        metric: a key of `METRICS`.
+        predictions: the candidates chosen, as indices; or the texts generated.
+        examples: what was asked, in the same order.
+
+    Returns:
+        A fraction: 0 to 1, or -1 to 1 for matthews.
+
+    Raises:
+        ValueError: the metric is unknown, nothing was predicted, or lengths differ.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
+    if not len(examples) or len(predictions) != len(examples):
+        raise ValueError(f"{len(predictions)} predictions for {len(examples)} examples")
+    return float(METRICS[metric](predictions, examples))
+
+
+def each(
+    metric: str, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
+) -> list[float]:
+    """Each example's own value of a metric that is their mean, a key of `EACH`."""
+    return [EACH[metric](p, e) for p, e in zip(predictions, examples, strict=True)]
+
+
+def _mean_of(
+    metric: str, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
+) -> float:
+    found = each(metric, predictions, examples)
+    return sum(found) / len(found)
+
+
+def _right(prediction: int, example: Words) -> float:
+    """1 where the chosen candidate is a right one."""
+    return float(prediction in example.gold)
+
+
+def _of_classes(metric: str, predictions: Sequence[int], examples: Sequence[Words]) -> float:
+    """A metric of classes, where each example has one that is right."""
+    return classes.score(metric, predictions, [e.gold[0] for e in examples])
+
+
+def _question_exact_match(predictions: Sequence[int], examples: Sequence[Words]) -> float:
+    """Share of groups all of whose examples are right."""
+    right = groups(predictions, examples)
+    return sum(right.values()) / len(right)
+
+
+def groups(predictions: Sequence[int], examples: Sequence[Words]) -> dict[str | int, bool]:
+    """Whether all examples of each group are right; one without a group is its own, by its row."""
+    right: dict[str | int, bool] = {}
+    for i, (prediction, example) in enumerate(zip(predictions, examples, strict=True)):
+        key = example.group or i
+        right[key] = right.get(key, True) and prediction in example.gold
+    return right
+
+
+Compare = Callable[[Spans, Spans], float]
+
+
+def _over_golds(compare: Compare, prediction: int | str, example: Words) -> float:
+    """The best comparison with a gold answer."""
+    said = _said(prediction, example)
+    return max(compare(said, example.said(gold)) for gold in example.gold)
+
+
+def _said(prediction: int | str, example: Words) -> Spans:
+    return (prediction,) if isinstance(prediction, str) else example.said(prediction)
+
+
+# SQuAD, and ReCoRD, which is scored as SQuAD is.
+
+
+def normalise_squad(text: str) -> str:
+    """Lower case, without punctuation and articles, white space single."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(predicted: str, gold: str) -> float:
+    """1 where both are the same but for case, punctuation, articles and white space."""
+    return float(normalise_squad(predicted) == normalise_squad(gold))
+
+
+def answer_f1(predicted: str, gold: str) -> float:
+    """F1 of the words that both share, counted as often as they occur.
+
+    Where one of them has no words left (the answer is an article), it is 1 for both empty, else 0,
+    as in the second version of the official script; the first had 0 for both empty.
+    """
+    ours, theirs = normalise_squad(predicted).split(), normalise_squad(gold).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    shared = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * shared / (len(ours) + len(theirs))
+
+
+# DROP, by the rules of its official evaluator.
+
+
+def drop_scores(predicted: str, gold: Spans) -> tuple[float, float]:
+    """Exact match and F1 of a generated answer and one gold answer.
+
+    Text has no spans: where the gold answer has several, the text is split at ", " (which is how
+    several spans are trained to be written), else it is one span. Each is a set of words: lower
+    case, split at spaces and hyphens (so that a sign is lost), without articles; numbers are
+    compared by value, other words lose punctuation. F1 is the mean over spans under the best
+    one-to-one assignment, where spans without a partner count 0, as does one that has none of the
+    numbers of its gold span; it is rounded to two digits, as the official evaluator does.
+    """
+    spans = predicted.split(", ") if len(gold) > 1 else [predicted]
+    ours, theirs = [_drop_words(s) for s in spans], [_drop_words(s) for s in gold]
+    match = len(ours) == len(theirs) and set(map(" ".join, ours)) == set(map(" ".join, theirs))
+    table = np.array([[_drop_f1(set(o), set(t)) for o in ours] for t in theirs])
+    best = table[linear_sum_assignment(table, maximize=True)].sum()
+    return float(match), round(float(best) / max(table.shape), 2)
+
+
+def _drop_words(text: str) -> list[str]:
+    return " ".join(_drop_word(token) for token in re.split(" |-", text.lower())).split()
+
+
+def _drop_word(token: str) -> str:
+    token = token if _is_number(token) else token.translate(_PUNCTUATION)
+    token = str(float(token)) if _is_number(token) else token
+    return _ARTICLES.sub(" ", token)
+
+
+def _is_number(token: str) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True
+
+
+def _drop_f1(ours: set[str], theirs: set[str]) -> float:
+    numbers = {word for word in theirs if _is_number(word)}
+    if numbers and not numbers & ours:
+        return 0.0
+    shared = len(ours & theirs)
+    precision = shared / len(ours) if ours else 1.0
+    recall = shared / len(theirs) if theirs else 1.0
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+Metric = Callable[[Sequence, Sequence[Words]], float]
+
+# metrics that are a mean over examples, by what they say of one
+EACH: dict[str, Callable[[int | str, Words], float]] = {
+    "accuracy": _right,
+    "answer_f1": partial(_over_golds, lambda said, gold: answer_f1(said[0], gold[0])),
+    "exact_match": partial(_over_golds, lambda said, gold: exact_match(said[0], gold[0])),
+    "drop_f1": partial(_over_golds, lambda said, gold: drop_scores(said[0], gold)[1]),
+    "drop_exact_match": partial(_over_golds, lambda said, gold: drop_scores(said[0], gold)[0]),
+}
+
+METRICS: dict[str, Metric] = {
+    **{name: partial(_mean_of, name) for name in EACH},
+    "f1": partial(_of_classes, "f1"),
+    "f1_macro": partial(_of_classes, "f1_macro"),
+    "matthews": partial(_of_classes, "matthews"),
+    "question_exact_match": _question_exact_match,
+}

@@ -1,0 +1,183 @@
+"""Training what a pack lacks: what is half done goes on, the rest in groups that share a model."""
+
+import datetime
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beft.engine.dispatch import engine, groups, packs_together, serves
+from beft.engine.memory import REFUSALS
+from beft.engine.peft_methods import added_numbers
+from beft.engine.precision import lowered
+from beft.engine.single import parts_of
+from beft.errors import UserError
+from beft.models.decoder import Decoder
+from beft.models.encoder import Encoder
+from beft.store.files import run_flaw, set_aside, sweep, to_json, write_file, write_folder
+from beft.store.locks import Lock
+from beft.store.owners import own
+from beft.study.recipe import Recipe, digest
+from beft.techniques import TECHNIQUES
+from beft.training import checkpoint, provenance
+from beft.training.loop import CHECKPOINT, Control, Data, Interrupted, train
+from beft.training.results import run_files
+from beft.training.shared import Bench, check_inputs, gradients_file
+
+log = logging.getLogger(__name__)
+
+POLL = 5.0  # seconds between two looks at runs that others train
+ERROR = "error.json"  # in a run's work folder: why its last training failed
+
+
+@dataclass(frozen=True)
+class Job:
+    """What training the runs of a pack has in common."""
+
+    bench: Bench
+    recipes: dict[str, Recipe]
+    inputs: dict[str, Any]
+    origin: str
+    checkpoint_seconds: float
+    stop: Callable[[], bool]
+    progress: Callable[[int, int, str], None]
+
+    def bring(self, held: dict[str, Lock]) -> None:
+        """Trains what is not there yet of the runs whose locks are held."""
+        todo = {d: held[d] for d in held if not self._is_done(self.recipes[d])}
+        if todo:
+            first, device = next(iter(self.recipes.values())), self.bench.device
+            flat = any(packs_together(r) for r in self.recipes.values()) and serves(
+                self.bench.model(first), device
+            )
+            begun = self._begun(todo)
+            rest = set(todo) - {r.digest for group in begun for r in group}
+            fresh = groups([r for d, r in self.recipes.items() if d in rest], flat, device)
+            for group in (*begun, *fresh):
+                self._bring_group(group, todo, flat)
+
+    def flaw(self, recipe: Recipe) -> str | None:
+        """Why a run is yet to be trained; None when it is there, and from the present inputs."""
+        problem = run_flaw(self.bench.layout, recipe)
+        if problem is None:
+            check_inputs(self.bench.layout.run(recipe), self.inputs)
+        return problem
+
+    def wait(self, others: dict[str, str]) -> None:
+        """Some seconds in which other processes may finish their runs of this pack."""
+        until = time.monotonic() + POLL
+        while others and time.monotonic() < until:
+            if self.stop():
+                raise Interrupted
+            text = f"waiting for {', '.join(sorted(set(others.values())))}"
+            self.progress(len(self.recipes) - len(others), len(self.recipes), text)
+            time.sleep(0.1)
+
+    def _is_done(self, recipe: Recipe) -> bool:
+        layout, problem = self.bench.layout, self.flaw(recipe)
+        sweep(layout.run(recipe))
+        if problem not in (None, "missing"):
+            folder = layout.run(recipe)
+            aside = set_aside(folder, layout.work(recipe))
+            log.warning("%s: %s; moved to %s and trained again", folder, problem, aside)
+        return problem is None
+
+    def _bring_group(self, group: list[Recipe], todo: dict[str, Lock], flat: bool) -> None:
+        """Trains the runs of a group and writes those that are not there yet."""
+        work = self._folder(group)
+        try:
+            self._train(group, todo, work, flat)
+        except Interrupted:
+            self._note(group, todo, f"stopped while {own()} trained it", "missing")
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            self._note(group, todo, reason, "failed")
+            raise
+        shutil.rmtree(work, ignore_errors=True)
+
+    def _note(self, group: list[Recipe], todo: dict[str, Lock], reason: str, status: str) -> None:
+        """For reports: what became of runs that are not there."""
+        with suppress(UserError):  # on a full disk, say what could not be written first
+            for recipe in group:
+                if recipe.digest in todo:
+                    path = todo[recipe.digest].folder / ERROR
+                    write_file(path, to_json({"reason": reason, "status": status}))
+
+    def _begun(self, todo: dict[str, Lock]) -> list[list[Recipe]]:
+        """Groups that an earlier process left half done, on the same data, weights and code.
+
+        They go on as they were, even when the pack has other runs by now or some of theirs are
+        written already, so that they end as if they had not been interrupted.
+        """
+        layout = self.bench.layout
+        known = {d for d, r in self.recipes.items() if d in todo or run_flaw(layout, r) is None}
+        found: list[list[Recipe]] = []
+        for folder in sorted(self._folder([]).parent.glob(f"group-{self.origin}-*")):
+            digests = checkpoint.digests(folder / CHECKPOINT)
+            taken = {r.digest for group in found for r in group}
+            if digests and set(digests) <= known - taken and set(digests) & set(todo):
+                found.append([self.recipes[d] for d in digests])
+        return found
+
+    def _folder(self, runs: list[Recipe]) -> Path:
+        key = digest([r.digest for r in runs])
+        return self.bench.layout.data / "work" / f"group-{self.origin}-{key}"
+
+    def _train(self, runs: list[Recipe], todo: dict[str, Lock], work: Path, flat: bool) -> None:
+        bench = self.bench
+        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        provenance.reset_peak_memory(bench.device)
+        encoder, data = bench.model(runs[0]), [bench.data(r) for r in runs]
+        names = ", ".join(dict.fromkeys(r.technique for r in runs))
+        precision = runs[0].training["precision"]
+        control = Control(
+            work / CHECKPOINT,
+            self.checkpoint_seconds,
+            self.stop,
+            lambda done, total, text: self.progress(done, total, f"{names}: {text}"),
+        )
+        used = engine(encoder, runs, [d.train for d in data], bench.device, flat)
+        try:
+            states = train(used, data, control)
+            extra = self._measured(runs[0], encoder, data[0])
+        finally:
+            used.close()
+        for recipe, state, given in zip(runs, states, data, strict=True):
+            if recipe.digest not in todo:
+                continue
+            todo[recipe.digest].check()
+            seconds = (state.seconds + time.monotonic() - control.started) / len(runs)
+            facts = provenance.collect(
+                bench.layout.root,
+                bench.device,
+                inputs=self.inputs,
+                started=started,
+                seconds=round(seconds, 3),
+                runs_together=len(runs),
+                tokens_per_pass=getattr(used, "tokens", None),  # None: whole batches
+                passes_refused=state.refused + REFUSALS.count,
+                precision="bfloat16" if lowered(bench.device, precision) else "float32",
+            )
+            parts = parts_of(encoder, recipe)
+            added = added_numbers(encoder, recipe)
+            files = run_files(recipe, state, encoder, parts, added, len(given.train)) | extra
+            write_folder(bench.layout.run(recipe), files | {"provenance.json": to_json(facts)})
+            log.info("%s: %s", recipe.folder(), state.reason or "done")
+
+    def _measured(self, recipe: Recipe, encoder: Encoder | Decoder, data: Data) -> dict[str, bytes]:
+        if not TECHNIQUES[recipe.technique].measures:
+            return {}
+
+        def progress(done: int, total: int, text: str) -> None:
+            if self.stop():
+                raise Interrupted
+            self.progress(done, total, text)
+
+        return {
+            "gradients.safetensors": gradients_file(self.bench, recipe, encoder, data, progress)
+        }

@@ -1,0 +1,108 @@
+"""A pack job: skip what is sound, resume what is half done, train the rest, write the manifest."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from beft.code_identity import code_digest
+from beft.store.files import CHECKSUMS, Layout, read_json, sweep, to_json, write_file
+from beft.store.locks import Lock, alone, claimed
+from beft.study.identity import sha256
+from beft.study.recipe import Pack, Recipe, digest
+from beft.techniques import TECHNIQUES
+from beft.training import provenance
+from beft.training.groups import ERROR, Job
+from beft.training.shared import Bench, current_inputs, probe_inert
+
+log = logging.getLogger(__name__)
+
+
+def run_pack(
+    layout: Layout,
+    pack: Pack,
+    manifest: Path,
+    device: str = "cpu",
+    checkpoint_seconds: float = 60,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> None:
+    """Brings every run of a pack into being and writes the manifest that says so.
+
+    Args:
+        progress: called with (steps done, steps in all, what is going on).
+
+    Raises:
+        UserError: when an input is missing or is not what earlier runs were trained on, when a
+            run cannot be written. Runs that other processes are training are waited for.
+        Interrupted: after SIGTERM or SIGINT; the checkpoint is written.
+    """
+    # Where every number of this process comes from, read before anybody can edit it meanwhile.
+    provenance.commit(layout.root)
+    inputs = current_inputs(layout, pack.recipes[0])
+    origin = digest([code_digest(), inputs])
+    bench = Bench(layout, device, {}, {})
+    with _stop_signals() as stop:
+        inert = _inert_runs(bench, pack)
+        recipes = {r.digest: r for r in pack.recipes if r.digest not in inert}
+        job = Job(bench, recipes, inputs, origin, checkpoint_seconds, stop, progress)
+        locks = {d: Lock(layout.work(r)) for d, r in recipes.items() if job.flaw(r)}
+        while locks:
+            with claimed(locks) as others:
+                job.bring({d: held for d, held in locks.items() if d not in others})
+            locks = {d: locks[d] for d in others if job.flaw(recipes[d])}
+            job.wait({d: others[d] for d in locks})
+        entries = []
+        for recipe in pack.recipes:
+            if recipe.digest in inert:
+                entries.append(_entry(recipe, "skipped", inert[recipe.digest], None))
+            else:
+                folder = layout.run(recipe)
+                (layout.work(recipe) / ERROR).unlink(missing_ok=True)
+                metrics = read_json(folder / "metrics.json")
+                reason = metrics["reason"]
+                entries.append(_entry(recipe, metrics["status"], reason, folder / CHECKSUMS))
+        with alone(layout.data / "work" / f"pack-{manifest.stem}"):
+            sweep(manifest)
+            write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
+
+
+def _entry(recipe: Recipe, status: str, reason: str, checksums: Path | None) -> dict[str, Any]:
+    return {
+        "digest": recipe.digest,
+        "folder": recipe.folder(),
+        "status": status,
+        "reason": reason,
+        "checksums": checksums and sha256(checksums),
+    }
+
+
+def _inert_runs(bench: Bench, pack: Pack) -> dict[str, str]:
+    """Digests of runs to leave out, with the measurement that says why."""
+    single = [r for r in pack.recipes if pack.may_skip(r)]
+    if not single:
+        return {}
+    inert = probe_inert(bench, single[0])
+    found = {}
+    for recipe in single:
+        term = TECHNIQUES[recipe.technique].term
+        if term in inert:
+            log.info("%s seed %d left out: %s", recipe.technique, recipe.seed, inert[term])
+            found[recipe.digest] = inert[term]
+    return found
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turns SIGTERM and SIGINT into a question that the training loop asks before each step."""
+    asked = []
+    previous = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(ValueError):  # not the main thread: the caller handles signals
+            previous[number] = signal.signal(number, lambda n, frame: asked.append(n))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

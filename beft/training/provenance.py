@@ -1,0 +1,104 @@
+"""What a run records about where it came from: code, versions, hardware, time, memory, command."""
+
+import os
+import platform
+import resource
+import shlex
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import beft
+from beft.code_identity import code_digest
+from beft.engine.memory import REFUSALS
+
+LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy", "safetensors")
+
+
+@cache
+def commit(root: Path) -> tuple[str, bool]:
+    """(commit, whether tracked files differ from it); empty outside a git repository."""
+
+    def git(*arguments: str) -> str:
+        out = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        )
+        return out.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
+        return git("rev-parse", "HEAD"), bool(changed)
+    except (OSError, subprocess.CalledProcessError):
+        return "", False
+
+
+@cache
+def processor() -> str:
+    """The CPU's name and the number of cores this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+def hardware(device: str) -> str:
+    """The GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+
+
+def reset_peak_memory(device: str) -> None:
+    """Forgets the peak of what ran before in this process, where the system can, and refusals."""
+    REFUSALS.count = 0
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb(device: str) -> float:
+    """Peak memory since it was last reset: of the GPU, or resident memory of this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(x for x in lines if x.startswith("VmHWM")).split()[1]) / 2**10
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def collect(root: Path, device: str, **facts: Any) -> dict[str, Any]:
+    """The provenance of a run, with further facts of the caller's."""
+    revision, dirty = commit(root)
+    return {
+        "commit": revision,
+        "dirty": dirty,
+        "code": code_digest(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "host": socket.gethostname(),
+        "job": os.environ.get("SLURM_JOB_ID", ""),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "device": device,
+        "hardware": hardware(device),
+        "threads": torch.get_num_threads(),
+        "peak_memory_mb": round(peak_memory_mb(device), 1),
+        "versions": {
+            "python": platform.python_version(),
+            "beft": beft.__version__,
+            **{name: version(name) for name in LIBRARIES},
+        },
+        **facts,
+    }

@@ -1,0 +1,157 @@
+"""Seconds of runs, each alone in a process of its own, taken in turns (Table 2)."""
+
+import logging
+import math
+import multiprocessing
+import time
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+
+from beft.code_identity import code_digest
+from beft.engine.dispatch import Engine, engine, packs_together, serves
+from beft.errors import UserError
+from beft.store.files import Layout, to_json
+from beft.study.measurements import SECONDS, TIMING_VERSION, Timed
+from beft.study.recipe import Recipe
+from beft.training import provenance
+from beft.training.loop import Control, Data, step_seed, train
+from beft.training.shared import Bench, current_inputs
+
+log = logging.getLogger(__name__)
+
+WARM_STEPS = 2
+
+
+def render_timings(
+    layout: Layout,
+    timed: Timed,
+    device: str = "cpu",
+    threads: int = 1,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> bytes:
+    """Trains every run, `timed.repeats` times over, and gives what that took as JSON.
+
+    The techniques take turns (ABC ABC), so that a machine that slows down slows all alike. Every
+    run has a new process, which shares with the others the imports and nothing else.
+
+    Raises:
+        UserError: when an input is missing, or a run cannot be trained.
+    """
+    for recipe in timed.recipes:
+        current_inputs(layout, recipe)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["beft.training.timing", "transformers"])
+    turns = list(product(range(1, timed.repeats + 1), timed.recipes))
+    runs = []
+    for done, (repeat, recipe) in enumerate(turns):
+        name = f"{recipe.technique}, repeat {repeat} of {timed.repeats}"
+        progress(done, len(turns), name)
+        found = _alone(context, name, layout, recipe, device, threads)
+        log.info("%s: %.2f s, of which steps %.2f s", name, *(found[m] for m in SECONDS))
+        runs.append({"digest": recipe.digest, "repeat": repeat, **found})
+    return to_json({"version": TIMING_VERSION, "code": code_digest(), "runs": runs})
+
+
+def _alone(context: Any, name: str, *arguments: Any) -> dict[str, Any]:
+    """What `measure` gives in a process of its own."""
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, *arguments), daemon=True)
+    process.start()
+    sender.close()  # the other end is the process's alone: its end is the end of what is received
+    try:
+        found = receiver.recv()
+    except EOFError:
+        process.join()
+        raise UserError(
+            f"{name}: its process ended with status {process.exitcode} before it had a result; "
+            "what it said stands above"
+        ) from None
+    finally:
+        process.terminate()
+        process.join()
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def _send(sender: Any, *arguments: Any) -> None:
+    try:
+        sender.send(measure(*arguments))
+    except UserError as error:
+        sender.send(error)
+
+
+def measure(layout: Layout, recipe: Recipe, device: str, threads: int) -> dict[str, Any]:
+    """Trains a run once, after a warm-up that leaves no trace, and writes nothing.
+
+    Returns:
+        `seconds` of the whole fine-tune, with the evaluation after every epoch, as the paper's run
+        time; `train_seconds` of its steps; `status` and `best` metric of the run; `device`,
+        `hardware` and `threads`. Loading of data and model is not counted.
+    """
+    torch.set_num_threads(threads)
+    bench = Bench(layout, device, {}, {})
+    model, data = bench.model(recipe), bench.data(recipe)
+    flat = packs_together(recipe) and serves(model, device)
+    _warm_up(engine(model, [recipe], [data.train], device, flat), recipe, data)
+    steps: list[float] = []
+    _wait(device)
+    started = time.perf_counter()
+    used = engine(model, [recipe], [data.train], device, flat)
+    used.step = _clocked(used.step, steps, device)
+    try:
+        (state,) = train(used, [data], Control(None))
+        _wait(device)
+        seconds = time.perf_counter() - started
+    finally:
+        used.close()
+    key = f"{recipe.task['validation'][0]}/{recipe.task['metric']}"
+    values = [row[key] for row in state.history if math.isfinite(row[key])]
+    return {
+        "seconds": round(seconds, 6),
+        "train_seconds": round(sum(steps), 6),
+        "status": state.status,
+        "best": max(values, default=None),
+        "device": device,
+        "hardware": provenance.hardware(device),
+        "threads": threads,
+    }
+
+
+def _warm_up(used: Engine, recipe: Recipe, data: Data) -> None:
+    """A few steps and a batch of each evaluation: what is slow only once is over then."""
+
+    def some(examples: Any) -> np.ndarray:
+        return np.arange(min(recipe.training["batch_size"], len(examples)))
+
+    try:
+        if recipe.training["epochs"]:
+            for step in range(WARM_STEPS):
+                used.step({0: some(data.train)}, {0: step_seed(recipe.seed, 0, step)})
+        for split in data.validation.values():
+            used.predict(split.take(some(split)), [0])
+    finally:
+        used.close()
+
+
+def _clocked(step: Callable, spent: list[float], device: str) -> Callable:
+    """A function that also notes how long each of its calls took."""
+
+    def clocked(*arguments: Any) -> Any:
+        started = time.perf_counter()
+        result = step(*arguments)
+        _wait(device)
+        spent.append(time.perf_counter() - started)
+        return result
+
+    return clocked
+
+
+def _wait(device: str) -> None:
+    """A GPU goes on computing after it was asked to."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)

@@ -1,0 +1,11 @@
+"""Frames of a study of which a test gives only some."""
+
+import pandas as pd
+
+from beft.report.frames.schema import COLUMNS, Frames
+
+
+def frames_of(settings: dict, **given: pd.DataFrame) -> Frames:
+    """These frames, and empty ones for all others."""
+    empty = {name: pd.DataFrame(columns=columns.split(",")) for name, columns in COLUMNS.items()}
+    return Frames(**{**empty, **given}, settings=settings)

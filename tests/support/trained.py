@@ -1,0 +1,19 @@
+"""Everything that a small project's study asks for, made in this process without a workflow."""
+
+from pathlib import Path
+
+from beft.cli import commands
+from beft.study.project import Project, load
+from beft.training import pack as runner
+
+
+def everything(folder: Path) -> Project:
+    """Fetches, draws and trains what the study of a project asks for."""
+    definitions = folder / "params.yaml"
+    commands.fetch(definitions, None, [], [])
+    project = load(definitions)
+    for subset in project.subsets:
+        commands.subsample(definitions, None, folder / "data" / "subsets" / subset)
+    for key, pack in project.packs.items():
+        runner.run_pack(project.layout, pack, folder / "data" / "packs" / key)
+    return project

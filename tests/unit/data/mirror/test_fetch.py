@@ -1,0 +1,407 @@
+"""Fetching from a hub on loopback: whole, resumed, refused, at once; and what --check says."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save
+from support import hub, sandbox
+
+from beft.data.mirror import transfers
+from beft.errors import UserError
+from beft.study.identity import sha256
+
+WEIGHTS, TRAIN = "model.safetensors", "c1/train-00000-of-00002.parquet"
+CHUNK = 10 * 2**20  # what huggingface_hub writes at a time
+MODEL, DATASET = "data/mirror/models/own/m", "data/mirror/datasets/own/data/c1"
+CARD = """---
+configs:
+- config_name: c1
+  data_files:
+  - {split: train, path: c1/train-*}
+  - {split: validation, path: c1/validation-*}
+  - {split: test, path: c1/test-*}
+---
+"""
+TASK = {
+    "hub": "own/data",
+    "config": "c1",
+    "revision": hub.REVISION,
+    "text": ["sentence"],
+    "labels": ["no", "yes"],
+    "metric": "accuracy",
+    "regimes": {"low": 4},
+    "learning_rate": 1e-2,
+    "epochs": 1,
+}
+
+
+def rows(split: str, part: int) -> dict[str, list]:
+    return {"sentence": [f"{split} {part} {i}" for i in range(8)], "label": [0, 1] * 4}
+
+
+def parquet(split: str, part: int) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(rows(split, part)), buffer)
+    return buffer.getvalue()
+
+
+def weights(numbers: int) -> bytes:
+    return save({"weight": np.random.default_rng(0).random(numbers)})
+
+
+@pytest.fixture
+def server():
+    """A hub with one model, whose weights take two and a half chunks, and one dataset."""
+    with hub.serving() as running:
+        running.repositories["models", "own/m"] = {
+            "config.json": b'{"model_type": "bert"}',
+            "vocab.txt": b"[PAD]\n[UNK]\n",
+            WEIGHTS: weights(CHUNK * 5 // 2 // 8),
+            "pytorch_model.bin": b"pickled",
+            "onnx/config.json": b"{}",
+        }
+        running.repositories["datasets", "own/data"] = {
+            "README.md": CARD.encode(),
+            **{
+                f"c1/{split}-0000{part}-of-00002.parquet": parquet(split, part)
+                for split in ("train", "validation", "test")
+                for part in (0, 1)
+            },
+        }
+        yield running
+
+
+class Place:
+    """A project that fetches from a hub."""
+
+    def __init__(self, folder: Path, server: hub.Hub):
+        self.folder, self.server = folder, server
+        caches = {"XDG_CACHE_HOME": str(folder / "cache"), "HF_HOME": str(folder / "hf")}
+        self.variables = server.variables() | caches
+        model = {"hub": "own/m", "revision": hub.REVISION}
+        params = sandbox.PARAMS | {"models": {"m": model}, "tasks": {"mine": TASK}}
+        sandbox.write(folder / "params.yaml", params)
+        study = sandbox.STUDY | {"models": ["m"], "tasks": ["mine"]}
+        sandbox.write(folder / "studies" / "mini.yaml", study)
+
+    def fetch(self, *arguments: str) -> subprocess.CompletedProcess:
+        command = ("beft", "fetch", *arguments)
+        return sandbox.run(self.folder, *command, check=False, **self.variables)
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            ["beft", "fetch", *arguments],
+            cwd=self.folder,
+            env=sandbox.environment(**self.variables),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def set(self, *keys: str, to: object) -> None:
+        sandbox.change(self.folder / "params.yaml", *keys, to=to)
+
+    def model(self) -> dict[str, bytes]:
+        """What the mirror has of the model."""
+        return sandbox.contents(self.folder / MODEL)
+
+    def manifest(self) -> dict:
+        path = self.folder / "data/mirror/manifest.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+
+@pytest.fixture
+def place(tmp_path, server) -> Place:
+    return Place(tmp_path, server)
+
+
+def said(done: subprocess.CompletedProcess) -> list[str]:
+    """The lines about what went wrong; there is never a traceback."""
+    assert "Traceback" not in done.stdout + done.stderr
+    return [line for line in done.stderr.splitlines() if line.startswith("beft: ")]
+
+
+def wanted(server: hub.Hub) -> dict[str, bytes]:
+    """What a mirror holds of the model: no pickles, nothing of subfolders."""
+    names = ("config.json", "vocab.txt", WEIGHTS)
+    return {name: server.repositories["models", "own/m"][name] for name in names}
+
+
+def until(happened) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_fetch_fills_the_mirror_and_what_is_there_is_not_asked_for_again(place, server):
+    before = place.fetch("--check")
+    assert before.returncode == 2
+    lines = said(before)
+    assert [line.split(":")[1].strip() for line in lines] == ["tasks.mine", "models.m"]
+    for line, where, command in zip(lines, (DATASET, MODEL), ("task mine", "model m"), strict=True):
+        assert str(place.folder / where) in line and f"'beft fetch --{command}'" in line
+    assert server.requests == [] and not (place.folder / "data").exists()
+
+    done = place.fetch()
+    assert done.returncode == 0, done.stderr
+    assert place.model() == wanted(server)
+    for split in ("train", "validation"):
+        found = pq.read_table(place.folder / DATASET / f"{split}.parquet").to_pydict()
+        parts = [rows(split, part) for part in (0, 1)]
+        assert found == {key: parts[0][key] + parts[1][key] for key in parts[0]}
+    places = {"models/own/m": place.folder / MODEL, "datasets/own/data/c1": place.folder / DATASET}
+    assert place.manifest() == {
+        name: {
+            "revision": hub.REVISION,
+            "sha256": {path.name: sha256(path) for path in folder.iterdir()},
+        }
+        for name, folder in places.items()
+    }
+    asked = {answer.path for answer in server.answers}
+    assert not {name for name in asked if "test" in name or "onnx" in name or ".bin" in name}
+
+    server.forget()
+    after = place.fetch("--check")
+    size = sum(path.stat().st_size for folder in places.values() for path in folder.iterdir())
+    assert (after.returncode, len(after.stdout.splitlines())) == (0, 1)
+    assert after.stdout.startswith("2 ") and f"{size / 1e9:.3f} GB" in after.stdout
+    assert place.fetch().returncode == 0
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_a_killed_fetch_goes_on_where_it_was(place, server, number, status):
+    fault = server.faults[WEIGHTS] = hub.Fault(stall=CHUNK * 3 // 2)
+    process = place.start("--model", "m")
+    parts = place.folder / "data/mirror/.fetching"
+    until(lambda: [p for p in parts.rglob("*.part") if p.stat().st_size == CHUNK])
+    process.send_signal(number)
+    assert "Traceback" not in process.communicate()[1]
+    assert process.returncode == status
+    fault.go.set()
+    assert not (place.folder / MODEL).exists() and place.manifest() == {}
+    assert place.fetch("--check", "--model", "m").returncode == 2
+
+    server.forget()
+    assert place.fetch("--model", "m").returncode == 0
+    rest = len(wanted(server)[WEIGHTS]) - CHUNK
+    assert [(a.path, a.start, a.sent) for a in server.answers] == [(WEIGHTS, CHUNK, rest)]
+    assert place.model() == wanted(server)
+    assert list(parts.iterdir()) == []
+
+
+def test_a_connection_that_breaks_is_taken_up_again(place, server):
+    server.faults[WEIGHTS] = hub.Fault(cut=CHUNK * 3 // 2)
+    assert place.fetch("--model", "m").returncode == 0
+    assert [a.start for a in server.answers if a.path == WEIGHTS] == [0, CHUNK]
+    assert place.model() == wanted(server)
+
+
+def test_one_that_fails_does_not_stop_the_others(place, server):
+    server.faults[WEIGHTS] = hub.Fault(status=500)
+    done = place.fetch()
+    assert done.returncode == 2
+    (line,) = said(done)
+    assert line.startswith("beft: models.m: own/m cannot be fetched") and "500" in line
+    assert set(place.manifest()) == {"datasets/own/data/c1"}
+    assert list((place.folder / "data/sources/mine").iterdir())
+
+    server.forget()
+    assert place.fetch().returncode == 0
+    assert [answer.path for answer in server.answers] == [WEIGHTS]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "where"),
+    [
+        (WEIGHTS, ("--model", "m"), "models.m"),
+        ("config.json", ("--model", "m"), "models.m"),
+        (TRAIN, ("--task", "mine"), "tasks.mine"),
+    ],
+)
+def test_wrong_bytes_are_refused_and_fetched_anew(place, server, name, arguments, where):
+    server.faults[name] = hub.Fault(wrong=True)
+    done = place.fetch(*arguments)
+    assert done.returncode == 2
+    (line,) = said(done)
+    assert line.startswith(f"beft: {where}: {name} ") and "checksum" in line
+    assert place.manifest() == {}
+    assert not (place.folder / MODEL).exists() and not (place.folder / DATASET).exists()
+
+    server.forget()
+    assert place.fetch(*arguments).returncode == 0
+    repository = server.repositories["datasets" if where == "tasks.mine" else "models",
+                                     "own/data" if where == "tasks.mine" else "own/m"]  # fmt: skip
+    assert server.served(name) == len(repository[name])
+
+
+def test_two_at_once_fetch_once(place, server):
+    fault = server.faults[WEIGHTS] = hub.Fault(stall=1000)
+    first = place.start("--model", "m")
+    assert fault.stalled.wait(120)
+    second = place.start("--model", "m")
+    assert f"is being fetched by process {first.pid} on" in second.stderr.readline()
+    fault.go.set()
+    for process in (first, second):
+        process.communicate()
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert {a.path: a.sent for a in server.answers} == {
+        name: len(content) for name, content in wanted(server).items()
+    }
+    assert len(server.answers) == 3
+    assert place.model() == wanted(server)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (("models", "m", "revision"), "2" * 40, ("models.m", "no revision " + "2" * 40)),
+        (("models", "m", "hub"), "own/other", ("models.m", "no model own/other")),
+        (("models", "m", "sha256"), "0" * 64, ("models.m", "pinned " + "0" * 64)),
+        (("tasks", "mine", "revision"), "2" * 40, ("tasks.mine", "no revision " + "2" * 40)),
+        (("tasks", "mine", "hub"), "own/other", ("tasks.mine", "no dataset own/other")),
+        (("tasks", "mine", "config"), "c2", ("tasks.mine", "c2", "c1")),
+        (("tasks", "mine", "train"), "training", ("tasks.mine", "'training'", "test, train")),
+    ],
+)
+def test_what_the_hub_does_not_have_is_one_clear_line(place, keys, value, words):
+    place.set(*keys, to=value)
+    done = place.fetch(*(("--model", "m") if keys[0] == "models" else ("--task", "mine")))
+    (line,) = said(done)
+    assert done.returncode == 2 and all(word in line for word in words)
+    assert place.manifest() == {}
+
+
+def test_weights_that_are_pickled_are_not_fetched(place, server):
+    del server.repositories["models", "own/m"][WEIGHTS]
+    (line,) = said(place.fetch("--model", "m"))
+    assert "models.m" in line and "no safetensors" in line
+    assert server.answers == []
+
+
+def test_terms_that_were_not_accepted_are_named(place, server):
+    server.faults["config.json"] = hub.Fault(status=403, code="GatedRepo")
+    (line,) = said(place.fetch("--model", "m"))
+    assert line.startswith("beft: models.m: own/m is gated") and "hf auth login" in line
+
+
+def test_the_commands_of_the_docs_do_what_they_say(place):
+    blocks = re.findall(r"```bash\n(.*?)```", (sandbox.ROOT / "docs/fetching.md").read_text(), re.S)
+    commands = [line.partition("#")[0].split() for line in "".join(blocks).splitlines()]
+    assert [command[:2] for command in commands] == [["beft", "fetch"]] * 2
+    for command in commands:
+        words = ["mini" if word == "table1" else word for word in command]
+        assert place.fetch(*words[2:]).returncode == 0
+
+
+def flip(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+# What happens to a mirror -> what --check says of it.
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda p: flip(p.folder / MODEL / WEIGHTS), (f"{MODEL}/{WEIGHTS}", "sha256 differs")),
+        (lambda p: (p.folder / MODEL / "vocab.txt").unlink(), (f"{MODEL}/vocab.txt", "missing")),
+        (lambda p: flip(p.folder / DATASET / "train.parquet"), (f"{DATASET}/train.parquet",)),
+        (lambda p: p.set("models", "m", "revision", to="2" * 40), (f"of revision {hub.REVISION}",)),
+        (lambda p: p.set("models", "m", "sha256", to="0" * 64), ("models.m", "other weights")),
+        (
+            lambda p: p.set("tasks", "mine", "validation", to=["test"]),
+            ("tasks.mine", "without test.parquet", "'beft fetch --task mine'"),
+        ),
+    ],
+    ids=["weights", "tokenizer", "data", "revision", "pinned weights", "split"],
+)
+def test_check_finds_what_is_not_as_it_was_pinned(place, server, damage, words):
+    assert place.fetch().returncode == 0
+    server.forget()
+    damage(place)
+    done = place.fetch("--check")
+    (line,) = said(done)
+    assert done.returncode == 2 and all(word in line for word in words)
+    assert server.requests == []
+
+
+def test_check_names_the_study_that_has_to_be_fetched(place):
+    study = sandbox.STUDY | {"models": ["m"], "tasks": ["mine"]}
+    sandbox.write(place.folder / "studies" / "other.yaml", study)
+    (line,) = said(place.fetch("--check", "--study", "other", "--model", "m"))
+    assert "run 'beft fetch --study other --model m'" in line
+    assert place.fetch("--study", "other", "--model", "m").returncode == 0
+
+
+def test_tasks_that_share_a_dataset_bring_all_their_splits(place):
+    place.set("tasks", "other", to=TASK | {"validation": ["test"]})
+    sandbox.change(place.folder / "studies/mini.yaml", "tasks", to=["mine", "other"])
+    assert place.fetch().returncode == 0
+    files = {path.name: sha256(path) for path in (place.folder / DATASET).iterdir()}
+    assert set(files) == {"train.parquet", "validation.parquet", "test.parquet"}
+    assert place.manifest()["datasets/own/data/c1"]["sha256"] == files
+
+
+def test_data_that_is_there_normalised_needs_no_mirror(place, server):
+    assert place.fetch("--task", "mine").returncode == 0
+    (place.folder / DATASET).rename(place.folder / "elsewhere")
+    assert place.fetch("--check", "--task", "mine").returncode == 0
+    flip(next((place.folder / "data/sources/mine").rglob("train.parquet")))
+    (line,) = said(place.fetch("--check", "--task", "mine"))
+    assert "tasks.mine" in line and "absent" in line
+
+
+def test_a_terminal_shows_how_far_everything_is(place):
+    master, slave = os.openpty()
+    variables = sandbox.environment(**place.variables, TERM="xterm", COLUMNS="120")
+    process = subprocess.Popen(["beft", "fetch"], cwd=place.folder, env=variables, stderr=slave)
+    os.close(slave)
+    shown = b""
+    try:
+        while part := os.read(master, 4096):
+            shown += part
+    except OSError:  # how Linux says that nobody has the terminal open any more
+        pass
+    os.close(master)
+    assert process.wait() == 0
+    text = shown.decode()
+    assert all(words in text for words in ("models.m done", "tasks.mine done", "26.2/26.2 MB"))
+
+
+def test_a_log_says_how_far_everything_is(monkeypatch, caplog):
+    """Jobs that have begun, with bytes; then how each one ended."""
+    monkeypatch.setattr(transfers, "EVERY", 0)
+    caplog.set_level("INFO", "beft")
+
+    def slow(transfer: transfers.Transfer) -> str:
+        transfer.step, transfer.total = "fetching", 4_000_000_000
+        transfer.advance(1_000_000_000)
+        until(lambda: any("1.000 of 4.000 GB" in line for line in caplog.messages))
+        return "here"
+
+    def bad(transfer: transfers.Transfer) -> None:
+        raise UserError("one line")
+
+    assert transfers.fetch_all({"a": bad, "b": slow}) == ["one line"]
+    assert {"a: failed", "b: here"} <= set(caplog.messages)
+    assert any(line.startswith("b fetching (1.000 of 4.000 GB") for line in caplog.messages)
+
+
+def test_a_mistake_of_ours_is_not_taken_for_the_users():
+    def broken(transfer: transfers.Transfer) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        transfers.fetch_all({"a": broken})

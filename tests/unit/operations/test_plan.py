@@ -1,0 +1,184 @@
+"""`beft plan`: what it counts, how it packs jobs into time, and what it reads of a profile."""
+
+import pytest
+from support import sandbox
+from support.estimates import PARAMS, STUDY, finish
+
+from beft.cli import commands
+from beft.errors import UserError
+from beft.operations.cost import Costs
+from beft.operations.plan import jobs, run_bytes, wall_seconds
+from beft.operations.profile import read_profile
+from beft.operations.sizes import Extent, Shape
+from beft.store.files import to_json, write_file
+from beft.study.project import load
+
+
+@pytest.fixture
+def root(tmp_path):
+    sandbox.write(tmp_path / "params.yaml", PARAMS)
+    sandbox.write(tmp_path / "studies" / "mini.yaml", STUDY)
+    return tmp_path
+
+
+def said(capsys, root, study=None, profile=None) -> str:
+    capsys.readouterr()
+    commands.plan(root / "params.yaml", study, profile)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "at_once", "expected"),
+    [
+        ([3, 3, 3], 1, 9),
+        ([3, 3, 3], 2, 6),
+        ([1, 1, 1, 5], 2, 5),  # the longest first, or it would end at 6 or later
+        ([4], 8, 4),
+        ([], 8, 0),
+    ],
+)
+def test_wall_time(seconds, at_once, expected):
+    assert wall_seconds(seconds, at_once) == expected
+
+
+def test_what_is_there_is_not_planned_again(root):
+    """A run that was written, and a job whose manifest was, whatever became of its runs."""
+    project = load(root / "params.yaml")
+    first, second, *_ = project.packs
+    finish(project, project.packs[first].recipes[0], 10)
+    write_file(root / "data" / "packs" / second, to_json({"runs": []}))
+    costs = Costs(project)
+    planned = {job.pack.manifest(): job for job in jobs(project, costs, costs.speed())}
+    assert [r.seed for r in planned[first].runs] == [1, 2]
+    assert planned[second].runs == ()
+    left = sum(len(job.runs) for job in planned.values())
+    assert left == len(project.recipes) - 1 - 3
+
+
+def test_the_size_of_a_run_is_that_of_its_snapshots_and_predictions(root):
+    model, task = Shape(10**6, 10**6, 2, 100), Extent(80, 30)
+    project = load(root / "params.yaml")
+    runs = {r.technique: r for r in project.recipes if r.model["alias"] == "m"}
+    terms = 2 * 11 * 100 * 4  # layers, widths of all terms, bytes
+    # before, after and after 3 epochs; predictions of best and last: 30 rows, 2 labels, 4 bytes
+    rest = 2 * 30 * 2 * 4 + 20_000
+    assert run_bytes(runs["b_v"], model, task) == 5 * terms + rest
+    # before and after, and three statistics of gradients
+    assert run_bytes(runs["untuned"], model, task) == 5 * terms + rest
+
+
+def test_disk_follows_from_runs_that_are_done(root, capsys):
+    project = load(root / "params.yaml")
+    for recipe in project.recipes:
+        if recipe.seed == 0:
+            finish(project, recipe, 10)
+            padding = b"x" * (50_000_000 - 200)
+            (project.layout.run(recipe) / "biases.safetensors").write_bytes(padding)
+    left = sum(recipe.seed != 0 for recipe in project.recipes)
+    gigabytes = float(said(capsys, root).split("disk: ")[1].split()[0])
+    # Rows and epochs differ between the runs of a technique, hence the margin.
+    assert gigabytes == pytest.approx(0.05 * left, rel=0.2)
+
+
+def test_the_plan_says_what_the_rest_takes_and_what_it_is_based_on(root, capsys):
+    before = said(capsys, root)
+    project = load(root / "params.yaml")
+    assert f"to run: {len(project.recipes)} of {len(project.recipes)}" in before
+    assert "assumed" in before and "disk:" in before and "memory of the largest job" in before
+    works = Costs(project).work
+    for recipe in project.recipes:
+        finish(project, recipe, works(recipe) / 1e12, device="cpu")
+        if recipe.seed == 1:
+            (project.layout.run(recipe) / "checksums.json").unlink()
+    after = said(capsys, root)
+    left = [recipe for recipe in project.recipes if recipe.seed == 1]
+    assert f"to run: {len(left)} of {len(project.recipes)}" in after
+    assert f"about {sum(map(works, left)) / 1e12 / 3600:.2g} hours" in after
+    assert "fitted to" in after and "assumed" not in after
+
+
+def test_nothing_left_costs_nothing(root, capsys):
+    project = load(root / "params.yaml")
+    for recipe in project.recipes:
+        finish(project, recipe, 10)
+    text = said(capsys, root)
+    assert f"to run: 0 of {len(project.recipes)}" in text
+    assert "hours" not in text and "disk" not in text
+
+
+def test_a_profile_picks_study_and_jobs_at_once(root, capsys):
+    sandbox.write(root / "studies" / "other.yaml", STUDY | {"seeds": [7]})
+    profile = {"executor": "slurm", "jobs": 3, "config": ["study=other"],
+               "set-resources": {"train": {"gpu": 1}}}  # fmt: skip
+    sandbox.write(root / "cluster" / "config.yaml", profile)
+    text = said(capsys, root, profile=str(root / "cluster"))
+    project = load(root / "params.yaml", "other")
+    assert f"study other: {len(project.recipes)} runs, {len(project.packs)} jobs" in text
+    assert "GPU hours" in text and "3 jobs at once" in text
+    assert "one GPU: " in text and "eight GPUs: " in text
+    assert "ask for no GPU" not in text
+    lacking = [line for line in text.splitlines() if line.startswith("missing: ")]
+    assert len(lacking) == 2 and "missing: 3 more" in lacking[1]  # two models, two tasks
+    assert "study mini" in said(capsys, root, "mini", str(root / "cluster"))
+
+
+def test_jobs_without_gpus_are_pointed_out(root, capsys):
+    sandbox.write(root / "cluster" / "config.yaml", {"executor": "slurm", "jobs": 3})
+    assert "ask for no GPU" in said(capsys, root, profile=str(root / "cluster"))
+    sandbox.change(root / "params.yaml", "execution", "gpu", to=1)
+    assert "ask for no GPU" not in said(capsys, root, profile=str(root / "cluster"))
+
+
+@pytest.mark.parametrize(
+    "config", [["study=x"], "study=x", {"study": "x"}, ["other=1", "study = x"]], ids=str
+)
+def test_a_profile_names_its_study_in_any_of_the_ways(root, config):
+    sandbox.write(root / "p" / "profile.yaml", {"config": config})
+    assert read_profile("p", root).study == "x"
+
+
+def test_profiles_are_looked_for_where_the_workflow_looks(root, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(root / "home"))
+    monkeypatch.chdir(root)
+    sandbox.write(root / "home" / "snakemake" / "p" / "config.yaml", {"jobs": 1})
+    assert read_profile("p", root).jobs == 1
+    sandbox.write(root / "profiles" / "p" / "config.yaml", {"jobs": 2})
+    assert read_profile("p", root).jobs == 2
+    sandbox.write(root / "p" / "config.yaml", {"jobs": 3})
+    assert read_profile("p", root).jobs == 3
+    sandbox.write(root / "p" / "profile.yaml", {"jobs": 4})
+    assert read_profile("p", root).jobs == read_profile("p/profile.yaml", root).jobs == 4
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        (None, "no profile.yaml or config.yaml"),
+        ({"jobs": "many"}, "jobs: expected a number"),
+        ({"config": ["study"]}, "config: expected name=value"),
+        ({"set-resources": {"train": {"gpu": "one"}}}, "set-resources.train.gpu"),
+    ],
+    ids=str,
+)
+def test_a_profile_that_cannot_be_used_is_one_clear_line(root, profile, words):
+    if profile is not None:
+        sandbox.write(root / "p" / "profile.yaml", profile)
+    with pytest.raises(UserError, match=words):
+        read_profile("p", root)
+
+
+def test_our_own_profiles_are_understood():
+    slurm = read_profile("slurm", sandbox.ROOT)
+    assert (slurm.study, slurm.jobs, slurm.gpu) == ("paper", 100, 1)
+    local = read_profile("local", sandbox.ROOT)
+    assert (local.jobs, local.gpu) == (1, 1)
+
+
+def test_jobs_that_train_nothing_are_said_apart(root, capsys):
+    assert "besides" not in said(capsys, root)
+    first = load(root / "params.yaml").recipes[0]
+    model, task, regime = first.cell().split("/")
+    timed = {"model": model, "task": task, "regime": regime, "techniques": [first.technique]}
+    sandbox.change(root / "studies" / "mini.yaml", "timing", to=[timed])
+    words = " ".join(said(capsys, root).split())
+    assert "besides, not in the times below: 1 job to time runs alone" in words

@@ -1,0 +1,89 @@
+"""Frames: what is gathered from the folder of a run, by hand-written folders."""
+
+import json
+import math
+
+import pytest
+from support import sandbox
+
+from beft.report.analysis import cells as grid
+from beft.report.frames import schema as F
+from beft.report.frames.collect import collect, settings
+from beft.store.files import write_folder
+from beft.study.project import Project, load
+
+PARAMS = {
+    **sandbox.PARAMS,
+    "decoder": {"objective": "language_model_on_answer"},
+    "models": {"rotary": {"hub": "own/rotary", "revision": "r", "kind": "decoder"}},
+    "tasks": {
+        "squad": {
+            "hub": "own/squad",
+            "revision": "r",
+            "decoder": {"regimes": {"low": 4}, "learning_rate": 1e-3, "epochs": 2},
+        }
+    },
+}
+STUDY = {
+    "models": ["rotary"], "tasks": ["squad"], "regimes": ["low"], "techniques": ["b_v", "b_q"],
+    "seeds": [0], "selectors": [],
+}  # fmt: skip
+# the best epoch by F1 is the first one; exact match is better in the second one
+METRICS = {
+    "status": "ok", "reason": "", "metric": "answer_f1", "train_examples": 4,
+    "trainable_params": 320, "trainable_percent": 0.125, "added_biases": 960,
+    "splits": {"validation": {"best": 0.75, "last": 0.5}},
+    "other_metrics": {"validation": {"exact_match": {"best": 0.25, "last": 0.375}}},
+}  # fmt: skip
+HISTORY = """epoch,train_loss,validation/exact_match,validation/answer_f1
+0,,0.0,0.125
+1,2.5,0.25,0.75
+2,2.0,0.375,0.5
+"""
+ORIGIN = {"commit": "c", "device": "cpu", "versions": {"torch": "2"}, "seconds": 1.5}
+ORIGIN |= {"peak_memory_mb": 10.0, "command": "beft"}
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A study of two runs, of which b_v is there."""
+    sandbox.write(tmp_path / "params.yaml", PARAMS)
+    sandbox.write(tmp_path / "studies" / "mini.yaml", STUDY)
+    made = load(tmp_path / "params.yaml")
+    recipe = next(r for r in made.recipes if r.technique == "b_v")
+    contents = {"recipe.json": recipe.to_dict(), "metrics.json": METRICS, "provenance.json": ORIGIN}
+    files = {name: json.dumps(data).encode() for name, data in contents.items()}
+    write_folder(made.layout.run(recipe), files | {"history.csv": HISTORY.encode()})
+    return made
+
+
+def test_further_metrics_are_further_evaluations(project) -> None:
+    rows = collect(project).evaluations.drop(columns="digest").values.tolist()
+    assert rows == [
+        ["validation", "answer_f1", 0.75, 0.5],
+        ["validation", "exact_match", 0.25, 0.375],
+    ]
+
+
+def test_a_number_is_of_the_reported_metric(project) -> None:
+    table = grid.cells(collect(project)).set_index("technique")
+    assert table["mean"]["b_v"] == 0.75 and math.isnan(table["mean"]["b_q"])
+    assert table["status"]["b_q"] == "missing"
+
+
+def test_history_is_of_the_reported_metric(project) -> None:
+    history = collect(project).history
+    assert history["metric"].unique().tolist() == ["answer_f1"]
+    assert history["value"].tolist() == [0.125, 0.75, 0.5]
+
+
+def test_added_biases_are_kept_with_what_made_the_run(project, tmp_path) -> None:
+    frames = collect(project)
+    F.write(frames, tmp_path)
+    for found in (frames, F.read(tmp_path)):
+        assert found.provenance["added_biases"].tolist() == [960]
+    assert "added_biases" not in frames.runs
+
+
+def test_settings_say_which_models_are_decoders(project) -> None:
+    assert settings(project)["models"]["rotary"]["kind"] == "decoder"

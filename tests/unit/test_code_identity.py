@@ -1,0 +1,152 @@
+"""The digest of the code that decides numbers: what it sees, what it overlooks, who accepts it."""
+
+import ast
+import json
+import shutil
+
+import pytest
+
+from beft import code_identity
+from beft.store import accepted_code
+from beft.study.recipe import RECIPE_VERSION
+
+CODE = '''"""What it is for."""
+
+import math  # the constant
+
+
+def area(radius):
+    """Square units.
+
+    # not a comment, but a docstring
+    """
+    # why: circles
+    text = "# not a comment"
+
+    return math.pi * radius**2, text
+'''
+SAME = {
+    "comment": ("# why: circles", "# because of circles, and nothing else"),
+    "comment gone": ("    # why: circles\n", ""),
+    "comment after code": ("  # the constant", ""),
+    "docstring": ("Square units.", "In square units, never negative."),
+    "module's docstring": ("What it is for.", "What else it is for."),
+    "longer docstring": ("Square units.\n", "Square units.\n\n    More.\n"),
+    "blank lines": ("import math", "\n\nimport math"),
+    "spaces at the end": ("radius**2, text", "radius**2, text   "),
+}
+OTHER = {
+    "operator": ("radius**2", "radius**3"),
+    "number in a call": ("math.pi", "math.e"),
+    "text that looks like a comment": ('"# not a comment"', '"# a comment"'),
+    "name": ("def area", "def volume"),
+    "indentation": ("    return", "    if radius:\n        return"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), SAME.values(), ids=list(SAME))
+def test_what_changes_no_number_changes_no_essence(old, new):
+    assert CODE.count(old) == 1
+    assert code_identity.essence(CODE.replace(old, new)) == code_identity.essence(CODE)
+
+
+@pytest.mark.parametrize(("old", "new"), OTHER.values(), ids=list(OTHER))
+def test_what_may_change_a_number_changes_the_essence(old, new):
+    assert CODE.count(old) == 1
+    assert code_identity.essence(CODE.replace(old, new)) != code_identity.essence(CODE)
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package's modules."""
+    ignored = shutil.ignore_patterns("__pycache__", "report")
+    return shutil.copytree(code_identity.PACKAGE, tmp_path / "beft", ignore=ignored)
+
+
+def test_every_module_counts_but_for_those_that_decide_no_number(package):
+    """A module that nobody thought of is not overlooked: the lists are of exceptions."""
+    real = set(code_identity.modules())
+    named = (*code_identity.NO_NUMBERS, *code_identity.NOT_REPORTED)
+    assert all((code_identity.PACKAGE / name).exists() for name in named)
+    assert {"training/loop.py", "data/sources.py", "study/recipe.py", "engine/slots.py"} <= real
+    assert {"tasks/demo/generate.py", "selectors/inert.py", "techniques/lora.py"} <= real
+    for new in ("tasks/new.py", "new.py", "new/new.py", "engine/new/new.py"):
+        (package / new).parent.mkdir(exist_ok=True)
+        (package / new).write_text("NUMBER = 1\n")
+    assert set(code_identity.modules(package)) - real >= {"tasks/new.py", "new.py", "new/new.py"}
+    assert code_identity.code_digest(package) != code_identity.code_digest()
+
+
+def test_whatever_reports_can_import_decides_what_they_show():
+    """Found by following imports from every module of the report, wherever they stand in it."""
+    files = set(code_identity.report_files())
+    package, seen = code_identity.PACKAGE, set()
+    todo = {f for f in files if f.startswith("report/") and f.endswith(".py")}
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        for node in ast.walk(ast.parse((package / name).read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("beft"):
+                module = node.module.removeprefix("beft").lstrip(".").replace(".", "/")
+                for base in (module, *(f"{module}/{alias.name}" for alias in node.names)):
+                    for file in (f"{base}.py", f"{base}/__init__.py"):
+                        if (package / file.lstrip("/")).is_file():
+                            todo |= {file.lstrip("/")} - seen
+    assert "tasks/metrics/answers.py" in seen and "selectors/inert.py" in seen
+    assert seen <= files
+
+
+@pytest.mark.parametrize(
+    "new", ["report/new/table.py", "report/page/new.css", "tasks/metrics/new.py", "new.py"]
+)
+def test_a_new_file_of_the_reports_cannot_escape(tmp_path, new):
+    file = tmp_path / new
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = code_identity.report_files(tmp_path)
+    file.write_text("")
+    assert set(code_identity.report_files(tmp_path)) - set(before) == {new}
+
+
+def test_reports_are_made_again_when_code_that_makes_them_changes(package, tmp_path):
+    digests = [code_identity.report_digest(package)]
+    for number, name in enumerate(("selectors/inert.py", "tasks/metrics/sums.py")):
+        other = shutil.copytree(package, tmp_path / str(number))
+        (other / name).write_text((other / name).read_text() + "\nADDED = 1\n")
+        digests.append(code_identity.report_digest(other))
+    assert len(set(digests)) == 3
+
+
+def test_the_digest_is_that_of_the_code_wherever_it_lies(package):
+    assert code_identity.code_digest(package) == code_identity.code_digest()
+
+
+@pytest.mark.parametrize("name", code_identity.modules())
+def test_an_edit_of_any_module_is_seen_and_a_comment_is_not(package, name):
+    """Each digest is asked for once per folder, hence the copies."""
+    file = package / name
+    file.write_text(file.read_text() + "\n# a remark\n")
+    assert code_identity.code_digest(package) == code_identity.code_digest()
+    edited = shutil.copytree(package, package.parent / "edited")
+    (edited / name).write_text((edited / name).read_text() + "\nADDED = 1\n")
+    assert code_identity.code_digest(edited) != code_identity.code_digest()
+
+
+def test_modules_that_decide_no_number_do_not_count(package):
+    for name in ("cli/app.py", "store/files.py", "data/mirror/hub.py"):
+        (package / name).write_text("")
+    assert code_identity.code_digest(package) == code_identity.code_digest()
+
+
+def test_accepting_adds_the_digest_once_and_keeps_the_others(tmp_path):
+    ledger = tmp_path / "ledger.json"
+    assert accepted_code.accepted(ledger) == []
+    ledger.write_text(json.dumps({str(RECIPE_VERSION): ["aaaa"], "0": ["bbbb"]}))
+    for _ in range(2):
+        assert accepted_code.accept(ledger) == code_identity.code_digest()
+    assert accepted_code.accepted(ledger) == ["aaaa", code_identity.code_digest()]
+    assert json.loads(ledger.read_text())["0"] == ["bbbb"]
+
+
+def test_digests_of_another_version_are_not_accepted(tmp_path):
+    (tmp_path / "ledger.json").write_text(json.dumps({str(RECIPE_VERSION + 1): ["aaaa"]}))
+    assert accepted_code.accepted(tmp_path / "ledger.json") == []

@@ -1,0 +1,93 @@
+"""Pack jobs: what is stopped goes on where it was, and only on what it was begun with."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support import sandbox
+
+from beft.cli import commands
+from beft.report.frames.collect import collect
+from beft.study.project import Project, load
+from beft.training import pack as runner
+from beft.training.loop import Interrupted
+
+RESULTS = (
+    *("metrics.json", "history.csv", "biases.safetensors", "head.safetensors"),
+    "examples.safetensors",
+)
+
+
+def prepared(folder: Path) -> Path:
+    """A project with sources, model and the subsets of two seeds, nothing trained."""
+    sandbox.make(folder, study=sandbox.STUDY | {"seeds": [0, 1], "selectors": []})
+    commands.fetch(folder / "params.yaml", None, [], [])
+    for subset in load(folder / "params.yaml").subsets:
+        commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A project whose pack of two seeds ran undisturbed."""
+    folder = prepared(tmp_path_factory.mktemp("whole"))
+    run(folder, [0, 1])
+    return folder
+
+
+def project(folder: Path, seeds: list[int]) -> Project:
+    sandbox.change(folder / "studies" / "mini.yaml", "seeds", to=seeds)
+    return load(folder / "params.yaml")
+
+
+def run(folder: Path, seeds: list[int], stop_at: int | None = None) -> None:
+    """Runs the pack; after `stop_at` steps the process gets SIGTERM."""
+    seen = []
+
+    def progress(done: int, total: int, text: str) -> None:
+        seen.append(done)
+        if len(seen) == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    (key, pack), *others = project(folder, seeds).packs.items()
+    assert not others
+    manifest = folder / "data" / "packs" / key
+    runner.run_pack(load(folder / "params.yaml").layout, pack, manifest, progress=progress)
+
+
+def results(folder: Path, seed: int) -> dict[str, bytes]:
+    found = sorted((folder / "data" / "runs").glob(f"*/*/*/*/seed-{seed}/*"))
+    return {f"{r.parent.parent.name}/{n}": (r / n).read_bytes() for r in found for n in RESULTS}
+
+
+def test_a_stopped_pack_that_has_grown_meanwhile_goes_on(whole, tmp_path, caplog):
+    """Seeds 0 and 1 are stopped; with seed 2 added, they end with the bytes of undisturbed runs."""
+    caplog.set_level("INFO")
+    folder = prepared(tmp_path)
+    with pytest.raises(Interrupted):
+        run(folder, [0, 1], stop_at=3)
+    assert not results(folder, 0)
+    problems = collect(load(folder / "params.yaml")).problems
+    assert set(problems.status) == {"missing"}
+    assert problems.reason.str.startswith(f"stopped while process {os.getpid()} on ").all()
+    project(folder, [0, 1, 2])
+    for subset in load(folder / "params.yaml").subsets:
+        commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
+    run(folder, [0, 1, 2])
+    assert caplog.text.count("resumed after") == 1
+    for seed in (0, 1):
+        assert results(folder, seed) == results(whole, seed) != {}
+    assert len(results(folder, 2)) == len(results(folder, 0))
+    assert not list((folder / "data" / "work").glob("group-*"))
+
+
+def test_other_code_does_not_go_on_with_a_checkpoint(whole, tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    folder = prepared(tmp_path)
+    with pytest.raises(Interrupted):
+        run(folder, [0, 1], stop_at=3)
+    monkeypatch.setattr(runner, "code_digest", lambda: "edited")
+    run(folder, [0, 1])
+    assert "resumed" not in caplog.text
+    assert results(folder, 0) == results(whole, 0)
