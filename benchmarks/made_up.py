@@ -102,10 +102,10 @@ def _finish(made: Project, code: str) -> None:
     for name, task in made.params.tasks.items():
         fetch_task(made.root, name, task)
     for marker, alias in made.models().items():
-        path = made.layout.data / "models" / marker
+        path = made.layout.folder("models") / marker
         fetch_model(made.root, alias, made.params.models[alias], path)
     for path, recipe in made.subsets.items():
-        write_subset(made.layout.source(recipe), recipe, made.layout.data / "subsets" / path)
+        write_subset(made.layout.source(recipe), recipe, made.layout.folder("subsets") / path)
     rng = np.random.default_rng(0)
     for path, pack in made.packs.items():
         inputs = {
@@ -115,9 +115,9 @@ def _finish(made: Project, code: str) -> None:
         provenance = _provenance(made.root, code, path, inputs)
         entries = [_run(made, recipe, provenance, rng) for recipe in pack.recipes]
         manifest = to_json({"runs": entries, "skip_inert": pack.skip_inert})
-        write_file(made.layout.data / "packs" / path, manifest)
+        write_file(made.layout.pack(path), manifest)
     for path, cell in made.cells.items():
-        write_file(made.layout.data / "scores" / path, render_scores(made.layout, cell))
+        write_file(made.layout.scores(path), render_scores(made.layout, cell))
 
 
 def _run(made: Project, recipe: Recipe, provenance: dict, rng: np.random.Generator) -> dict:

@@ -12,7 +12,8 @@ from beft.engine.dispatch import Engine, engine, serves
 from beft.engine.slots import Slots
 from beft.errors import UserError
 from beft.models.sites import write_biases
-from beft.store.files import Layout, read_json
+from beft.store.files import read_json
+from beft.study.layout import Layout
 from beft.study.recipe import Recipe
 from beft.training.shared import Bench
 

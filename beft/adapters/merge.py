@@ -13,7 +13,8 @@ from beft.adapters.export import Epoch, adapter_files, check_run, check_target, 
 from beft.adapters.host import Host, Tensors, Values, values_of
 from beft.engine.slots import trained_terms
 from beft.errors import UserError
-from beft.store.files import Layout, to_json, write_folder
+from beft.store.files import to_json, write_folder
+from beft.study.layout import Layout
 from beft.study.project import Project
 from beft.study.recipe import Recipe
 from beft.training.shared import Bench, current_inputs, is_decoder

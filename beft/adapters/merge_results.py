@@ -9,8 +9,9 @@ from beft.adapters.angles import between
 from beft.errors import UserError
 from beft.selectors.score_files import group
 from beft.store.files import CHECKSUMS, read_json, read_manifest, run_flaw
+from beft.store.measurement_files import unread
 from beft.study.identity import sha256
-from beft.study.measurements import MERGE_VERSION, Couple, Merged, unread
+from beft.study.measurements import MERGE_VERSION, Couple, Merged
 from beft.study.project import Project
 from beft.study.recipe import Recipe, kind_of
 
@@ -82,7 +83,7 @@ def status_of(project: Project, recipe: Recipe) -> tuple[str, str]:
     if flaw is None:
         metrics = read_json(project.layout.run(recipe) / "metrics.json")
         return metrics["status"], metrics["reason"]
-    manifest = project.layout.data / "packs" / project.pack_of(recipe)
+    manifest = project.layout.pack(project.pack_of(recipe))
     entry = read_manifest(manifest).get(recipe.digest) if manifest.is_file() else None
     if flaw == "missing" and entry and entry["status"] == "skipped":
         return entry["status"], entry["reason"]

@@ -43,7 +43,8 @@ def _fetch(project: Project, tasks: list[str], models: list[str]) -> None:
     from beft.data.sources import fetch_task
 
     root, given = project.root, project.params
-    markers = {alias: project.layout.data / "models" / m for m, alias in project.models().items()}
+    folder = project.layout.folder("models")
+    markers = {alias: folder / marker for marker, alias in project.models().items()}
     jobs = {}  # models first: they take longest
     for name in models:
         job = partial(fetch_model, root, name, given.models[name], markers[name])
@@ -73,7 +74,7 @@ def subsample(params: Path, study: str | None, subset: Path) -> None:
     from beft.data.sources import write_subset
 
     project = load(params, study)
-    recipe = project.subsets[project.find("subsets", subset)]
+    recipe = project.find(project.subsets, "subsets", subset)
     write_subset(project.layout.source(recipe), recipe, subset)
 
 
@@ -86,7 +87,7 @@ def train(
     checkpoint_seconds: float | None,
 ) -> None:
     project = load(params, study)
-    pack = project.packs[project.find("packs", manifest)]
+    pack = project.find(project.packs, "packs", manifest)
     execution = project.params.execution
     device = _machine(project, device, threads)
     import torch
@@ -123,7 +124,7 @@ def _machine(project: Project, device: str, threads: int | None) -> str:
 
 def time(params: Path, study: str | None, timings: Path, device: str, threads: int | None) -> None:
     project = load(params, study)
-    timed = project.timings[project.find("timings", timings)]
+    timed = project.find(project.timings, "timings", timings)
     device = _machine(project, device, threads)
     from beft.training.timing import render_timings
 
@@ -138,7 +139,7 @@ def evaluate_merge(
     params: Path, study: str | None, merges: Path, device: str, threads: int | None
 ) -> None:
     project = load(params, study)
-    merged = project.merges[project.find("merges", merges)]
+    merged = project.find(project.merges, "merges", merges)
     device = _machine(project, device, threads)
     from beft.adapters.evaluate_merge import render_merge
 
@@ -150,7 +151,7 @@ def score(params: Path, study: str | None, scores: Path) -> None:
     from beft.selectors.score_files import write_cell
 
     project = load(params, study)
-    cell = project.cells[project.find("cells", scores)]
+    cell = project.find(project.cells, "scores", scores)
     for recipe in cell.runs:
         if problem := run_flaw(project.layout, recipe):
             raise UserError(
@@ -167,10 +168,11 @@ def collect(params: Path, study: str | None, reports: Path) -> None:
 def _collect(project: Project, reports: Path) -> None:
     from beft.report.frames import schema
     from beft.report.frames.collect import collect
+    from beft.report.stamp import stamp
 
     schema.write(collect(project), reports)
     if reports.resolve() == project.root / "reports":
-        project.stamp_reports()
+        stamp(project)
 
 
 def tabulate(reports: Path) -> None:
@@ -205,7 +207,7 @@ def report(params: Path, study: str | None, reports: Path) -> None:
     project = load(params, study)
     layout = project.layout
     for cell in project.cells.values():
-        there = all((layout.data / "scores" / key).is_file() for key in cell.files())
+        there = all(layout.scores(key).is_file() for key in cell.files())
         if not there and all(run_flaw(layout, recipe) is None for recipe in cell.runs):
             write_cell(layout, cell)
     _collect(project, reports)
@@ -258,7 +260,7 @@ def verify(params: Path, study: str | None, repair: bool, accept_code: bool) -> 
         gone = repair_project(project, found)
         for path in gone:
             print(f"{path}: will be made again")
-        packs = sum(path.is_relative_to(project.layout.data / "packs") for path in gone)
+        packs = sum(path.is_relative_to(project.layout.folder("packs")) for path in gone)
         print(f"{packs} packs will be redone by the next snakemake; sound runs in them are kept")
         if code_identity.code_digest() not in accepted_code.accepted():
             raise UserError("edited code is yours to judge: see the first line above")

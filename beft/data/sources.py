@@ -29,6 +29,7 @@ from beft.store.files import (
 from beft.store.locks import alone
 from beft.study import params as P
 from beft.study.identity import sha256, split_file
+from beft.study.layout import Layout
 from beft.study.recipe import digest, task_source
 from beft.tasks import resolve
 
@@ -48,10 +49,10 @@ def fetch_task(root: Path, name: str, given: P.Task, transfer: Transfer | None =
         UserError: one line that names the file, the column or the row.
     """
     source = task_source(name, given, root)
-    folder = root / "data" / "sources" / name / digest(source)
+    folder = Layout(root).folder("sources") / name / digest(source)
     if flaw(folder) is None:
         return folder
-    with alone(root / "data" / "work" / f"source-{folder.name}"):
+    with alone(Layout(root).work(f"source-{folder.name}")):
         if flaw(folder) is not None:  # by whoever was at it meanwhile
             _make_source(root, name, given, source, folder, transfer)
     return folder
@@ -71,7 +72,7 @@ def _make_source(
     if all_flaws(folder) == ["source.json is missing"]:  # snakemake removes it, its output
         remove(folder)
     elif folder.exists() and any(folder.iterdir()):  # empty: snakemake makes it for its output
-        aside = set_aside(folder, root / "data" / "work" / f"source-{folder.name}")
+        aside = set_aside(folder, Layout(root).work(f"source-{folder.name}"))
         log.warning("%s is damaged and is made again; moved to %s", folder, aside)
     files = {f"{split}.parquet": _parquet_bytes(table) for split, table in tables.items()}
     files["source.json"] = to_json({"task": name, "source": source, "read": read})

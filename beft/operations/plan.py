@@ -43,7 +43,7 @@ def jobs(project: Project, costs: Costs, speed: Speed) -> list[Job]:
     """The study's jobs. A run counts as there when it was written, a job when its manifest was."""
     made = []
     for key, pack in project.packs.items():
-        finished = (project.layout.data / "packs" / key).is_file()
+        finished = (project.layout.pack(key)).is_file()
         left = () if finished else tuple(r for r in pack.recipes if not _is_there(project, r))
         seconds = costs.seconds(left, speed)
         made.append(Job(pack, left, seconds, demand_of(costs, pack)))
@@ -193,12 +193,12 @@ def _summary(project: Project, costs: Costs, planned: list[Job], speed: Speed) -
 
 def _besides(project: Project) -> str:
     """The jobs that train no run of the study, and are in no hours of this plan."""
-    data, counts = project.layout.data, []
-    for folder, keys, words in (
-        ("timings", project.timings, "to time runs alone"),
-        ("merges", project.merges, "to merge biases"),
+    layout, counts = project.layout, []
+    for paths, words in (
+        (map(layout.timing, project.timings), "to time runs alone"),
+        (map(layout.merge, project.merges), "to merge biases"),
     ):
-        if left := sum(not (data / folder / key).is_file() for key in keys):
+        if left := sum(not path.is_file() for path in paths):
             counts.append(f"{left} job{'s' * (left > 1)} {words}")
     return f"besides, not in the times below: {', '.join(counts)}" if counts else ""
 

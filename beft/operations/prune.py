@@ -11,10 +11,11 @@ from rich import filesize
 from rich.table import Table
 
 from beft.errors import UserError
-from beft.store.files import Layout, remove
+from beft.store.files import remove
 from beft.store.locks import HEARTBEAT, PATIENCE, Lock, claimed, lock
 from beft.store.owners import living
 from beft.study import params as P
+from beft.study.layout import Layout
 from beft.study.project import Project, load
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def things(projects: list[Project]) -> list[Thing]:
     for digest, owner in held.items():
         if digest not in recipes:
             raise UserError(
-                f"{layout.data / 'work' / digest}: a run that no study in studies/ names is being "
+                f"{layout.work(digest)}: a run that no study in studies/ names is being "
                 f"trained by {owner}; wait for it or stop it, then prune"
             )
     unfinished = {d for d, recipe in recipes.items() if not layout.run(recipe).exists()}
@@ -125,7 +126,7 @@ def _weigh(things: list[Thing], named: bool) -> tuple[str, str]:
 
 
 def _made(layout: Layout, kind: str, named: set[str]) -> Iterator[Thing]:
-    base = layout.data / kind
+    base = layout.folder(kind)
     for path in sorted(base.glob("/".join("*" * DEPTHS[kind]))):
         if not path.name.startswith("."):
             key = path.relative_to(base).as_posix()
@@ -140,7 +141,7 @@ def prune(layout: Layout, gone: list[Thing]) -> None:
     """
     for thing in gone:
         if thing.kind == "runs":
-            with lock(layout.data / "work" / thing.path.name):
+            with lock(layout.work(thing.path.name)):
                 remove(thing.path)
         else:
             remove(thing.path)
@@ -152,11 +153,11 @@ def prune(layout: Layout, gone: list[Thing]) -> None:
 
 def _held(layout: Layout) -> dict[str, str]:
     """Runs that are being trained, by digest, and who trains them; locks of the dead are freed."""
-    folders = sorted({path.parent for path in (layout.data / "work").glob("*/lock.*")})
+    folders = sorted({path.parent for path in (layout.folder("work")).glob("*/lock.*")})
     locks = {folder.name: Lock(folder) for folder in folders}
     with claimed(locks) as found:
         pass
-    seen = {str(owner) for owner in living(layout.data / "work")}
+    seen = {str(owner) for owner in living(layout.folder("work"))}
     if found and not seen.issuperset(found.values()):
         log.info("waiting a minute to see whether those who train on other machines are alive")
         time.sleep(PATIENCE + HEARTBEAT)
@@ -176,14 +177,14 @@ def _logs(layout: Layout, named: dict[str, set[str]]) -> Iterator[Thing]:
 
 def _work(layout: Layout, needed: set[str]) -> Iterator[Thing]:
     """Checkpoints of unfinished runs, and what was set aside; `needed`: runs to be gone on with."""
-    for path in sorted((layout.data / "work").glob("*")):
+    for path in sorted((layout.folder("work")).glob("*")):
         owners = _owners(path) if path.name.startswith("group-") else [path.name]
         yield Thing("work", "", path, not needed.isdisjoint(owners))
 
 
 def _half_written(layout: Layout) -> Iterator[Thing]:
     """What killed writers left; only where nobody writes now."""
-    folders = [layout.data / kind for kind in (*DEPTHS, "collected")]
+    folders = [layout.folder(kind) for kind in (*DEPTHS, "collected")]
     for folder in (*folders, layout.root / "reports"):
         for path in sorted(folder.rglob(".*.tmp")):
             if not any(parent.suffix == ".tmp" for parent in path.parents):

@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from beft.errors import UserError
-from beft.store.files import Layout, read_manifest
+from beft.store.files import read_manifest
 from beft.store.owners import living
+from beft.study.layout import Layout
 
 JOB_NAME = "beft_"  # `slurm-jobname-prefix` of slurm/profile.yaml, and what the executor adds
 LOOK = 2.0  # seconds between two looks
@@ -80,7 +81,7 @@ def jobs(root: Path) -> list[str]:
 
 def trainers(root: Path) -> list[str]:
     """Processes on this machine that train runs of this folder outside of SLURM's jobs."""
-    found = {owner.process for owner in living(Layout(root).data / "work") if not owner.job}
+    found = {owner.process for owner in living(Layout(root).folder("work")) if not owner.job}
     return [str(process) for process in sorted(found) if _works_in(process, root)]
 
 

@@ -11,18 +11,18 @@ from beft import code_identity
 from beft.data.mirror.lookup import MANIFEST, altered
 from beft.data.sources import read_subset, read_table, split_checksums
 from beft.errors import UserError
+from beft.report.stamp import stamp_flaw
 from beft.store import accepted_code
 from beft.store.files import (
     CHECKSUMS,
-    Layout,
     all_flaws,
     flaws,
     read_json,
     read_manifest,
     run_flaw,
-    to_json,
 )
 from beft.study.identity import sha256
+from beft.study.layout import Layout
 from beft.study.project import Project
 from beft.study.recipe import RECIPE_VERSION, Pack, Recipe
 
@@ -52,7 +52,7 @@ def problems(project: Project) -> list[Problem]:
     found = [*_code(), *_mirror(project), *inputs]
     skipped: set[str] = set()
     for key, pack in project.packs.items():
-        found += _manifest(project.layout, project.layout.data / "packs" / key, pack, skipped)
+        found += _manifest(project.layout, project.layout.pack(key), pack, skipped)
     unsound: set[str] = set()
     for recipe in project.recipes:
         if recipe.digest not in skipped and (own := list(_run(project, recipe, broken))):
@@ -90,7 +90,7 @@ def _sources(project: Project) -> Iterator[Problem]:
     """Datasets that are not what was fetched, and subsets that hold other rows than they must."""
     broken = set()
     for key in project.sources():
-        folder = project.layout.data / "sources" / key
+        folder = project.layout.folder("sources") / key
         for problem in all_flaws(folder):
             broken.add(key)
             yield Problem(f"{folder}: {problem}", (folder / "source.json",))
@@ -111,13 +111,13 @@ def _models(project: Project) -> Iterator[Problem]:
     Who only reads results has no weights, and needs none.
     """
     for key in project.models():
-        marker = project.layout.data / "models" / key
+        marker = project.layout.folder("models") / key
         if not marker.is_file():
             continue
         try:
             if changed := altered(project.root, marker):
                 line = f"{changed}: not what was fetched (sha256 differs from {marker})"
-                own = changed.is_relative_to(project.layout.data / "mirror")
+                own = changed.is_relative_to(project.layout.mirror)
                 # A copy that is not ours is for its owner to restore.
                 yield Problem(line, (changed.parent, marker) if own else ())
         except (UserError, KeyError, TypeError, AttributeError) as error:
@@ -127,7 +127,7 @@ def _models(project: Project) -> Iterator[Problem]:
 
 def _mirror(project: Project) -> Iterator[Problem]:
     """Files of data/mirror that are not what its manifest says was fetched."""
-    mirror = project.layout.data / "mirror"
+    mirror = project.layout.mirror
     manifest = mirror / MANIFEST
     if not manifest.is_file():
         return
@@ -168,7 +168,7 @@ def _manifest(layout: Layout, path: Path, pack: Pack, skipped: set[str]) -> Iter
 
 def _run(project: Project, recipe: Recipe, broken: set[Path]) -> Iterator[Problem]:
     layout, folder = project.layout, project.layout.run(recipe)
-    manifest = layout.data / "packs" / project.pack_of(recipe)
+    manifest = layout.pack(project.pack_of(recipe))
     if first := run_flaw(layout, recipe):
         for problem in all_flaws(folder) or [first]:
             yield Problem(f"{folder}: {problem}", (manifest,))
@@ -203,13 +203,14 @@ def _scores(project: Project, unsound: set[str]) -> Iterator[Problem]:
     for cell in project.cells.values():
         cannot = not unsound.isdisjoint(r.digest for r in cell.runs)
         expected = {} if cannot else render_cell(layout, cell)
-        for path in (layout.data / "scores" / key for key in cell.files()):
+        for key in cell.files():
+            path = layout.scores(key)
             if not path.is_file():
                 yield Problem(f"{path}: missing", (path,))
             elif cannot:
                 line = f"{path}: cannot be checked, since runs it is from are unsound"
                 yield Problem(line, (path,))
-            elif path.read_bytes() != expected[path.relative_to(layout.data / "scores").as_posix()]:
+            elif path.read_bytes() != expected[key]:
                 yield Problem(f"{path}: not what its runs' snapshots give", (path,))
 
 
@@ -219,14 +220,14 @@ def _measured(project: Project, unsound: set[str]) -> Iterator[Problem]:
     What a merge scores is known from its file alone, so that the code which measured it counts.
     """
     from beft.adapters.merge_results import merge_flaw
-    from beft.study.measurements import timing_flaw
+    from beft.store.measurement_files import timing_flaw
 
     for key, timed in project.timings.items():
-        path = project.layout.data / "timings" / key
+        path = project.layout.timing(key)
         if problem := timing_flaw(path, timed):
             yield Problem(f"{path}: {problem}", (path,))
     for key, merged in project.merges.items():
-        path = project.layout.data / "merges" / key
+        path = project.layout.merge(key)
         if not unsound.isdisjoint(r.digest for r in merged.recipes()):
             yield Problem(f"{path}: cannot be checked, since runs it is from are unsound", (path,))
         elif problem := merge_flaw(project, path, merged):
@@ -242,8 +243,7 @@ def _sealed(project: Project) -> Iterator[Problem]:
         line = f"{reports / name}: {problem.removeprefix(f'{name} ')}; run 'beft report'"
         unknown = _files(project) if name == CHECKSUMS else ()  # nothing tells which are sound
         yield Problem(line, (reports / name, *(reports / file for file in unknown)))
-    stamp = project.layout.data / "collected" / f"{project.fingerprint}.json"
-    if stamp.is_file() and stamp.read_bytes() != to_json({"study": project.name}):
+    if stamp := stamp_flaw(project):
         yield Problem(f"{stamp}: damaged", (stamp,))
 
 

@@ -10,8 +10,9 @@ from safetensors.numpy import load_file
 
 from beft.selectors import formulas as S
 from beft.selectors.inert import inert_terms, largest, sizes
-from beft.store.files import Layout, read_json, run_flaw, write_file
-from beft.study.project import Cell
+from beft.store.files import read_json, run_flaw, write_file
+from beft.study.cell import Cell
+from beft.study.layout import Layout
 from beft.study.recipe import Recipe
 
 PLACE = ("model", "task", "regime", "seed")
@@ -178,7 +179,7 @@ def render_cell(layout: Layout, cell: Cell) -> dict[str, bytes]:
 def write_cell(layout: Layout, cell: Cell) -> None:
     """Writes every file of a cell."""
     for key, content in render_cell(layout, cell).items():
-        write_file(layout.data / "scores" / key, content)
+        write_file(layout.scores(key), content)
 
 
 def _csv(columns: tuple[str, ...], rows: list[dict]) -> bytes:

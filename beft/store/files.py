@@ -7,43 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from beft.errors import UserError
 from beft.study.identity import sha256
+from beft.study.layout import Layout
 from beft.study.recipe import Recipe
 
 CHECKSUMS = "checksums.json"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where everything lies below the project's root."""
-
-    root: Path
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    def run(self, recipe: Recipe) -> Path:
-        """The run's folder."""
-        return self.data / "runs" / recipe.folder()
-
-    def work(self, recipe: Recipe) -> Path:
-        """Where an unfinished run keeps its lock and checkpoint."""
-        return self.data / "work" / recipe.digest
-
-    def source(self, recipe: Recipe) -> Path:
-        return self.data / "sources" / recipe.source_path()
-
-    def subset(self, recipe: Recipe) -> Path:
-        return self.data / "subsets" / recipe.subset_path()
-
-    def model(self, recipe: Recipe) -> Path:
-        return self.data / "models" / recipe.model_path()
 
 
 def to_json(data: Any) -> bytes:

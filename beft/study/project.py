@@ -1,59 +1,22 @@
 """A project on disk: params.yaml, one of its studies, and everything they name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from beft import tasks
 from beft.errors import UserError
-from beft.store.files import Layout, to_json, write_file
 from beft.study import measurements, studies
 from beft.study import params as P
 from beft.study import recipe as R
+from beft.study.cell import Cell
+from beft.study.layout import Folder, Layout
 from beft.study.recipe import Pack, Recipe, digest, grid, packs
 from beft.techniques import TECHNIQUES
 
-# What a study makes, as attributes of `Project` -> the folder below data/.
-FOLDERS = {"packs": "packs", "cells": "scores", "subsets": "subsets"}
-FOLDERS |= {"timings": "timings", "merges": "merges"}
-SCORE_VERSION = 1  # bumped when the same snapshots would be scored differently
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Where one (model, task, regime) is scored.
-
-    Attributes:
-        recipes: the runs whose snapshots and gradients are scored.
-        further: runs of `all_biases` of other settings, whose snapshots are scored per epoch alone.
-    """
-
-    recipes: tuple[Recipe, ...]
-    selectors: tuple[str, ...]
-    further: tuple[Recipe, ...] = ()
-
-    @property
-    def runs(self) -> tuple[Recipe, ...]:
-        """All runs that its files are made from."""
-        return (*self.recipes, *self.further)
-
-    def scores(self) -> str:
-        """The file of scores below `data/scores`, named by the runs and selectors it covers."""
-        covered = [[r.digest for r in group] for group in (self.recipes, self.further) if group]
-        return f"{self.recipes[0].cell()}/{digest([SCORE_VERSION, self.selectors, *covered])}.csv"
-
-    def trajectories(self) -> str:
-        """The file beside it of scores after each epoch."""
-        return self.scores().replace(".csv", ".epochs.csv")
-
-    def gradients(self) -> str:
-        """The file beside it of the size of each term's gradient."""
-        return self.scores().replace(".csv", ".gradients.csv")
-
-    def files(self) -> tuple[str, ...]:
-        """All of them, in the order in which the rule declares them."""
-        return self.scores(), self.trajectories(), self.gradients()
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -155,34 +118,25 @@ class Project:
         }
         return digest([self.name, study, scopes, params, [r.digest for r in self.recipes]])
 
-    def stamp_reports(self) -> None:
-        """Says which study reports/ is of, in the name of the only file in data/collected.
+    def find(self, made: Mapping[str, Made], folder: Folder, path: Path) -> Made:
+        """What this study makes in a file.
 
-        Snakemake looks at names and times. In a clone, where it has no memory of what it made and
-        git has set the times, reports of other settings would pass for this study's.
-        """
-        folder = self.layout.data / "collected"
-        for old in folder.glob("*"):
-            old.unlink()
-        write_file(folder / f"{self.fingerprint}.json", to_json({"study": self.name}))
-
-    def find(self, kind: str, path: Path) -> str:
-        """The key of a file that this study makes, in one of `FOLDERS`.
+        Args:
+            made: everything that it makes in the folder, by path: `packs`, `cells`, ...
+            folder: the folder of `data/`.
+            path: the file.
 
         Raises:
             UserError: when the study makes no such file: params.yaml has changed meanwhile.
         """
-        base = (self.root / "data" / FOLDERS[kind]).resolve()
-        try:
-            key = path.resolve().relative_to(base).as_posix()
-        except ValueError:
-            key = ""
-        if key not in getattr(self, kind):
+        base, file = self.layout.folder(folder).resolve(), path.resolve()
+        key = file.relative_to(base).as_posix() if file.is_relative_to(base) else ""
+        if key not in made:
             raise UserError(
                 f"{path}: study '{self.name}' does not make this file; if params.yaml or the "
                 "study was changed while a workflow ran, start the workflow again"
             )
-        return key
+        return made[key]
 
 
 def load(params: Path, study: str | None = None) -> Project:

@@ -82,7 +82,7 @@ class Job:
         sweep(layout.run(recipe))
         if problem not in (None, "missing"):
             folder = layout.run(recipe)
-            aside = set_aside(folder, layout.work(recipe))
+            aside = set_aside(folder, layout.work(recipe.digest))
             log.warning("%s: %s; moved to %s and trained again", folder, problem, aside)
         return problem is None
 
@@ -126,7 +126,7 @@ class Job:
 
     def _folder(self, runs: list[Recipe]) -> Path:
         key = digest([r.digest for r in runs])
-        return self.bench.layout.data / "work" / f"group-{self.origin}-{key}"
+        return self.bench.layout.work(f"group-{self.origin}-{key}")
 
     def _train(self, runs: list[Recipe], todo: dict[str, Lock], work: Path, flat: bool) -> None:
         bench = self.bench

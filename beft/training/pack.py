@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from beft.code_identity import code_digest
-from beft.store.files import CHECKSUMS, Layout, read_json, sweep, to_json, write_file
+from beft.store.files import CHECKSUMS, read_json, sweep, to_json, write_file
 from beft.store.locks import Lock, alone, claimed
 from beft.study.identity import sha256
+from beft.study.layout import Layout
 from beft.study.recipe import Pack, Recipe, digest
 from beft.techniques import TECHNIQUES
 from beft.training import provenance
@@ -47,7 +48,7 @@ def run_pack(
         inert = _inert_runs(bench, pack)
         recipes = {r.digest: r for r in pack.recipes if r.digest not in inert}
         job = Job(bench, recipes, inputs, origin, checkpoint_seconds, stop, progress)
-        locks = {d: Lock(layout.work(r)) for d, r in recipes.items() if job.flaw(r)}
+        locks = {d: Lock(layout.work(r.digest)) for d, r in recipes.items() if job.flaw(r)}
         while locks:
             with claimed(locks) as others:
                 job.bring({d: held for d, held in locks.items() if d not in others})
@@ -59,11 +60,11 @@ def run_pack(
                 entries.append(_entry(recipe, "skipped", inert[recipe.digest], None))
             else:
                 folder = layout.run(recipe)
-                (layout.work(recipe) / ERROR).unlink(missing_ok=True)
+                (layout.work(recipe.digest) / ERROR).unlink(missing_ok=True)
                 metrics = read_json(folder / "metrics.json")
                 reason = metrics["reason"]
                 entries.append(_entry(recipe, metrics["status"], reason, folder / CHECKSUMS))
-        with alone(layout.data / "work" / f"pack-{manifest.stem}"):
+        with alone(layout.work(f"pack-{manifest.stem}")):
             sweep(manifest)
             write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
 

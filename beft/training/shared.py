@@ -23,7 +23,8 @@ from beft.errors import UserError
 from beft.models.decoder import Decoder, load_decoder
 from beft.models.encoder import Encoder, init_head, load_encoder
 from beft.selectors.inert import inert_terms
-from beft.store.files import Layout, read_json
+from beft.store.files import read_json
+from beft.study.layout import Layout
 from beft.study.recipe import HELD_OUT, Recipe, kind_of
 from beft.tasks.prompts import words_of
 from beft.techniques import TECHNIQUES

@@ -14,7 +14,8 @@ import torch
 from beft.code_identity import code_digest
 from beft.engine.dispatch import Engine, engine, packs_together, serves
 from beft.errors import UserError
-from beft.store.files import Layout, to_json
+from beft.store.files import to_json
+from beft.study.layout import Layout
 from beft.study.measurements import SECONDS, TIMING_VERSION, Timed
 from beft.study.recipe import Recipe
 from beft.training import provenance

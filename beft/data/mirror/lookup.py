@@ -9,6 +9,7 @@ from beft.errors import UserError
 from beft.store.files import read_json
 from beft.study import params as P
 from beft.study.identity import cached_sha256, sha256
+from beft.study.layout import Layout
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
@@ -66,7 +67,7 @@ def mirrors(root: Path) -> list[Path]:
 
     A shared mirror may be read-only; what it lacks is fetched to `data/mirror`.
     """
-    own = root / "data" / "mirror"
+    own = Layout(root).mirror
     given = os.environ.get("BEFT_MIRROR")
     return [own] if not given else [Path(given).resolve(), own]
 

@@ -57,7 +57,7 @@ def missing(project: Project) -> list[str]:
 
 def _task_files(project: Project, name: str, source: str) -> list[Path]:
     task = project.params.tasks[name]
-    normalised = project.layout.data / "sources" / source
+    normalised = project.layout.folder("sources") / source
     if task.hub is not None:
         piece = dataset_piece(name, task, task_source(name, task, project.root)["splits"])
         folder = find(project.root, piece)
@@ -80,7 +80,7 @@ def _model_files(project: Project, alias: str, name: str) -> list[Path]:
         if folder is None:
             raise UserError(f"{lack(root, piece)}; {piece.remedy(_chosen(project))}")
     check_checkpoint(folder, f"models.{alias}: {folder}")
-    marker = project.layout.data / "models" / name
+    marker = project.layout.folder("models") / name
     return model_files(locate(root, marker) if marker.is_file() else folder)
 
 

@@ -87,17 +87,17 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
 def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
     if flaw != "missing":
         return "failed", flaw
-    manifest = project.root / "data" / "packs" / project.pack_of(recipe)
+    manifest = project.layout.pack(project.pack_of(recipe))
     if manifest.is_file():
         entry = read_manifest(manifest).get(recipe.digest)
         if entry and entry["status"] == "skipped":
             return "skipped", entry["reason"]
         return "failed", "lost: its manifest is there, its folder is not"
-    error = project.layout.work(recipe) / "error.json"
+    error = project.layout.work(recipe.digest) / "error.json"
     if error.is_file():
         said = read_json(error)
         return said["status"], said["reason"]
-    if owner := last_owner(project.layout.work(recipe)):
+    if owner := last_owner(project.layout.work(recipe.digest)):
         return "missing", f"begun by {owner}, which has not ended it"
     return "missing", "not run yet"
 

@@ -24,7 +24,7 @@ def collect(project: Project) -> pd.DataFrame:
 
 
 def _rows(project: Project, key: str, merged: Merged) -> Iterator[dict[str, Any]]:
-    path = project.layout.data / "merges" / key
+    path = project.layout.merge(key)
     flaw = merge_flaw(project, path, merged)
     first, second = merged.couples[0].tuned
     place = {

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from beft.report.frames.schema import COLUMNS
-from beft.study.project import Cell, Project
+from beft.study.cell import Cell
+from beft.study.project import Project
 
 FILES: dict[str, Callable[[Cell], str]] = {
     "scores": Cell.scores,
@@ -17,7 +18,7 @@ FILES: dict[str, Callable[[Cell], str]] = {
 
 def collect(project: Project) -> dict[str, pd.DataFrame]:
     """Name of a frame -> all cells of the study in one, as text; a cell without file has no row."""
-    folder = project.layout.data / "scores"
+    folder = project.layout.folder("scores")
     return {
         name: _joined(name, [folder / file(cell) for cell in project.cells.values()])
         for name, file in FILES.items()

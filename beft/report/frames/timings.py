@@ -7,7 +7,8 @@ import pandas as pd
 
 from beft.report.frames.schema import frame
 from beft.store.files import read_json
-from beft.study.measurements import Timed, timing_flaw
+from beft.store.measurement_files import timing_flaw
+from beft.study.measurements import Timed
 from beft.study.project import Project
 
 
@@ -21,7 +22,7 @@ def collect(project: Project) -> pd.DataFrame:
 
 
 def _rows(project: Project, key: str, timed: Timed) -> Iterator[dict[str, Any]]:
-    path = project.layout.data / "timings" / key
+    path = project.layout.timing(key)
     flaw = timing_flaw(path, timed)
     recipes = {recipe.digest: recipe for recipe in timed.recipes}
     if flaw is None:

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 from support.recipes import recipe
 
 from beft.selectors import score_files
-from beft.store.files import Layout
-from beft.study.project import Cell
+from beft.study.cell import Cell
+from beft.study.layout import Layout
 
 PRE = {"q": [1.0, 0.0], "k": [0.0, 2.0], "v": [2.0, 0.0]}
 # after each epoch: unchanged, halved, turned by 90 degrees

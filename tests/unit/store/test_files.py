@@ -9,6 +9,7 @@ import pytest
 
 from beft.errors import UserError
 from beft.store import files
+from beft.study.layout import Layout
 from beft.study.recipe import Recipe
 
 FILES = {"a.json": b"{}\n", "b.bin": bytes(range(32)), "c.csv": b"x\n1\n"}
@@ -137,7 +138,7 @@ def test_checksums_that_say_nothing_are_a_flaw(tmp_path, content):
 
 
 def test_a_run_is_its_recipes_and_no_others(tmp_path):
-    layout = files.Layout(tmp_path)
+    layout = Layout(tmp_path)
     assert files.run_flaw(layout, RECIPE) == "missing"
     files.write_folder(layout.run(RECIPE), {"recipe.json": files.to_json(RECIPE.to_dict())})
     assert files.run_flaw(layout, RECIPE) is None

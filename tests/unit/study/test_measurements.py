@@ -1,13 +1,11 @@
-"""What a study times and merges: which runs, which files, and what is wrong with a file."""
+"""Which runs a study times and merges, and which files it names for them."""
 
 import copy
-import json
 
 import pytest
 from support import sandbox
 
 from beft.errors import UserError
-from beft.study.measurements import TIMING_VERSION, timing_flaw
 from beft.study.project import Project, load
 
 TASK = sandbox.PARAMS["tasks"]["demo_sentiment"]
@@ -117,46 +115,3 @@ def test_tasks_without_a_common_seed(root):
     study = {"tasks": ["demo_sentiment"], "also": [{"tasks": ["demo_acceptability"], "seeds": [9]}]}
     with pytest.raises(UserError, match="have no seed in common"):
         project(root, **study, merging=[PAIR | {"technique": "b_v"}])
-
-
-def written(timed) -> dict:
-    """A sound file of seconds."""
-    runs = [
-        {"digest": r.digest, "repeat": repeat, "seconds": 2.0, "train_seconds": 1.0, "status": "ok",
-         "device": "cpu", "hardware": "a machine", "threads": 1}
-        for repeat in range(1, timed.repeats + 1)
-        for r in timed.recipes
-    ]  # fmt: skip
-    return {"version": TIMING_VERSION, "runs": runs}
-
-
-@pytest.mark.parametrize(
-    ("change", "flaw"),
-    [
-        (lambda d: None, None),
-        (lambda d: d["runs"].pop(), "not of the runs"),
-        (lambda d: d["runs"].reverse(), "not of the runs"),
-        (lambda d: d.update(version=TIMING_VERSION + 1), "not of the runs"),
-        (lambda d: d["runs"][0].update(digest="0" * 16), "not of the runs"),
-        (lambda d: d["runs"][0].update(seconds=0.5), "0.5 s for a run cannot be"),
-        (lambda d: d["runs"][0].update(seconds=-1, train_seconds=-2), "cannot be"),
-        (lambda d: d["runs"][0].update(seconds="2"), "damaged"),
-        (lambda d: d["runs"][0].update(hardware=None), "damaged"),
-        (lambda d: d.pop("runs"), "damaged"),
-    ],
-)
-def test_a_file_of_seconds_is_whole_and_of_its_runs_or_not(root, tmp_path, change, flaw):
-    (timed,) = project(root, timing=[timing("b_v", "full", repeats=2)]).timings.values()
-    data, path = written(timed), tmp_path / "t.json"
-    change(data)
-    path.write_text(json.dumps(data))
-    found = timing_flaw(path, timed)
-    assert found is None if flaw is None else flaw in found
-
-
-def test_a_file_of_seconds_that_is_none(root, tmp_path):
-    (timed,) = project(root, timing=[timing("b_v")]).timings.values()
-    assert timing_flaw(tmp_path / "t.json", timed) == "missing"
-    for text in ("", "[]", "{"):
-        (tmp_path / "t.json").write_text(text)
-        assert timing_flaw(tmp_path / "t.json", timed).startswith("damaged")

@@ -16,8 +16,9 @@ from support import sandbox
 from support.trained import everything
 
 from beft.errors import UserError
-from beft.store.files import Layout, read_json
-from beft.study.measurements import timing_flaw
+from beft.store.files import read_json
+from beft.store.measurement_files import timing_flaw
+from beft.study.layout import Layout
 from beft.study.project import Project, load
 from beft.training import timing
 

@@ -1,0 +1,44 @@
+"""What is scored together: the runs of one model, task and regime."""
+
+from dataclasses import dataclass
+
+from beft.study.recipe import Recipe, digest
+
+SCORE_VERSION = 1  # raised when the same snapshots would be scored differently
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one (model, task, regime) that selectors score.
+
+    Attributes:
+        recipes: runs whose snapshots and gradients are scored.
+        selectors: names of the selectors that score them.
+        further: runs of `all_biases` with other settings, scored after each epoch only.
+    """
+
+    recipes: tuple[Recipe, ...]
+    selectors: tuple[str, ...]
+    further: tuple[Recipe, ...] = ()
+
+    @property
+    def runs(self) -> tuple[Recipe, ...]:
+        """All runs that are scored."""
+        return (*self.recipes, *self.further)
+
+    def scores(self) -> str:
+        """The file of scores below `data/scores`; its name is a digest of runs and selectors."""
+        covered = [[r.digest for r in group] for group in (self.recipes, self.further) if group]
+        return f"{self.recipes[0].cell()}/{digest([SCORE_VERSION, self.selectors, *covered])}.csv"
+
+    def trajectories(self) -> str:
+        """The file of scores after each epoch."""
+        return self.scores().replace(".csv", ".epochs.csv")
+
+    def gradients(self) -> str:
+        """The file of the size of each term's gradient."""
+        return self.scores().replace(".csv", ".gradients.csv")
+
+    def files(self) -> tuple[str, ...]:
+        """All three files, in the order in which Snakemake's rule declares them."""
+        return self.scores(), self.trajectories(), self.gradients()
