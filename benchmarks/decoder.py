@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from beft import tasks
 from beft.data.prompts import Prompts, encode_prompts
 from beft.engine.decoder.answer import answers
 from beft.engine.decoder.generate import newline_ids
 from beft.models.decoder import Decoder, load_decoder
 from beft.study.params import Task
+from beft.study.resolve import resolve_task
 from beft.tasks.prompts import words_of
 from benchmarks import measure as M
 from benchmarks.material import MIRROR
@@ -50,7 +50,7 @@ def prompts(decoder: Decoder, name: str) -> Prompts:
     """The validation split of a task, tokenised; what both sides are given."""
     hub, config = DATASETS[name]
     path = MIRROR / "datasets" / hub / (config or "") / "validation.parquet"
-    view = tasks.resolve(name, Task(hub=hub, config=config, revision="x")).prompt_dict()
+    view = resolve_task(name, Task(hub=hub, config=config, revision="x")).prompt_dict()
     words = words_of(pq.read_table(path), {"name": name, **view}, name)
     if view["kind"] == "generation":
         words = words[:GENERATED]

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from beft.tasks import fields
 from beft.tasks.metrics import sums
 from beft.tasks.metrics.classes import score
+from beft.tasks.words import fields
 
 
 @dataclass(frozen=True)

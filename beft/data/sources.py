@@ -28,10 +28,10 @@ from beft.store.files import (
 )
 from beft.store.locks import alone
 from beft.study import params as P
-from beft.study.identity import sha256, split_file
+from beft.study.grid import task_source
+from beft.study.identity import digest, sha256, split_file
 from beft.study.layout import Layout
-from beft.study.recipe import digest, task_source
-from beft.tasks import resolve
+from beft.study.resolve import resolve_task
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def fetch_task(root: Path, name: str, given: P.Task, transfer: Transfer | None =
 def _make_source(
     root: Path, name: str, given: P.Task, source: dict, folder: Path, transfer: Transfer | None
 ) -> None:
-    task = resolve(name, given)
+    task = resolve_task(name, given)
     splits = source["splits"]
     tables, read = {}, {}
     for split, (table, origin, checksum) in _read_splits(
@@ -92,7 +92,7 @@ def _read_splits(
         files = {split: split_file(folder, split) for split in splits}
     else:
         files = ensure_dataset(root, name, given, splits, transfer)
-    text = [column for column, kind in resolve(name, given).reads().items() if kind == "text"]
+    text = [column for column, kind in resolve_task(name, given).reads().items() if kind == "text"]
     return {s: (read_table(path, text), str(path), sha256(path)) for s, path in files.items()}
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from beft.study.recipe import Recipe, digest
+from beft.study.identity import digest
+from beft.study.recipe import Recipe
 
 SCORE_VERSION = 1  # raised when the same snapshots would be scored differently
 

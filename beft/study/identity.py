@@ -1,4 +1,4 @@
-"""SHA-256 of files, and the identity of local datasets and models by their content."""
+"""Digests of plain data and of files, and the identity of local datasets and models."""
 
 import hashlib
 import json
@@ -6,11 +6,18 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from beft.errors import UserError
 
 SMALL = 2**16  # bytes: for less than this, the buffer of `file_digest` takes longer than its work
 FORMATS = ("parquet", "jsonl", "csv")
+
+
+def digest(data: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of the canonical JSON of plain data."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def sha256(path: Path) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from beft.errors import UserError
-from beft.study.params import nearest
-from beft.study.recipe import Recipe, digest
+from beft.study.fields import nearest
+from beft.study.identity import digest
+from beft.study.recipe import Recipe
 from beft.study.studies import Merging, Study, Timing
 from beft.techniques import TECHNIQUES
 

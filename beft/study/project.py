@@ -6,14 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from beft import tasks
 from beft.errors import UserError
 from beft.study import measurements, studies
 from beft.study import params as P
-from beft.study import recipe as R
 from beft.study.cell import Cell
+from beft.study.grid import grid, packs
+from beft.study.identity import digest
 from beft.study.layout import Folder, Layout
-from beft.study.recipe import Pack, Recipe, digest, grid, packs
+from beft.study.recipe import Pack, Recipe
+from beft.study.resolve import resolve_task
 from beft.techniques import TECHNIQUES
 
 Made = TypeVar("Made")
@@ -143,7 +144,7 @@ def load(params: Path, study: str | None = None) -> Project:
     """The project of a params.yaml, with the study it names or another one.
 
     Raises:
-        UserError: one clear line, see `params` and `recipe.grid`.
+        UserError: one clear line, see `params` and `study.grid`.
     """
     checked = P.load_params(params)
     root = params.resolve().parent
@@ -173,8 +174,8 @@ def load_for_workflow(params: Path, config: dict[str, Any]) -> Project:
 def _check_definitions(project: Project) -> None:
     """Names inside definitions that refer to other definitions."""
     for task, definition in project.params.tasks.items():
-        tasks.resolve(task, definition)
-        for kind, known in (("models", project.params.models), ("techniques", R.TECHNIQUES)):
+        resolve_task(task, definition)
+        for kind, known in (("models", project.params.models), ("techniques", TECHNIQUES)):
             for name in getattr(definition, kind):
                 if name not in known:
                     hint = P.nearest(name, list(known))

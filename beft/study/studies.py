@@ -158,7 +158,7 @@ def study_path(name: str, root: Path) -> Path:
 
 
 def load_study(name: str, root: Path) -> Study:
-    """A study by name or path, checked on its own (`recipe.grid` checks it against params)."""
+    """A study by name or path, checked on its own (`study.grid` checks it against params)."""
     path = study_path(name, root)
     data = read_yaml(path)
     if "union" not in data:

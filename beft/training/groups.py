@@ -21,7 +21,8 @@ from beft.models.encoder import Encoder
 from beft.store.files import run_flaw, set_aside, sweep, to_json, write_file, write_folder
 from beft.store.locks import Lock
 from beft.store.owners import own
-from beft.study.recipe import Recipe, digest
+from beft.study.identity import digest
+from beft.study.recipe import Recipe
 from beft.techniques import TECHNIQUES
 from beft.training import checkpoint, provenance
 from beft.training.loop import CHECKPOINT, Control, Data, Interrupted, train

@@ -10,9 +10,9 @@ from typing import Any
 from beft.code_identity import code_digest
 from beft.store.files import CHECKSUMS, read_json, sweep, to_json, write_file
 from beft.store.locks import Lock, alone, claimed
-from beft.study.identity import sha256
+from beft.study.identity import digest, sha256
 from beft.study.layout import Layout
-from beft.study.recipe import Pack, Recipe, digest
+from beft.study.recipe import Pack, Recipe
 from beft.techniques import TECHNIQUES
 from beft.training import provenance
 from beft.training.groups import ERROR, Job

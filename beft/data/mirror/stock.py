@@ -8,9 +8,9 @@ from beft.data.mirror.lookup import dataset_piece, find, lack, locate, model_pie
 from beft.errors import UserError
 from beft.models.pretrained import check_checkpoint
 from beft.store.files import flaw
+from beft.study.grid import task_source
 from beft.study.identity import model_files
 from beft.study.project import Project
-from beft.study.recipe import task_source
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from beft.errors import UserError
 from beft.store.files import flaw
 from beft.study import params as P
 from beft.study import studies
-from beft.study.recipe import Recipe, grid
+from beft.study.grid import grid
+from beft.study.recipe import Recipe
 from beft.tasks import TABLE, Task
 
 CLASSES = Task(("sentence",), ("negative", "positive"), "accuracy")

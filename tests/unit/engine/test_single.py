@@ -15,8 +15,9 @@ from beft.errors import UserError
 from beft.store.files import read_json, run_flaw
 from beft.study import params as P
 from beft.study import studies
+from beft.study.grid import grid
 from beft.study.project import load
-from beft.study.recipe import Recipe, grid
+from beft.study.recipe import Recipe
 from beft.tasks.metrics import sums
 from beft.training import pack as runner
 from beft.training.loop import Interrupted

@@ -37,7 +37,7 @@ STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 
 def resolved(task: str, model: str, regime: str) -> dict:
     """The recipe of b_v that params.yaml gives for a (model, task, regime), as plain data."""
-    from beft.study.recipe import grid
+    from beft.study.grid import grid
 
     study = studies.Study(
         models=[model], tasks=[task], regimes=[regime], techniques=["b_v"], seeds=[0], selectors=[]

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from beft.errors import UserError
+from beft.study import grid as G
 from beft.study import params as P
 from beft.study import recipe as R
 from beft.study import studies
+from beft.study.identity import digest
 
 PARAMS = {
     "study": "s",
@@ -71,7 +73,7 @@ def changed(data: dict, *keys_and_value) -> dict:
 
 
 def grid(params: dict = PARAMS, study: dict = STUDY, root: Path = Path()) -> list[R.Recipe]:
-    return R.grid(P.Params(**params), studies.Study(**study), root)
+    return G.grid(P.Params(**params), studies.Study(**study), root)
 
 
 def sha16(text: str) -> str:
@@ -85,10 +87,10 @@ def test_the_digest_is_that_of_json_written_by_hand():
 
 
 def test_the_digest_depends_on_content_only():
-    assert R.digest({"a": 1, "b": [None, 0.5]}) == R.digest({"b": [None, 0.5], "a": 1})
-    assert R.digest({"a": 1}) != R.digest({"a": 1.5})
+    assert digest({"a": 1, "b": [None, 0.5]}) == digest({"b": [None, 0.5], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 1.5})
     with pytest.raises(ValueError):
-        R.digest({"a": float("nan")})
+        digest({"a": float("nan")})
 
 
 def test_paths_are_written_out_in_full():
@@ -98,12 +100,6 @@ def test_paths_are_written_out_in_full():
     assert recipe.subset_path().startswith("sst2/low/seed-0/")
     model = '{"alias":"m","hub":"own/m","revision":"r1","sha256":null,"sites":null}'
     assert recipe.model_path() == f"m/{sha16(model)}.json"
-
-
-def test_a_recipe_survives_being_written():
-    (recipe,) = grid()
-    assert R.from_dict(recipe.to_dict()) == recipe
-    assert R.from_dict(recipe.to_dict()).digest == recipe.digest
 
 
 SITES = {"layers": "encoder.layer", "q": "a.q", "k": "a.k", "v": "a.v"}
@@ -290,7 +286,7 @@ def test_the_grid_is_every_combination_in_the_order_of_the_study():
 @pytest.mark.parametrize(("fuse", "packs", "runs"), [(False, 8, 2), (True, 4, 4)])
 def test_a_pack_is_all_seeds_of_a_technique_or_of_all(fuse, packs, runs):
     study = studies.Study(**WIDE, fuse_techniques=fuse)
-    made = R.packs(grid(study=WIDE), study)
+    made = G.packs(grid(study=WIDE), study)
     assert [len(pack.recipes) for pack in made] == [runs] * packs
     assert len({pack.manifest() for pack in made}) == packs
     for pack in made:

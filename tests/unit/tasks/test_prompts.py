@@ -9,9 +9,10 @@ import pytest
 from beft.data.normalise import normalise
 from beft.errors import UserError
 from beft.study import params as P
-from beft.tasks import TABLE, Prompt, resolve
+from beft.study.resolve import resolve_task
+from beft.tasks import TABLE
 from beft.tasks.demo.generate import generate
-from beft.tasks.prompts import KINDS, classification, view_of, words_of
+from beft.tasks.prompts import KINDS, Prompt, classification, view_of, words_of
 from beft.tasks.views import golds_of_drop
 
 ROWS = {
@@ -232,7 +233,7 @@ SAID = {"template": "{b}. {a} It is ", "passage": "a", "answers": ["bad", "good"
 
 
 def test_a_prompt_of_ones_own():
-    task = resolve("mine", P.Task(**OWN, label="gold", prompt=SAID))
+    task = resolve_task("mine", P.Task(**OWN, label="gold", prompt=SAID))
     assert task.columns() == ("a", "b", "gold")
     (made,) = words_of(
         pa.table({"a": ["It rained"], "b": ["So"], "gold": [1]}), task.prompt_dict(), "mine"
@@ -255,24 +256,24 @@ def test_a_prompt_of_ones_own():
 )
 def test_a_prompt_that_cannot_be(change, message):
     with pytest.raises(UserError, match=rf"tasks\.mine\.prompt.*{message}"):
-        resolve("mine", P.Task(**OWN, prompt={**SAID, **change}))
+        resolve_task("mine", P.Task(**OWN, prompt={**SAID, **change}))
 
 
 @pytest.mark.parametrize("name", ["stsb", "squad", "copa"])
 def test_only_classes_have_prompts_of_ones_own(name):
     with pytest.raises(UserError, match=rf"tasks\.{name}\.prompt: is for tasks with classes"):
-        resolve(name, P.Task(hub="own/data", revision="r", prompt=SAID))
+        resolve_task(name, P.Task(hub="own/data", revision="r", prompt=SAID))
 
 
 def test_a_template_that_names_an_unknown_column_is_found_in_the_data():
-    task = resolve("mine", P.Task(**OWN, prompt=SAID))
+    task = resolve_task("mine", P.Task(**OWN, prompt=SAID))
     with pytest.raises(UserError, match="here: no column 'b'"):
         normalise(pa.table({"a": ["x"], "label": [1]}), task, "here")
 
 
 def test_a_prompt_of_the_table_follows_what_params_say():
     def prompt(**said) -> Prompt | None:
-        return resolve("sst2", P.Task(hub="own/data", revision="r", **said)).prompt
+        return resolve_task("sst2", P.Task(hub="own/data", revision="r", **said)).prompt
 
     assert prompt(labels=["positive", "negative"]).wording["answers"] == [" great", " terrible"]
     assert prompt(metric="f1").metrics == ("f1", "accuracy")

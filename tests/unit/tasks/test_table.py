@@ -9,8 +9,10 @@ from beft.data.mirror.lookup import find_dataset
 from beft.data.normalise import normalise
 from beft.errors import UserError
 from beft.study import params as P
-from beft.tasks import TABLE, Task, fields, resolve
+from beft.study.resolve import resolve_task
+from beft.tasks import TABLE, Task
 from beft.tasks.demo.generate import generate
+from beft.tasks.words import fields
 
 ROOT = Path(__file__).resolve().parents[3]
 HUB = {"hub": "own/data", "revision": "r"}
@@ -84,7 +86,7 @@ def test_every_task_of_the_table_is_defined_and_tested():
 def test_the_table_fits_the_real_dataset(mirror, monkeypatch, tmp_path, name):
     monkeypatch.setenv("BEFT_MIRROR", str(mirror))
     given = P.load_params(ROOT / "params.yaml").tasks[name]
-    task = resolve(name, given)
+    task = resolve_task(name, given)
     files = find_dataset(tmp_path, given, [task.train, *task.validation])
     if files is None:
         pytest.skip(f"the mirror has no {name}")
@@ -139,13 +141,13 @@ def test_a_column_that_is_named_twice_is_needed_once():
 
 
 def test_what_params_say_goes_on_top_of_the_table():
-    task = resolve("sst2", P.Task(**HUB, text=["review"], metric="f1", validation=["test"]))
+    task = resolve_task("sst2", P.Task(**HUB, text=["review"], metric="f1", validation=["test"]))
     assert task == Task(("review",), ("negative", "positive"), "f1", validation=("test",))
-    assert resolve("sst2", P.Task(**HUB)) == TABLE["sst2"]
+    assert resolve_task("sst2", P.Task(**HUB)) == TABLE["sst2"]
 
 
 def test_a_task_of_ones_own_is_described_in_full():
-    task = resolve("mine", P.Task(**HUB, **OWN, label="gold"))
+    task = resolve_task("mine", P.Task(**HUB, **OWN, label="gold"))
     assert task == Task(("a",), ("x", "y"), "accuracy", label="gold")
     assert task.to_dict()["text"] == ["a"] and task.num_labels == 2
 
@@ -170,4 +172,4 @@ def test_a_task_of_ones_own_is_described_in_full():
 )
 def test_what_does_not_fit_together_is_refused(name, given, message):
     with pytest.raises(UserError, match=message):
-        resolve(name, P.Task(**given))
+        resolve_task(name, P.Task(**given))

@@ -1,0 +1,160 @@
+"""The grid of a study: its recipes, and the packs that jobs train."""
+
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from beft.errors import UserError
+from beft.study import params as P
+from beft.study import studies
+from beft.study.fields import nearest
+from beft.study.identity import digest, model_identity, split_identity
+from beft.study.recipe import SOURCE_VERSION, Pack, Recipe, kind_of
+from beft.study.resolve import resolve_task, resolve_training
+from beft.techniques import TECHNIQUES
+
+
+def grid(params: P.Params, study: studies.Study, root: Path, study_name: str = "") -> list[Recipe]:
+    """Every run of a study, in the study's order.
+
+    Args:
+        params: definitions.
+        study: selection.
+        root: folder that relative `path:` settings are relative to.
+        study_name: for messages.
+
+    Raises:
+        UserError: for a model, task or technique that params.yaml does not define, a setting
+            that is missing, or a local source that is not there.
+    """
+    for name in params.techniques:
+        if name not in TECHNIQUES:
+            hint = nearest(name, list(TECHNIQUES))
+            raise UserError(f"params.yaml: techniques: '{name}' unknown; {hint}")
+    found: dict[str, Recipe] = {}
+    for chosen in study.selections():
+        _check_names(params, chosen, f"study '{study_name}'")
+        models = {alias: _model(alias, params.models[alias], root) for alias in chosen.models}
+        sources = {t: task_source(t, params.tasks[t], root) for t in chosen.tasks}
+        for model, task, regime in product(chosen.models, chosen.tasks, chosen.regimes):
+            names = techniques_of(chosen)
+            for technique, seed in product(names, chosen.seeds):
+                recipe = _recipe(
+                    params, chosen, models[model], task, sources[task], regime, technique, seed
+                )
+                found.setdefault(recipe.digest, recipe)
+    return list(found.values())
+
+
+def _check_names(params: P.Params, chosen: studies.Selection, where: str) -> None:
+    for kind, names, known in (
+        ("models", chosen.models, params.models),
+        ("tasks", chosen.tasks, params.tasks),
+        ("techniques", chosen.techniques, TECHNIQUES),
+    ):
+        for name in names:
+            if name not in known:
+                raise UserError(f"{where}: {kind}: '{name}' unknown; {nearest(name, list(known))}")
+    for model, technique in product(chosen.models, chosen.techniques):
+        kind = params.models[model].kind
+        if kind not in TECHNIQUES[technique].kinds:
+            fit = [t for t in chosen.techniques if kind in TECHNIQUES[t].kinds]
+            raise UserError(
+                f"{where}: techniques: '{technique}' is not for {kind}s, and models.{model} is "
+                f"one; of these it can have {', '.join(fit) or 'none'}: select them in 'also:'"
+            )
+
+
+def techniques_of(chosen: studies.Selection) -> list[str]:
+    """A selection's techniques, and those whose runs its selectors need."""
+    needed = []
+    if any(s in ("projection", "projection_printed", "magnitude") for s in chosen.selectors):
+        needed.append("all_biases")
+    if chosen.selectors:
+        needed.append("untuned")  # Fisher, and the measurement of inert terms
+    return list(dict.fromkeys([*chosen.techniques, *needed]))
+
+
+def packs(recipes: Iterable[Recipe], study: studies.Study) -> list[Pack]:
+    """Groups runs into jobs: all seeds of a (model, task, regime, technique), or techniques too."""
+    groups: dict[tuple, list[Recipe]] = {}
+    for recipe in recipes:
+        own = "" if study.fuse_techniques else recipe.technique
+        groups.setdefault((recipe.cell(), own), []).append(recipe)
+    return [Pack(tuple(group), study.skip_inert) for group in groups.values()]
+
+
+def _model(alias: str, model: P.Model, root: Path) -> dict[str, Any]:
+    sites = model.sites.model_dump() if model.sites else None
+    kind = {} if model.kind == "encoder" else {"kind": model.kind}  # encoders came first
+    if model.path is not None:
+        path = (root / model.path).resolve()
+        if not path.is_dir():
+            raise UserError(f"models.{alias}.path: {path} is not a directory")
+        return {"alias": alias, "content": model_identity(path), "sites": sites, **kind}
+    return {
+        "alias": alias,
+        "hub": model.hub,
+        "revision": model.revision,
+        "sha256": model.sha256,
+        "sites": sites,
+        **kind,
+    }
+
+
+def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
+    """What identifies a task's dataset; its digest names the folder in data/sources."""
+    spec = resolve_task(name, task)
+    splits = [spec.train, *spec.validation]
+    source: dict[str, Any] = {"version": SOURCE_VERSION, "label": spec.label, "splits": splits}
+    source |= {"labels": list(spec.labels), "text": list(spec.reads())}
+    if task.demo:
+        from beft.tasks.demo.generate import DEMO_VERSION
+
+        return {**source, "demo": name, "revision": DEMO_VERSION}
+    if task.path is not None:
+        path = (root / task.path).resolve()
+        if not path.is_dir():
+            raise UserError(f"tasks.{name}.path: {path} is not a directory")
+        return {**source, "content": {s: split_identity(path, s) for s in splits}}
+    return {**source, "hub": task.hub, "config": task.config, "revision": task.revision}
+
+
+def _recipe(params, chosen, model, name, source, regime, technique, seed) -> Recipe:
+    task = params.tasks[name]
+    kind = kind_of(model)
+    view = _task(name, task, kind, model["alias"])
+    training = resolve_training(params, chosen, model["alias"], name, technique)
+    regimes = task.of(kind).regimes
+    size = regimes.get(regime, "all") if regime != "all" else "all"
+    if regime != "all" and regime not in regimes:
+        raise UserError(f"params.yaml: tasks.{name}.regimes: no size for '{regime}', which is used")
+    return Recipe(
+        model=model,
+        task=view,
+        source=digest(source),
+        subset={"regime": regime, "size": size, "stratify": task.stratify},
+        technique=technique,
+        seed=seed,
+        training=training,
+    )
+
+
+def _task(name: str, given: P.Task, kind: str, alias: str) -> dict[str, Any]:
+    """The view of a task that models of this kind have."""
+    task = resolve_task(name, given)
+    if kind == "encoder":
+        if not task.text:
+            raise UserError(
+                f"tasks.{name} asks for text, not for a class, and models.{alias} is an encoder; "
+                "select it for decoders"
+            )
+        return {"name": name, **task.to_dict()}
+    if task.prompt is None:
+        raise UserError(
+            f"tasks.{name} has no prompt, and models.{alias} is a decoder; give it "
+            f"'prompt:' with template, passage and answers"
+        )
+    view = task.prompt_dict()
+    return {"name": name, **view, "metric": view["metrics"][0]}

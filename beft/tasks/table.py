@@ -1,0 +1,121 @@
+"""The table of tasks: columns, labels, metric and splits of each, in hub column layout."""
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+from beft.tasks.prompts import Prompt
+from beft.tasks.wordings import PROMPTS
+from beft.tasks.words import fields
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a dataset becomes examples: of an encoder (its text), of a decoder (its prompt).
+
+    Attributes:
+        text: one or two columns or templates ("{word}: {sentence1}"): the encoder's segments; empty
+            for a task that only decoders can do.
+        labels: class names in order; empty for regression, and where there are no classes.
+        metric: the reported one of encoders, see `beft.tasks.metrics.classes`; `prompt` has those
+            of decoders.
+        label: label column; integers 0..len(labels)-1, or a number for regression; empty where
+            there is none.
+        train: split that is trained on.
+        validation: splits that are evaluated; the first one chooses the best epoch.
+        prompt: how decoders are asked; None for a task that only encoders can do.
+    """
+
+    text: tuple[str, ...]
+    labels: tuple[str, ...]
+    metric: str
+    label: str = "label"
+    train: str = "train"
+    validation: tuple[str, ...] = ("validation",)
+    prompt: Prompt | None = None
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the head: 1 for regression."""
+        return len(self.labels) or 1
+
+    def reads(self) -> dict[str, str]:
+        """The columns that a row must have besides the label, in order, and what they hold.
+
+        Those of both views, so that both share one source: "text", "texts" or "number"
+        (`views.View.reads`).
+        """
+        own = dict.fromkeys((c for t in self.text for c in fields(t)), "text")
+        return own if self.prompt is None else own | self.prompt.reads()
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a row must have; the label, where there is one, is the last."""
+        labels = [self.label] if self.label else []
+        return tuple(dict.fromkeys([*self.reads(), *labels]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The encoder's view as plain lists and strings, as they enter a recipe."""
+        return {
+            "text": list(self.text),
+            "labels": list(self.labels),
+            "metric": self.metric,
+            **self._rest(),
+        }
+
+    def prompt_dict(self) -> dict[str, Any]:
+        """The decoder's view as plain data, as it enters a recipe (`prompts.view_of`).
+
+        `label` and `labels` are in it for tasks that have them.
+        """
+        assert self.prompt is not None
+        labels = {"labels": list(self.labels)} if self.label else {}
+        return {
+            "kind": self.prompt.kind,
+            "metrics": list(self.prompt.metrics),
+            "wording": deepcopy(dict(self.prompt.wording)),
+            **labels,
+            **self._rest(),
+        }
+
+    def _rest(self) -> dict[str, Any]:
+        label = {"label": self.label} if self.label else {}
+        return {**label, "train": self.train, "validation": list(self.validation)}
+
+
+_PAIR = ("sentence1", "sentence2")
+
+_ROWS = {
+    "cola": Task(("sentence",), ("unacceptable", "acceptable"), "matthews"),
+    "mnli": Task(
+        ("premise", "hypothesis"),
+        ("entailment", "neutral", "contradiction"),
+        "accuracy",
+        validation=("validation_matched", "validation_mismatched"),
+    ),
+    "mrpc": Task(_PAIR, ("not_equivalent", "equivalent"), "f1"),
+    "qnli": Task(("question", "sentence"), ("entailment", "not_entailment"), "accuracy"),
+    "qqp": Task(("question1", "question2"), ("not_duplicate", "duplicate"), "f1"),
+    "rte": Task(_PAIR, ("entailment", "not_entailment"), "accuracy"),
+    "sst2": Task(("sentence",), ("negative", "positive"), "accuracy"),
+    "stsb": Task(_PAIR, (), "spearman"),
+    "cb": Task(("premise", "hypothesis"), ("entailment", "contradiction", "neutral"), "f1_macro"),
+    # The question is about one word of both sentences, so the encoder has to see which.
+    "wic": Task(("{word}: {sentence1}", "sentence2"), ("different", "same"), "accuracy"),
+    "boolq": Task(("question", "passage"), ("no", "yes"), "accuracy"),
+    # The encoder sees the pronoun and what it may stand for, then the text.
+    "wsc": Task(("{span2_text}: {span1_text}", "text"), ("different", "same"), "accuracy"),
+    "multirc": Task(("{paragraph}", "{question} {answer}"), ("wrong", "right"), "f1"),
+    "copa": Task((), ("choice1", "choice2"), "accuracy"),
+    "record": Task((), (), "answer_f1", label=""),
+    "squad": Task((), (), "answer_f1", label=""),
+    "drop": Task((), (), "drop_f1", label=""),
+    "demo_sentiment": Task(("sentence",), ("negative", "positive"), "accuracy"),
+    "demo_entailment": Task(_PAIR, ("entailment", "not_entailment"), "accuracy"),
+    "demo_acceptability": Task(("sentence",), ("unacceptable", "acceptable"), "matthews"),
+    "demo_similarity": Task(_PAIR, (), "spearman"),
+    "demo_choice": Task((), ("choice1", "choice2"), "accuracy"),
+    "demo_answer": Task((), (), "answer_f1", label=""),
+}
+TABLE: dict[str, Task] = {
+    name: replace(row, prompt=PROMPTS.get(name)) for name, row in _ROWS.items()
+}
