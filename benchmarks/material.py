@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beft.data.encoded import Encoded, encode
-from beft.data.sources import order
+from beft.data.order import order
 from beft.models.encoder import Encoder, load_encoder
 from beft.study.recipe import Recipe
 

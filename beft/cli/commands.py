@@ -71,7 +71,7 @@ def _fail(lines: list[str]) -> None:
 
 
 def subsample(params: Path, study: str | None, subset: Path) -> None:
-    from beft.data.sources import write_subset
+    from beft.data.subsets import write_subset
 
     project = load(params, study)
     recipe = project.find(project.subsets, "subsets", subset)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from beft.data.sources import order
+from beft.data.order import order
 from beft.errors import UserError
 from beft.tasks.metrics import sums
 from beft.tasks.metrics.answers import score_words

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from beft.data.sources import order
+from beft.data.order import order
 from beft.errors import UserError
 from beft.models.decoder import projection_modules
 from beft.study.recipe import Recipe

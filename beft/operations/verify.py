@@ -9,7 +9,8 @@ from typing import Any
 
 from beft import code_identity
 from beft.data.mirror.lookup import MANIFEST, altered
-from beft.data.sources import read_subset, read_table, split_checksums
+from beft.data.subsets import read_subset
+from beft.data.tables import read_table, split_checksums
 from beft.errors import UserError
 from beft.report.stamp import stamp_flaw
 from beft.store import accepted_code

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from beft.data.encoded import chunks
-from beft.data.sources import order
+from beft.data.order import order
 from beft.engine.dispatch import Engine
 from beft.engine.memory import REFUSALS
 from beft.study.recipe import Recipe

@@ -13,7 +13,8 @@ from safetensors.torch import save
 from beft.data.encoded import Encoded, encode
 from beft.data.mirror.lookup import locate
 from beft.data.prompts import Prompts, demonstrations, encode_prompts, evaluated_rows
-from beft.data.sources import check_source, hold_out, read_subset, split_checksums
+from beft.data.subsets import hold_out, read_subset
+from beft.data.tables import check_source, split_checksums
 from beft.engine.decoder.check import check_rows
 from beft.engine.dispatch import serves
 from beft.engine.encoder.flat import first_position

@@ -7,7 +7,7 @@ from support import tiny
 from support.examples import encoded
 from support.recipes import prompted, recipe
 
-from beft.data.sources import order
+from beft.data.order import order
 from beft.engine.decoder.likelihood import candidate_scores
 from beft.engine.decoder.rows import Item, arrange
 from beft.engine.dispatch import engine

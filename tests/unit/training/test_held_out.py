@@ -10,7 +10,7 @@ from support import sandbox
 from support.trained import everything
 
 from beft.adapters.merge import merge
-from beft.data.sources import hold_out
+from beft.data.subsets import hold_out
 from beft.errors import UserError
 from beft.report.frames.collect import collect
 from beft.store.files import read_json

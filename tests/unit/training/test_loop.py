@@ -11,7 +11,7 @@ from support.examples import encoded
 from support.recipes import recipe
 
 from beft.data.encoded import collate
-from beft.data.sources import order
+from beft.data.order import order
 from beft.engine.dispatch import engine, packs_together
 from beft.engine.precision import predict
 from beft.engine.single import parts_of, shapes_of, trained_numbers
