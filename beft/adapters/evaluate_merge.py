@@ -8,19 +8,20 @@ from beft.adapters.host import Host, Values, values_of
 from beft.adapters.merge import weighted_mean
 from beft.adapters.merge_results import (
     SIDES,
-    Statuses,
+    Runs,
     Way,
     angles_of,
     behind,
+    check_runs,
+    checksums,
     needed,
+    open_runs,
     places,
-    status_of,
-    sums_of,
     ways,
 )
 from beft.code_identity import code_digest
 from beft.engine.slots import trained_terms
-from beft.store.files import read_json, to_json
+from beft.store.files import to_json
 from beft.study.measurements import MERGE_VERSION, Couple, Merged
 from beft.study.project import Project
 from beft.training.shared import Bench, current_inputs, is_decoder
@@ -40,7 +41,8 @@ def render_merge(
         UserError: when a run or an input is missing or damaged, or a run's own biases and head
             do not answer as the run did.
     """
-    status = {r.digest: status_of(project, r) for r in merged.recipes()}
+    runs = open_runs(project, merged)
+    check_runs(runs)
     found: dict[tuple, float] = {}
     models: dict = {}
     done, total = 0, 2 * len(merged.couples)
@@ -52,7 +54,7 @@ def render_merge(
         for couple in merged.couples:
             seed = couple.tuned[0].seed
             progress(done, total, f"{recipe.task['name']}, seed {seed}")
-            for way, scores in _answers(project, host, couple, side, status):
+            for way, scores in _answers(runs, host, couple, side):
                 found |= {(seed, way.bias, way.head, side, s): v for s, v in scores.items()}
             done += 1
     terms = trained_terms(host.model, recipe)
@@ -60,29 +62,28 @@ def render_merge(
         "version": MERGE_VERSION,
         "code": code_digest(),
         "terms": list(terms),
-        "runs": sums_of(project, merged),
-        "results": [_result(merged, place, found, status) for place in places(merged)],
-        "angles": angles_of(project, merged, terms, status),
+        "runs": checksums(runs),
+        "results": [_result(merged, place, found, runs) for place in places(merged)],
+        "angles": angles_of(merged, terms, runs),
     }
     return to_json(content)
 
 
 def _answers(
-    project: Project, host: Host, couple: Couple, side: int, status: Statuses
+    runs: Runs, host: Host, couple: Couple, side: int
 ) -> Iterator[tuple[Way, dict[str, float]]]:
     """The metric of each way whose runs ended well, on each validation split."""
-    recipe, tuned = couple.tuned[side], _values(project, couple, status)
+    recipe, tuned = couple.tuned[side], _values(couple, runs)
     own = tuned.get(SIDES[side])
     if own is not None:
         host.check(recipe, own)
     for way in ways(couple, side):
-        if any(status[r.digest][0] != "ok" for r in needed(couple, way, side)):
+        if any(runs[r.digest].status != "ok" for r in needed(couple, way, side)):
             continue
         if way.bias == "none":
             untuned = couple.untuned[side]
             if untuned is not None:
-                folder = project.layout.run(untuned)
-                told = read_json(folder / "metrics.json")["splits"]
+                told = runs[untuned.digest].metrics["splits"]
                 yield way, {split: both["best"] for split, both in told.items()}
             else:
                 yield way, host.metrics(recipe, host.predictions(recipe))
@@ -96,20 +97,19 @@ def _answers(
         yield way, host.metrics(recipe, host.predictions(recipe, biases, head.head))
 
 
-def _values(project: Project, couple: Couple, status: Statuses) -> dict[str, Values]:
+def _values(couple: Couple, runs: Runs) -> dict[str, Values]:
     """What the runs of a couple tuned, those that ended well: by side."""
+    tuned = (runs[recipe.digest] for recipe in couple.tuned)
     return {
-        name: values_of(project.layout, recipe)
-        for name, recipe in zip(SIDES, couple.tuned, strict=True)
-        if status[recipe.digest][0] == "ok"
+        name: values_of(run) for name, run in zip(SIDES, tuned, strict=True) if run.status == "ok"
     }
 
 
-def _result(merged: Merged, place: dict, found: dict, status: Statuses) -> dict[str, Any]:
+def _result(merged: Merged, place: dict, found: dict, runs: Runs) -> dict[str, Any]:
     """A place with its value, or with what became of the runs that it needs."""
-    side, runs = behind(merged, place)
+    side, recipes = behind(merged, place)
     value = found.get((place["seed"], place["bias"], place["head"], side, place["split"]))
     value = value if value is not None and math.isfinite(value) else None
-    bad = [status[r.digest] for r in runs if status[r.digest][0] != "ok"]
-    state, reason = bad[0] if bad else ("ok", "")
-    return {**place, "value": value, "status": state, "reason": reason}
+    bad = [run for r in recipes if (run := runs[r.digest]).status != "ok"]
+    status, reason = (bad[0].status, bad[0].reason) if bad else ("ok", "")
+    return {**place, "value": value, "status": status, "reason": reason}

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors.torch import save
@@ -16,13 +15,14 @@ from beft.errors import UserError
 from beft.models.decoder import Decoder, load_decoder
 from beft.models.encoder import Encoder, load_encoder
 from beft.models.sites import Site
-from beft.store.files import explain_os_errors, read_json, run_flaw, to_json, write_folder
+from beft.store.files import explain_os_errors, read_json, to_json, write_folder
+from beft.store.run_folder import Run, open_run
+from beft.store.run_format import RECIPE, Epoch
 from beft.study.project import Project
 from beft.study.recipe import Recipe
 from beft.techniques import TECHNIQUES
 from beft.training.shared import check_inputs, is_decoder
 
-Epoch = Literal["best", "last"]
 PREFIX = "base_model.model."  # what PEFT puts before the names of the base model's modules
 WHOLE = ("classifier", "score")  # heads that PEFT saves in any case
 
@@ -48,8 +48,9 @@ def export(project: Project, digest: str, target: Path, epoch: Epoch = "best") -
     """
     recipe = find_run(project, digest)
     check_target(target)
-    check_run(project, recipe)
-    values = values_of(project.layout, recipe, epoch)
+    run = open_run(project.layout, recipe)
+    check_run(project, run)
+    values = values_of(run, epoch)
     files = adapter_files(project, recipe, load_model(project, recipe), values, values.biases)
     write_folder(target, files)
     return recipe
@@ -79,7 +80,7 @@ def adapter_files(
     return {
         "adapter_config.json": _config(project, recipe, tuned, modules),
         "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
-        "recipe.json": to_json(recipe.to_dict()),
+        RECIPE: to_json(recipe.to_dict()),
     }
 
 
@@ -117,26 +118,24 @@ def check_target(target: Path) -> None:
         raise UserError(f"{target}: is there already; name a folder that is absent or empty")
 
 
-def check_run(project: Project, recipe: Recipe) -> None:
+def check_run(project: Project, run: Run) -> None:
     """Makes sure that a run can be exported.
 
     Raises:
         UserError: it tuned more than biases, or is missing, damaged, diverged or of other weights.
     """
+    recipe = run.recipe
     if not TECHNIQUES[recipe.technique].biases_only:
         raise _not_biases(recipe)
-    folder = project.layout.run(recipe)
-    if problem := run_flaw(project.layout, recipe):
-        raise UserError(f"{folder}: {problem}; run 'snakemake --config study={project.name}' first")
-    metrics = read_json(folder / "metrics.json")
-    if metrics["status"] != "ok":
-        raise UserError(
-            f"{folder}: {metrics['status']} ({metrics['reason']}); export a run that ended well"
-        )
+    if run.flaw:
+        remedy = f"run 'snakemake --config study={project.name}' first"
+        raise UserError(f"{run.folder}: {run.flaw}; {remedy}")
+    if run.status != "ok":
+        raise UserError(f"{run.folder}: {run.status} ({run.reason}); export a run that ended well")
     marker = project.layout.model(recipe)
     if not marker.is_file():
         raise UserError(f"{marker}: missing; run 'beft fetch --model {recipe.model['alias']}'")
-    check_inputs(folder, {"model": read_json(marker)["sha256"]})
+    check_inputs(run, {"model": read_json(marker)["sha256"]})
 
 
 def _not_biases(recipe: Recipe) -> UserError:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file as load_arrays
-from safetensors.torch import load_file
 
 from beft.engine.dispatch import Engine, engine, serves
 from beft.engine.slots import Slots
 from beft.errors import UserError
 from beft.models.sites import write_biases
-from beft.store.files import read_json
-from beft.study.layout import Layout
+from beft.store.run_folder import Run
+from beft.store.run_format import Epoch
 from beft.study.recipe import Recipe
 from beft.training.shared import Bench
 
@@ -40,29 +38,19 @@ class Values:
     metrics: Mapping[str, float]
 
 
-def values_of(layout: Layout, recipe: Recipe, epoch: str = "best") -> Values:
-    """What a run that ended well tuned.
-
-    Args:
-        epoch: `best` or `last`.
-    """
-    folder = layout.run(recipe)
-    metrics = read_json(folder / "metrics.json")
-    when = "post" if epoch == "last" else f"epoch-{metrics['best_epoch']}"
-    biases = load_file(folder / "biases.safetensors")
+def values_of(run: Run, epoch: Epoch = "best") -> Values:
+    """What a run tuned that ended well, as it was after its best or its last epoch."""
     return Values(
-        _group(biases, "pre"),
-        _group(biases, when),
-        _group(load_file(folder / "head.safetensors"), epoch),
-        _group(load_arrays(folder / "predictions.safetensors"), epoch),
-        {split: both[epoch] for split, both in metrics["splits"].items()},
+        _tensors(run.biases("pre")),
+        _tensors(run.tuned(epoch)),
+        _tensors(run.head(epoch)),
+        run.predictions(epoch),
+        {split: both[epoch] for split, both in run.metrics["splits"].items()},
     )
 
 
-def _group(tensors: Mapping, name: str) -> dict:
-    """The part of a file of tensors whose names begin with a group's."""
-    prefix = f"{name}/"
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def _tensors(arrays: Mapping[str, np.ndarray]) -> Tensors:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 class Host:

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from beft.adapters.angles import between
-from beft.adapters.export import Epoch, adapter_files, check_run, check_target, find_run, load_model
+from beft.adapters.export import adapter_files, check_run, check_target, find_run, load_model
 from beft.adapters.host import Host, Tensors, Values, values_of
 from beft.engine.slots import trained_terms
 from beft.errors import UserError
 from beft.store.files import to_json, write_folder
+from beft.store.run_folder import open_run
+from beft.store.run_format import Epoch
 from beft.study.layout import Layout
 from beft.study.project import Project
 from beft.study.recipe import Recipe
@@ -64,11 +66,12 @@ def merge(
     recipes = [find_run(project, digest) for digest in digests]
     shares = _shares(recipes, weights)
     check_target(target)
-    for recipe in recipes:
-        check_run(project, recipe)
+    runs = [open_run(project.layout, recipe) for recipe in recipes]
+    for run in runs:
+        check_run(project, run)
     _check_alike(recipes)
     layout = project.layout
-    values = [values_of(layout, recipe, epoch) for recipe in recipes]
+    values = [values_of(run, epoch) for run in runs]
     merged = weighted_mean([v.biases for v in values], shares)
     names, files = _names(recipes), {}
     for name, recipe, own in zip(names, recipes, values, strict=True):

@@ -7,17 +7,16 @@ from typing import Any
 
 from beft.adapters.angles import between
 from beft.errors import UserError
-from beft.selectors.score_files import group
-from beft.store.files import CHECKSUMS, read_json, read_manifest, run_flaw
+from beft.store.files import read_json
 from beft.store.measurement_files import unread
-from beft.study.identity import sha256
+from beft.store.run_folder import Run, open_run
 from beft.study.measurements import MERGE_VERSION, Couple, Merged
 from beft.study.project import Project
 from beft.study.recipe import Recipe, kind_of
 
 SIDES = ("first", "second")  # of the two tasks
 FACTS = ("seed", "bias", "head", "task", "split", "metric")  # what a result is of
-Statuses = dict[str, tuple[str, str]]  # digest of a run -> what became of it, and why
+Runs = dict[str, Run]  # by digest
 
 
 @dataclass(frozen=True)
@@ -73,23 +72,25 @@ def places(merged: Merged) -> list[dict[str, Any]]:
     ]
 
 
-def status_of(project: Project, recipe: Recipe) -> tuple[str, str]:
-    """What became of a run, and why.
+def open_runs(project: Project, merged: Merged) -> Runs:
+    """All runs that are merged or compared, by digest; nothing is checked."""
+    layout = project.layout
+    return {
+        r.digest: open_run(layout, r, layout.pack(project.pack_of(r))) for r in merged.recipes()
+    }
+
+
+def check_runs(runs: Runs) -> None:
+    """Makes sure that every run is sound, or was skipped by its pack.
 
     Raises:
-        UserError: it should be there and is not, or is damaged.
+        UserError: when one is missing or damaged.
     """
-    flaw = run_flaw(project.layout, recipe)
-    if flaw is None:
-        metrics = read_json(project.layout.run(recipe) / "metrics.json")
-        return metrics["status"], metrics["reason"]
-    manifest = project.layout.pack(project.pack_of(recipe))
-    entry = read_manifest(manifest).get(recipe.digest) if manifest.is_file() else None
-    if flaw == "missing" and entry and entry["status"] == "skipped":
-        return entry["status"], entry["reason"]
-    raise UserError(
-        f"{project.layout.run(recipe)}: {flaw}; run 'beft verify --repair' and then snakemake again"
-    )
+    for run in runs.values():
+        if run.flaw and run.status != "skipped":
+            raise UserError(
+                f"{run.folder}: {run.flaw}; run 'beft verify --repair' and then snakemake again"
+            )
 
 
 def needed(couple: Couple, way: Way, side: int) -> list[Recipe]:
@@ -107,33 +108,20 @@ def behind(merged: Merged, place: dict) -> tuple[int, list[Recipe]]:
     return side, needed(couple, Way(place["bias"], place["head"]), side)
 
 
-def sums_of(project: Project, merged: Merged) -> dict[str, str | None]:
-    """SHA-256 of the checksums of each run that a file is made from; None for one left out."""
-    sums = {}
-    for recipe in merged.recipes():
-        path = project.layout.run(recipe) / CHECKSUMS
-        sums[recipe.digest] = sha256(path) if path.is_file() else None
-    return sums
+def checksums(runs: Runs) -> dict[str, str | None]:
+    """The checksum of each run; None for one that was skipped."""
+    return {digest: run.checksum for digest, run in runs.items()}
 
 
-def angles_of(
-    project: Project, merged: Merged, terms: Sequence[str], status: Statuses
-) -> list[dict[str, Any]]:
-    """How far apart the biases of the two tasks point, for each seed that has both."""
+def angles_of(merged: Merged, terms: Sequence[str], runs: Runs) -> list[dict[str, Any]]:
+    """The angles between the biases of the two tasks, for each seed whose runs both count."""
     found = []
     for couple in merged.couples:
-        if all(status[r.digest][0] == "ok" for r in couple.tuned):
-            one, other = (_before_and_after(project, recipe) for recipe in couple.tuned)
+        tuned = [runs[recipe.digest] for recipe in couple.tuned]
+        if all(run.status == "ok" for run in tuned):
+            one, other = ((run.biases("pre"), run.tuned("best")) for run in tuned)
             found.append({"seed": couple.tuned[0].seed, **between(one, other, terms)})
     return found
-
-
-def _before_and_after(project: Project, recipe: Recipe) -> tuple[dict, dict]:
-    """The biases of a run before it, and after its best epoch."""
-    folder = project.layout.run(recipe)
-    best = read_json(folder / "metrics.json")["best_epoch"]
-    file = folder / "biases.safetensors"
-    return group(file, "pre"), group(file, f"epoch-{best}")
 
 
 def merge_flaw(project: Project, path: Path, merged: Merged) -> str | None:
@@ -146,13 +134,14 @@ def merge_flaw(project: Project, path: Path, merged: Merged) -> str | None:
         facts = [{key: row[key] for key in FACTS} for row in written["results"]]
         if written["version"] != MERGE_VERSION or facts != places(merged):
             return "not of the runs that its name says"
-        if written["runs"] != sums_of(project, merged):
+        runs = open_runs(project, merged)
+        if written["runs"] != checksums(runs):
             return "made from other runs than are here now"
-        status = {r.digest: status_of(project, r) for r in merged.recipes()}
-        if written["angles"] != angles_of(project, merged, written["terms"], status):
+        check_runs(runs)
+        if written["angles"] != angles_of(merged, written["terms"], runs):
             return "its angles are not those of its runs' biases"
         for row in written["results"]:
-            if _contradicts(project, merged, row, status):
+            if _contradicts(merged, row, runs):
                 where = f"{row['task']}, {row['split']}, seed {row['seed']}"
                 return f"its metric of {row['bias']}/{row['head']} on {where} is not the run's"
     except UserError as error:
@@ -162,14 +151,13 @@ def merge_flaw(project: Project, path: Path, merged: Merged) -> str | None:
     return None
 
 
-def _contradicts(project: Project, merged: Merged, row: dict, status: Statuses) -> bool:
+def _contradicts(merged: Merged, row: dict, runs: Runs) -> bool:
     """Whether a result is not what a run recorded, where it should be, or no fraction at all."""
-    side, runs = behind(merged, row)
-    if any(status[r.digest][0] != "ok" for r in runs):
+    side, needed_runs = behind(merged, row)
+    if any(runs[r.digest].status != "ok" for r in needed_runs):
         return row["status"] == "ok" or row["value"] is not None
     if row["status"] != "ok" or not (row["value"] is None or -1 <= row["value"] <= 1):
         return True
-    if len({r.digest for r in runs}) != 1 or row["bias"] not in ("none", SIDES[side]):
+    if len({r.digest for r in needed_runs}) != 1 or row["bias"] not in ("none", SIDES[side]):
         return False  # it was measured here alone: no run has recorded it
-    told = read_json(project.layout.run(runs[0]) / "metrics.json")["splits"]
-    return row["value"] != told[row["split"]]["best"]
+    return row["value"] != runs[needed_runs[0].digest].metrics["splits"][row["split"]]["best"]

@@ -12,7 +12,8 @@ from rich.console import Console
 from beft.cli.progress import Progress
 from beft.errors import UserError
 from beft.store import accepted_code
-from beft.store.files import explain_os_errors, run_flaw, to_json, write_file
+from beft.store.files import explain_os_errors, to_json, write_file
+from beft.store.run_folder import open_run
 from beft.study import params as P
 from beft.study import studies
 from beft.study.project import Project, load
@@ -153,10 +154,10 @@ def score(params: Path, study: str | None, scores: Path) -> None:
     project = load(params, study)
     cell = project.find(project.cells, "scores", scores)
     for recipe in cell.runs:
-        if problem := run_flaw(project.layout, recipe):
+        run = open_run(project.layout, recipe)
+        if run.flaw:
             raise UserError(
-                f"{project.layout.run(recipe)}: {problem}; run 'beft verify --repair' and then "
-                "snakemake again"
+                f"{run.folder}: {run.flaw}; run 'beft verify --repair' and then snakemake again"
             )
     write_cell(project.layout, cell)
 
@@ -208,7 +209,7 @@ def report(params: Path, study: str | None, reports: Path) -> None:
     layout = project.layout
     for cell in project.cells.values():
         there = all(layout.scores(key).is_file() for key in cell.files())
-        if not there and all(run_flaw(layout, recipe) is None for recipe in cell.runs):
+        if not there and all(open_run(layout, recipe).flaw is None for recipe in cell.runs):
             write_cell(layout, cell)
     _collect(project, reports)
     with explain_os_errors(reports):

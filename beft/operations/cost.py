@@ -5,13 +5,14 @@ forward, 2 backward to activations, 2 more to weights where weights are trained.
 attention over positions and the head are left out, so a rate is one of this work, not a machine's.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, zip_longest
 
+from beft.errors import UserError
 from beft.operations.sizes import Extent, Shape, extent, shape
+from beft.store.run_folder import open_run
 from beft.study.project import Project
 from beft.study.recipe import Recipe, kind_of
 from beft.techniques import TECHNIQUES
@@ -130,7 +131,7 @@ def fit(done: Sequence[Done]) -> Speed:
 def _spread(project: Project) -> Iterator[Recipe]:
     """Runs of packs whose first run is there: the first ones of all packs, then the second ones."""
     runs = (pack.recipes for pack in project.packs.values())
-    begun = [r for r in runs if (project.layout.run(r[0]) / "provenance.json").is_file()]
+    begun = [r for r in runs if open_run(project.layout, r[0]).is_written]
     for group in zip_longest(*begun):
         yield from (run for run in group if run is not None)
 
@@ -169,18 +170,19 @@ class Costs:
         return list(islice(filter(None, map(self._done, _spread(self.project))), SAMPLE))
 
     def _done(self, recipe: Recipe) -> Done | None:
-        folder = self.project.layout.run(recipe)
+        run = open_run(self.project.layout, recipe)
         try:
-            facts = json.loads((folder / "provenance.json").read_bytes())
-            if json.loads((folder / "metrics.json").read_bytes())["status"] != "ok":
+            facts = run.provenance
+            if run.metrics["status"] != "ok":
                 return None
             gpu = facts["device"].startswith("cuda")
             place = facts["hardware"] + ("" if gpu else f", {facts['threads']} of them used")
-            seconds, size = float(facts["seconds"]), sum(f.stat().st_size for f in folder.iterdir())
+            size = sum(f.stat().st_size for f in run.folder.iterdir())
+            seconds = float(facts["seconds"])
             exact, amount = precision_of(recipe) == "float32", self.work(recipe)
             precision = "float32" if exact else facts["precision"]
             return amount and Done(recipe, place, gpu, precision, amount, seconds, size)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (UserError, OSError, ValueError, KeyError, TypeError):
             return None  # damaged: `beft verify` names it
 
     @cached_property

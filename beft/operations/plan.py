@@ -14,7 +14,7 @@ from beft.operations.cost import Costs, Speed
 from beft.operations.demand import Demand, demand_of
 from beft.operations.profile import Profile
 from beft.operations.sizes import Extent, Shape
-from beft.store.files import CHECKSUMS
+from beft.store.run_folder import open_run
 from beft.study.project import Project
 from beft.study.recipe import Pack, Recipe
 from beft.techniques import TECHNIQUES
@@ -44,14 +44,15 @@ def jobs(project: Project, costs: Costs, speed: Speed) -> list[Job]:
     made = []
     for key, pack in project.packs.items():
         finished = (project.layout.pack(key)).is_file()
-        left = () if finished else tuple(r for r in pack.recipes if not _is_there(project, r))
+        left = () if finished else _left(project, pack)
         seconds = costs.seconds(left, speed)
         made.append(Job(pack, left, seconds, demand_of(costs, pack)))
     return made
 
 
-def _is_there(project: Project, recipe: Recipe) -> bool:
-    return (project.layout.run(recipe) / CHECKSUMS).is_file()
+def _left(project: Project, pack: Pack) -> tuple[Recipe, ...]:
+    layout = project.layout
+    return tuple(r for r in pack.recipes if not open_run(layout, r).is_written)
 
 
 def wall_seconds(seconds: Iterable[float], at_once: int) -> float:

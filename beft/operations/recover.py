@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from beft.errors import UserError
-from beft.store.files import read_manifest
+from beft.store.manifest import read_manifest
 from beft.store.owners import living
 from beft.study.layout import Layout
 

@@ -19,9 +19,9 @@ from beft.store.files import (
     all_flaws,
     flaws,
     read_json,
-    read_manifest,
-    run_flaw,
 )
+from beft.store.manifest import read_manifest
+from beft.store.run_folder import open_run
 from beft.study.identity import sha256
 from beft.study.layout import Layout
 from beft.study.project import Project
@@ -161,20 +161,20 @@ def _manifest(layout: Layout, path: Path, pack: Pack, skipped: set[str]) -> Iter
         if entry["status"] == "skipped" and pack.may_skip(recipe):
             skipped.add(recipe.digest)
             continue
-        checksums = layout.run(recipe) / CHECKSUMS
-        if checksums.is_file() and sha256(checksums) != entry["checksums"]:
-            line = f"{layout.run(recipe)}: not the run that {path.name} was written for"
+        run = open_run(layout, recipe)
+        if run.is_written and run.checksum != entry["checksums"]:
+            line = f"{run.folder}: not the run that {path.name} was written for"
             yield Problem(line, (path,))
 
 
 def _run(project: Project, recipe: Recipe, broken: set[Path]) -> Iterator[Problem]:
-    layout, folder = project.layout, project.layout.run(recipe)
-    manifest = layout.pack(project.pack_of(recipe))
-    if first := run_flaw(layout, recipe):
-        for problem in all_flaws(folder) or [first]:
+    layout, run = project.layout, open_run(project.layout, recipe)
+    folder, manifest = run.folder, layout.pack(project.pack_of(recipe))
+    if problems := run.flaws():
+        for problem in problems:
             yield Problem(f"{folder}: {problem}", (manifest,))
         return
-    recorded = read_json(folder / "provenance.json")
+    recorded = run.provenance
     if recorded["code"] not in accepted_code.accepted():
         yield Problem(f"{folder}: trained by {_unknown(recorded['code'])}")
     source, marker = layout.source(recipe), layout.model(recipe)

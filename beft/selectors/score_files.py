@@ -3,14 +3,15 @@
 import csv
 import io
 import math
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from beft.selectors import formulas as S
 from beft.selectors.inert import inert_terms, largest, sizes
-from beft.store.files import read_json, run_flaw, write_file
+from beft.store.files import write_file
+from beft.store.run_folder import Run, open_run
+from beft.store.run_format import Statistic
 from beft.study.cell import Cell
 from beft.study.layout import Layout
 from beft.study.recipe import Recipe
@@ -20,27 +21,27 @@ COLUMNS = (*PLACE, "selector", "term", "layer", "score", "rank", "inert")
 TRAJECTORY = ("digest", "selector", "epoch", "q", "k", "v")
 GRADIENT = (*PLACE, "term", "mean_abs", "relative", "inert")
 
+# Selectors of gradients, and the cached statistic that each of them is the layer mean of.
+SQUARES: dict[str, Statistic] = {"fisher": "mean_square", "fisher_batch": "batch_square"}
+
 Arrays = dict[str, np.ndarray]
 
 
-def group(path: Path, name: str) -> Arrays:
-    """The arrays of one group of a run's safetensors file: term -> (layers, width)."""
-    prefix = f"{name}/"
-    arrays = load_file(path)
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+def layer_scores(selector: str, tuned: Run | None, untuned: Run | None) -> Arrays | None:
+    """Scores of all terms, term -> (layers,); None when the run that the selector needs is absent.
 
-
-def layer_scores(selector: str, snapshots: Path | None, gradients: Path | None) -> Arrays | None:
-    """Scores of every term, term -> (layers,); None when the run that is needed is not there."""
-    if selector in ("fisher", "fisher_batch"):
-        if gradients is None:
+    Args:
+        tuned: a run of `all_biases`.
+        untuned: a run that measured gradients.
+    """
+    if selector in SQUARES:
+        if untuned is None:
             return None
-        squares = group(gradients, "mean_square" if selector == "fisher" else "batch_square")
+        squares = untuned.gradients(SQUARES[selector])
         return {term: S.fisher_of_mean_squares(g) for term, g in squares.items()}
-    if snapshots is None:
+    if tuned is None:
         return None
-    pre, post = group(snapshots, "pre"), group(snapshots, "post")
-    score = getattr(S, selector)
+    pre, post, score = tuned.biases("pre"), tuned.biases("post"), S.SELECTORS[selector].score
     return {term: score(pre[term], post[term]) for term in pre}
 
 
@@ -50,28 +51,25 @@ def score_cell(layout: Layout, cell: Cell) -> list[dict]:
     Ranks count all terms of the model, 1 being the most important, ties sharing the better rank;
     an undefined score has none. Runs that are missing or diverged leave no rows.
     """
-    files: dict[int, dict[str, Path]] = {}
+    tuned: dict[int, Run] = {}
+    untuned: dict[int, Run] = {}
+    for run in _counted(layout, cell.recipes):
+        (tuned if run.recipe.technique == "all_biases" else untuned)[run.recipe.seed] = run
     whose = {recipe.seed: recipe for recipe in cell.recipes}
-    for recipe in cell.recipes:
-        name = "biases" if recipe.technique == "all_biases" else "gradients"
-        if _usable(layout, recipe):
-            found = files.setdefault(recipe.seed, {})
-            found[name] = layout.run(recipe) / f"{name}.safetensors"
     rows = []
-    for seed in sorted(files):
-        snapshots, gradients = files[seed].get("biases"), files[seed].get("gradients")
-        inert = inert_terms(group(gradients, "mean_abs")) if gradients else {}
+    for seed in sorted({*tuned, *untuned}):
+        inert = inert_terms(untuned[seed].gradients("mean_abs")) if seed in untuned else {}
         for selector in cell.selectors:
-            scores = layer_scores(selector, snapshots, gradients)
+            scores = layer_scores(selector, tuned.get(seed), untuned.get(seed))
             if scores is not None:
                 rows += _rows(whose[seed], selector, scores, inert)
     return rows
 
 
-def _usable(layout: Layout, recipe: Recipe) -> bool:
-    if run_flaw(layout, recipe) is not None:
-        return False
-    return read_json(layout.run(recipe) / "metrics.json")["status"] == "ok"
+def _counted(layout: Layout, recipes: Iterable[Recipe]) -> Iterator[Run]:
+    """The runs that ended well."""
+    runs = (open_run(layout, recipe) for recipe in recipes)
+    return (run for run in runs if run.status == "ok")
 
 
 def _rows(recipe: Recipe, selector: str, scores: Arrays, inert: dict) -> list[dict]:
@@ -104,28 +102,16 @@ def trajectories(layout: Layout, cell: Cell) -> list[dict]:
     """
     names = [name for name in cell.selectors if S.SELECTORS[name].needs == "snapshots"]
     rows = []
-    for recipe in cell.runs:
-        if names and recipe.technique == "all_biases" and _usable(layout, recipe):
-            arrays = load_file(layout.run(recipe) / "biases.safetensors")
-            rows += [_after(arrays, recipe, s, e) for s in names for e in _epochs(arrays)]
+    for run in _counted(layout, (r for r in cell.runs if names and r.technique == "all_biases")):
+        rows += [_after(run, name, epoch) for name in names for epoch in run.snapshots()]
     return rows
 
 
-def _epochs(arrays: Arrays) -> list[int]:
-    """The epochs of which there are snapshots."""
-    groups = {key.partition("/")[0] for key in arrays}
-    return sorted(int(g.removeprefix("epoch-")) for g in groups if g.startswith("epoch-"))
-
-
-def _after(arrays: Arrays, recipe: Recipe, selector: str, epoch: int) -> dict:
-    score = S.SELECTORS[selector].score
-    values = {
-        term: S.term_score(score(arrays[f"pre/{term}"], arrays[f"epoch-{epoch}/{term}"]))
-        for term in ("q", "k", "v")
-        if f"pre/{term}" in arrays
-    }
+def _after(run: Run, selector: str, epoch: int) -> dict:
+    score, pre, post = S.SELECTORS[selector].score, run.biases("pre"), run.biases(epoch)
+    values = {t: S.term_score(score(pre[t], post[t])) for t in ("q", "k", "v") if t in pre}
     return {
-        "digest": recipe.digest,
+        "digest": run.recipe.digest,
         "selector": selector,
         "epoch": epoch,
         **{term: _number(value) for term, value in values.items()},
@@ -135,15 +121,13 @@ def _after(arrays: Arrays, recipe: Recipe, selector: str, epoch: int) -> dict:
 def gradients(layout: Layout, cell: Cell) -> list[dict]:
     """How large each term's gradient is at the pretrained weights, and whether it is inert."""
     rows = []
-    for recipe in cell.recipes:
-        if recipe.technique == "all_biases" or not _usable(layout, recipe):
-            continue
-        mean_abs = group(layout.run(recipe) / "gradients.safetensors", "mean_abs")
+    for run in _counted(layout, (r for r in cell.recipes if r.technique != "all_biases")):
+        mean_abs = run.gradients("mean_abs")
         size, inert = sizes(mean_abs), inert_terms(mean_abs)
         top = largest(size)
         rows += [
             {
-                **_place(recipe),
+                **_place(run.recipe),
                 "term": term,
                 "mean_abs": _number(value),
                 "relative": _number(value / top if top else math.nan),

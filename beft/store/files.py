@@ -1,4 +1,4 @@
-"""Run folders: written whole, checksummed, never overwritten; manifests of packs."""
+"""Write files and folders whole or not at all, and tell whether they are as they were written."""
 
 import glob
 import json
@@ -12,8 +12,6 @@ from typing import Any
 
 from beft.errors import UserError
 from beft.study.identity import sha256
-from beft.study.layout import Layout
-from beft.study.recipe import Recipe
 
 CHECKSUMS = "checksums.json"
 
@@ -35,19 +33,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error})") from None
-
-
-def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
-    """A pack's manifest: digest of a run -> its status, reason and checksums.
-
-    Raises:
-        UserError: when it is missing or damaged.
-    """
-    try:
-        keys = ("status", "reason", "checksums")
-        return {e["digest"]: {k: e[k] for k in keys} for e in read_json(path)["runs"]}
-    except (KeyError, TypeError):
-        raise UserError(f"{path}: damaged (not a manifest)") from None
 
 
 def _sync(path: Path) -> None:
@@ -165,18 +150,6 @@ def flaw(folder: Path) -> str | None:
     if not folder.is_dir():
         return "missing"
     return next((problem for _, problem in flaws(folder)), None)
-
-
-def run_flaw(layout: Layout, recipe: Recipe) -> str | None:
-    """What is wrong with a run; None when it is there, sound, and really of this recipe."""
-    folder = layout.run(recipe)
-    problem = flaw(folder)
-    if problem:
-        return problem
-    written = read_json(folder / "recipe.json")
-    if written != json.loads(json.dumps(recipe.to_dict())):
-        return "recipe.json is not the recipe of this folder's name"
-    return None
 
 
 def set_aside(folder: Path, work: Path) -> Path:

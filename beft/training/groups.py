@@ -18,9 +18,11 @@ from beft.engine.single import parts_of
 from beft.errors import UserError
 from beft.models.decoder import Decoder
 from beft.models.encoder import Encoder
-from beft.store.files import run_flaw, set_aside, sweep, to_json, write_file, write_folder
+from beft.store.files import set_aside, sweep, to_json, write_folder
 from beft.store.locks import Lock
 from beft.store.owners import own
+from beft.store.run_folder import Status, note_failure, open_run
+from beft.store.run_format import GRADIENTS, PROVENANCE
 from beft.study.identity import digest
 from beft.study.recipe import Recipe
 from beft.techniques import TECHNIQUES
@@ -32,7 +34,6 @@ from beft.training.shared import Bench, check_inputs, gradients_file
 log = logging.getLogger(__name__)
 
 POLL = 5.0  # seconds between two looks at runs that others train
-ERROR = "error.json"  # in a run's work folder: why its last training failed
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class Job:
 
     def flaw(self, recipe: Recipe) -> str | None:
         """Why a run is yet to be trained; None when it is there, and from the present inputs."""
-        problem = run_flaw(self.bench.layout, recipe)
-        if problem is None:
-            check_inputs(self.bench.layout.run(recipe), self.inputs)
-        return problem
+        run = open_run(self.bench.layout, recipe)
+        if run.flaw is None:
+            check_inputs(run, self.inputs)
+        return run.flaw
 
     def wait(self, others: dict[str, str]) -> None:
         """Some seconds in which other processes may finish their runs of this pack."""
@@ -101,13 +102,14 @@ class Job:
             raise
         shutil.rmtree(work, ignore_errors=True)
 
-    def _note(self, group: list[Recipe], todo: dict[str, Lock], reason: str, status: str) -> None:
-        """For reports: what became of runs that are not there."""
+    def _note(
+        self, group: list[Recipe], todo: dict[str, Lock], reason: str, status: Status
+    ) -> None:
+        """Notes for the reports why runs of this group were not written."""
         with suppress(UserError):  # on a full disk, say what could not be written first
             for recipe in group:
                 if recipe.digest in todo:
-                    path = todo[recipe.digest].folder / ERROR
-                    write_file(path, to_json({"reason": reason, "status": status}))
+                    note_failure(todo[recipe.digest].folder, status, reason)
 
     def _begun(self, todo: dict[str, Lock]) -> list[list[Recipe]]:
         """Groups that an earlier process left half done, on the same data, weights and code.
@@ -116,7 +118,7 @@ class Job:
         written already, so that they end as if they had not been interrupted.
         """
         layout = self.bench.layout
-        known = {d for d, r in self.recipes.items() if d in todo or run_flaw(layout, r) is None}
+        known = {d for d, r in self.recipes.items() if d in todo or not open_run(layout, r).flaw}
         found: list[list[Recipe]] = []
         for folder in sorted(self._folder([]).parent.glob(f"group-{self.origin}-*")):
             digests = checkpoint.digests(folder / CHECKPOINT)
@@ -167,7 +169,7 @@ class Job:
             parts = parts_of(encoder, recipe)
             added = added_numbers(encoder, recipe)
             files = run_files(recipe, state, encoder, parts, added, len(given.train)) | extra
-            write_folder(bench.layout.run(recipe), files | {"provenance.json": to_json(facts)})
+            write_folder(bench.layout.run(recipe), files | {PROVENANCE: to_json(facts)})
             log.info("%s: %s", recipe.folder(), state.reason or "done")
 
     def _measured(self, recipe: Recipe, encoder: Encoder | Decoder, data: Data) -> dict[str, bytes]:
@@ -179,6 +181,4 @@ class Job:
                 raise Interrupted
             self.progress(done, total, text)
 
-        return {
-            "gradients.safetensors": gradients_file(self.bench, recipe, encoder, data, progress)
-        }
+        return {GRADIENTS: gradients_file(self.bench, recipe, encoder, data, progress)}

@@ -17,6 +17,7 @@ from beft.data.encoded import chunks
 from beft.data.order import order
 from beft.engine.dispatch import Engine
 from beft.engine.memory import REFUSALS
+from beft.store.run_format import Part, column, kept
 from beft.study.recipe import Recipe
 from beft.tasks.metrics import sums
 from beft.training import checkpoint as saved
@@ -99,7 +100,7 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
     if states is None:
         states = [State() for _ in engine.recipes]
         for run, state in enumerate(states):
-            _keep(state, "biases/pre", engine.snapshot(run))
+            state.tensors |= kept("biases", "pre", engine.snapshot(run))
     orders: dict[int, list[np.ndarray]] = {}
     engine.tick = lambda: _leave_if_asked(control)
     last_saved = time.monotonic()
@@ -122,8 +123,8 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
     if untrained:
         _evaluate(engine, data, states, untrained, None)
     for run, state in enumerate(states):
-        _keep(state, "biases/post", engine.snapshot(run))
-        _keep(state, "head/last", engine.head(run))
+        state.tensors |= kept("biases", "post", engine.snapshot(run))
+        state.tensors |= kept("head", "last", engine.head(run))
     return states
 
 
@@ -182,8 +183,8 @@ def _end_epoch(engine, data, states, ended) -> None:
         state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
     _evaluate(engine, data, states, ended, losses)
     for run in ended:
-        if states[run].status == "ok":
-            _keep(states[run], f"biases/epoch-{states[run].epoch}", engine.snapshot(run))
+        if (state := states[run]).status == "ok":
+            state.tensors |= kept("biases", state.epoch, engine.snapshot(run))
 
 
 def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> None:
@@ -191,7 +192,8 @@ def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> No
     task = engine.recipes[0].task
     metrics = metrics_of(task)
     splits = list(data[runs[0]].validation)
-    kept = {run: {"predictions": {}, "examples": {}} for run in runs}
+    parts: dict[int, dict[Part, dict]]
+    parts = {run: {"predictions": {}, "examples": {}} for run in runs}
     rows = {r: {"epoch": states[r].epoch, "train_loss": losses and losses[r]} for r in runs}
     for split in splits:
         for run, encoded, logits in _outputs(engine, data, runs, split):
@@ -200,15 +202,15 @@ def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> No
                 states[run].reason = f"outputs not finite after epoch {states[run].epoch}"
                 continue
             decided = encoded.decide(logits)
-            kept[run]["predictions"][split] = torch.from_numpy(decided.copy())
+            parts[run]["predictions"][split] = torch.from_numpy(decided.copy())
             columns = sums.smallest(encoded.columns(decided, task["metric"]))
-            kept[run]["examples"][split] = torch.from_numpy(columns)
+            parts[run]["examples"][split] = torch.from_numpy(columns)
             found = encoded.evaluate(decided, metrics)
-            rows[run] |= {f"{split}/{metric}": value for metric, value in found.items()}
+            rows[run] |= {column(split, metric): value for metric, value in found.items()}
     for run in runs:
         if states[run].status == "ok":
-            key = f"{splits[0]}/{task['metric']}"
-            _note(states[run], rows[run], key, kept[run], engine.head(run))
+            key = column(splits[0], task["metric"])
+            _note(states[run], rows[run], key, parts[run], engine.head(run))
 
 
 def _outputs(engine, data, runs, split) -> Iterator[tuple[int, Any, np.ndarray]]:
@@ -230,21 +232,17 @@ def metrics_of(task: dict) -> list[str]:
     return task.get("metrics", [task["metric"]])
 
 
-def _note(state: State, row: dict, key: str, kept: dict[str, dict], head: dict) -> None:
+def _note(state: State, row: dict, key: str, parts: dict[Part, dict], head: dict) -> None:
     """Writes an epoch down, with the predictions and what each example adds to the metric."""
     better = row[key] > max((h[key] for h in state.history), default=-math.inf)
     state.history.append(row)
-    for group, of_splits in kept.items():
-        _keep(state, f"{group}/last", of_splits)
+    for part, of_splits in parts.items():
+        state.tensors |= kept(part, "last", of_splits)
         if better:
-            _keep(state, f"{group}/best", of_splits)
+            state.tensors |= kept(part, "best", of_splits)
     if better:
         state.best_epoch = state.epoch
-        _keep(state, "head/best", head)
-
-
-def _keep(state: State, group: str, tensors: dict[str, torch.Tensor]) -> None:
-    state.tensors |= {f"{group}/{name}": tensor for name, tensor in tensors.items()}
+        state.tensors |= kept("head", "best", head)
 
 
 def _digests(engine: Engine) -> str:

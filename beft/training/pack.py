@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from beft.code_identity import code_digest
-from beft.store.files import CHECKSUMS, read_json, sweep, to_json, write_file
+from beft.store.files import sweep, to_json, write_file
 from beft.store.locks import Lock, alone, claimed
-from beft.study.identity import digest, sha256
+from beft.store.run_folder import forget_failure, open_run
+from beft.study.identity import digest
 from beft.study.layout import Layout
 from beft.study.recipe import Pack, Recipe
 from beft.techniques import TECHNIQUES
 from beft.training import provenance
-from beft.training.groups import ERROR, Job
+from beft.training.groups import Job
 from beft.training.shared import Bench, current_inputs, probe_inert
 
 log = logging.getLogger(__name__)
@@ -59,23 +60,22 @@ def run_pack(
             if recipe.digest in inert:
                 entries.append(_entry(recipe, "skipped", inert[recipe.digest], None))
             else:
-                folder = layout.run(recipe)
-                (layout.work(recipe.digest) / ERROR).unlink(missing_ok=True)
-                metrics = read_json(folder / "metrics.json")
-                reason = metrics["reason"]
-                entries.append(_entry(recipe, metrics["status"], reason, folder / CHECKSUMS))
+                run = open_run(layout, recipe)
+                forget_failure(run.work)
+                status, reason = run.metrics["status"], run.metrics["reason"]
+                entries.append(_entry(recipe, status, reason, run.checksum))
         with alone(layout.work(f"pack-{manifest.stem}")):
             sweep(manifest)
             write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
 
 
-def _entry(recipe: Recipe, status: str, reason: str, checksums: Path | None) -> dict[str, Any]:
+def _entry(recipe: Recipe, status: str, reason: str, checksums: str | None) -> dict[str, Any]:
     return {
         "digest": recipe.digest,
         "folder": recipe.folder(),
         "status": status,
         "reason": reason,
-        "checksums": checksums and sha256(checksums),
+        "checksums": checksums,
     }
 
 

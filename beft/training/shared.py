@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,6 +24,8 @@ from beft.models.decoder import Decoder, load_decoder
 from beft.models.encoder import Encoder, init_head, load_encoder
 from beft.selectors.inert import inert_terms
 from beft.store.files import read_json
+from beft.store.run_folder import Run
+from beft.store.run_format import Statistic, grouped
 from beft.study.layout import Layout
 from beft.study.recipe import HELD_OUT, Recipe, kind_of
 from beft.tasks.prompts import words_of
@@ -208,14 +209,15 @@ def current_inputs(layout: Layout, recipe: Recipe) -> dict[str, Any]:
     return {"source": splits, "model": read_json(model)["sha256"]}
 
 
-def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
+def check_inputs(run: Run, inputs: dict[str, Any]) -> None:
     """A run counts only for the very data and weights that are there now."""
-    recorded = read_json(folder / "provenance.json")["inputs"]
+    recorded = run.provenance["inputs"]
     for kind, current in inputs.items():
         if recorded[kind] != current:
+            what = "weights" if kind == "model" else "data"
             raise UserError(
-                f"{folder}: trained on other {'weights' if kind == 'model' else 'data'} than are "
-                "here now under the same revision; restore them, or pin a new revision"
+                f"{run.folder}: trained on other {what} than are here now under the same revision; "
+                "restore them, or pin a new revision"
             )
 
 
@@ -226,7 +228,7 @@ def gradients_file(
     data: Data,
     progress: Callable[[int, int, str], None],
 ) -> bytes:
-    """gradients.safetensors of an untuned run: keys `{statistic}/{term}`, see `Gradients`."""
+    """The file of an untuned run's gradients."""
     total = len(data.train)
     measured = measure(
         encoder,
@@ -236,11 +238,10 @@ def gradients_file(
         serves(encoder, bench.device),
         lambda done: progress(done, total, "gradients"),
     )
-    tensors = {
-        f"{kind}/{term}": torch.from_numpy(values)
-        for kind, terms in vars(measured).items()
-        for term, values in terms.items()
-    }
+    tensors: dict[str, torch.Tensor] = {}
+    for statistic in get_args(Statistic):
+        terms = getattr(measured, statistic)
+        tensors |= grouped(statistic, {t: torch.from_numpy(values) for t, values in terms.items()})
     return save(tensors)
 
 

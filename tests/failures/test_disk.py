@@ -9,7 +9,7 @@ import pytest
 from support import disks, sandbox
 from support.whole import commands, differences, made
 
-from beft.store.files import run_flaw
+from beft.store.run_folder import open_run
 from beft.study import identity
 from beft.study.project import load
 
@@ -17,7 +17,7 @@ from beft.study.project import load
 def check_whole(folder: Path) -> None:
     """What has its final name is whole, and nothing half-written lies about."""
     project = load(folder / "params.yaml")
-    assert {run_flaw(project.layout, r) for r in project.recipes} <= {None, "missing"}
+    assert {open_run(project.layout, r).flaw for r in project.recipes} <= {None, "missing"}
     assert not list(folder.rglob(".*.tmp"))
     assert all(path.stat().st_size for path in folder.rglob("data/**/*") if path.name != "lock")
 

@@ -1,15 +1,12 @@
 """From the runs of a study to the frames of its reports."""
 
-import csv
-import math
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from beft.report.frames import merges, scores, timings, uncertainty
 from beft.report.frames.schema import COLUMNS, Frames, frame
-from beft.store.files import read_json, read_manifest, run_flaw
-from beft.store.owners import last_owner
+from beft.store.run_folder import Run, open_run
+from beft.store.run_format import Metrics
 from beft.study import params as P
 from beft.study.project import Project
 from beft.study.recipe import Recipe
@@ -40,8 +37,9 @@ def collect(project: Project) -> Frames:
 
 
 def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
-    layout, folder = project.layout, project.layout.run(recipe)
+    layout = project.layout
     training = recipe.training
+    found = open_run(layout, recipe, layout.pack(project.pack_of(recipe)))
     run = {
         "study": project.name,
         "model": recipe.model["alias"],
@@ -54,13 +52,10 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
         "metric": recipe.task["metric"],
         "digest": recipe.digest,
     }
-    flaw = run_flaw(layout, recipe)
-    if flaw is not None:
-        status, reason = _absent(project, recipe, flaw)
-        problem = {"digest": recipe.digest, "status": status, "reason": reason}
-        return {"runs": [{**run, "status": status}], "problems": [problem]}
-    metrics = read_json(folder / "metrics.json")
-    origin = read_json(folder / "provenance.json")
+    problem = {"digest": recipe.digest, "status": found.status, "reason": found.reason}
+    if found.flaw is not None:
+        return {"runs": [{**run, "status": found.status}], "problems": [problem]}
+    metrics, origin = found.metrics, found.provenance
     first = metrics["splits"][recipe.task["validation"][0]]
     run |= {key: metrics[key] for key in ("train_examples", "trainable_params", "status")}
     run |= {"trainable_percent": metrics["trainable_percent"], **first}
@@ -68,7 +63,7 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     facts = {
         "runs": [run],
         "evaluations": _evaluations(recipe, metrics),
-        "history": _history(folder, recipe),
+        "history": _history(found),
         "provenance": [
             {
                 "digest": recipe.digest,
@@ -78,31 +73,12 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
             }
         ],
     }
-    if metrics["status"] != "ok":
-        reason = {"status": metrics["status"], "reason": metrics["reason"]}
-        facts["problems"] = [{"digest": recipe.digest, **reason}]
+    if found.status != "ok":
+        facts["problems"] = [problem]
     return facts
 
 
-def _absent(project: Project, recipe: Recipe, flaw: str) -> tuple[str, str]:
-    if flaw != "missing":
-        return "failed", flaw
-    manifest = project.layout.pack(project.pack_of(recipe))
-    if manifest.is_file():
-        entry = read_manifest(manifest).get(recipe.digest)
-        if entry and entry["status"] == "skipped":
-            return "skipped", entry["reason"]
-        return "failed", "lost: its manifest is there, its folder is not"
-    error = project.layout.work(recipe.digest) / "error.json"
-    if error.is_file():
-        said = read_json(error)
-        return said["status"], said["reason"]
-    if owner := last_owner(project.layout.work(recipe.digest)):
-        return "missing", f"begun by {owner}, which has not ended it"
-    return "missing", "not run yet"
-
-
-def _evaluations(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+def _evaluations(recipe: Recipe, metrics: Metrics) -> list[dict[str, Any]]:
     """One row per split and metric, the reported metric of a split before its others."""
     return [
         {"digest": recipe.digest, "split": split, "metric": name, **both}
@@ -114,25 +90,19 @@ def _evaluations(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]
     ]
 
 
-def _history(folder: Path, recipe: Recipe) -> list[dict[str, Any]]:
-    metric = recipe.task["metric"]
-    # By hand: a frame of its own for each of thousands of runs would take most of the time.
-    with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        columns = next(lines)
-        splits = [(s, columns.index(f"{s}/{metric}")) for s in recipe.splits()]
-        return [
-            {
-                "digest": recipe.digest,
-                "epoch": int(line[0]),
-                "train_loss": float(line[1] or math.nan),
-                "split": split,
-                "metric": metric,
-                "value": float(line[place] or math.nan),
-            }
-            for line in lines
-            for split, place in splits
-        ]
+def _history(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "digest": run.recipe.digest,
+            "epoch": epoch,
+            "train_loss": loss,
+            "split": split,
+            "metric": run.recipe.task["metric"],
+            "value": value,
+        }
+        for epoch, loss, values in run.history()
+        for split, value in values.items()
+    ]
 
 
 def settings(project: Project) -> dict[str, Any]:

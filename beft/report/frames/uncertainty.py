@@ -4,26 +4,27 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file
 
 from beft.report.analysis.cells import KEYS
 from beft.report.frames.schema import frame
 from beft.report.statistics import resampling
+from beft.store.run_folder import open_run
+from beft.store.run_format import Epoch
 from beft.study.project import Project
 from beft.tasks.metrics import sums
 
 OTHERS = ("full", "lora", "all_biases", "random_uniform", "prefix")
 PAIRS = (("b_v", "b_q"), ("b_v", "b_k"), ("b_q", "b_k"), *(("b_v", name) for name in OTHERS))
-EPOCHS = ("best", "last")
+EPOCHS: tuple[Epoch, ...] = ("best", "last")
 FEWEST = 3  # runs that give an interval where examples were not kept
 DIGITS = 6  # of fractions: the last digits of a sum depend on the order that a processor adds in
 GROUP = ["task", "split", "metric"]
-Examples = Callable[[str], dict[str, np.ndarray]]
+Columns = dict[str, np.ndarray]  # split -> (n, k), see `Run.example_sums`
+Examples = Callable[[str], dict[str, Columns]]  # digest -> epoch -> columns
 Key = tuple[str, str]  # digest and epoch
 Run = tuple[Key, float]  # and the metric
 
@@ -37,14 +38,13 @@ def collect(project: Project, runs: pd.DataFrame, evaluations: pd.DataFrame) -> 
     Args:
         runs, evaluations: the frames of these names.
     """
-    folders = {recipe.digest: project.layout.run(recipe) for recipe in project.recipes}
-    return tables(runs, evaluations, lambda digest: read_examples(folders[digest]))
+    recipes = {recipe.digest: recipe for recipe in project.recipes}
 
+    def examples(digest: str) -> dict[str, Columns]:
+        run = open_run(project.layout, recipes[digest])
+        return {epoch: run.example_sums(epoch) for epoch in EPOCHS}
 
-def read_examples(folder: Path) -> dict[str, np.ndarray]:
-    """The columns (n, k) of a run by `{best|last}/{split}`; none of a run of earlier code."""
-    path = folder / "examples.safetensors"
-    return load_file(path) if path.is_file() else {}
+    return tables(runs, evaluations, examples)
 
 
 def tables(
@@ -56,7 +56,7 @@ def tables(
 
     Args:
         runs, evaluations: the frames of these names.
-        examples: a run's columns by its digest, see `read_examples`.
+        examples: a run's columns by its digest and epoch.
     """
     rows: dict[str, list[dict]] = {"intervals": [], "comparisons": []}
     for (task, split, metric), group in _counted(runs, evaluations).groupby(GROUP, sort=False):
@@ -67,7 +67,7 @@ def tables(
                 (digest, epoch): table
                 for digest in part["digest"]
                 for epoch in EPOCHS
-                if (table := columns[digest].get(f"{epoch}/{split}")) is not None
+                if (table := columns[digest].get(epoch, {}).get(split)) is not None
             }
             answers = _resampled(metric, (task, split), kept)
             for epoch in EPOCHS:

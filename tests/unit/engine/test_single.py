@@ -12,7 +12,8 @@ from support import sandbox, tiny
 
 from beft.cli import commands
 from beft.errors import UserError
-from beft.store.files import read_json, run_flaw
+from beft.store.files import read_json
+from beft.store.run_folder import open_run
 from beft.study import params as P
 from beft.study import studies
 from beft.study.grid import grid
@@ -123,7 +124,7 @@ def run(folder: Path, stop_at: int | None = None) -> dict[tuple[str, str], Path]
     for key, pack in project.packs.items():
         manifest = folder / "data" / "packs" / key
         runner.run_pack(project.layout, pack, manifest, progress=progress)
-    assert all(run_flaw(project.layout, r) is None for r in project.recipes)
+    assert all(open_run(project.layout, r).flaw is None for r in project.recipes)
     return {(r.model["alias"], r.technique): project.layout.run(r) for r in project.recipes}
 
 

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from support.recipes import recipe
 
 from beft.selectors import score_files
+from beft.store.run_folder import Run
 from beft.study.cell import Cell
 from beft.study.layout import Layout
 
@@ -28,7 +29,7 @@ def one_layer(biases: dict) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def layout(tmp_path, monkeypatch) -> Layout:
-    monkeypatch.setattr(score_files, "run_flaw", lambda layout, recipe: None)
+    monkeypatch.setattr(Run, "flaw", None)
     return Layout(tmp_path)
 
 
@@ -36,7 +37,7 @@ def plant(layout: Layout, made, name: str, groups: dict, status: str = "ok"):
     """A run with a file of arrays, group -> term -> values of its only layer."""
     folder = layout.run(made)
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps({"status": status}))
+    (folder / "metrics.json").write_text(json.dumps({"status": status, "reason": ""}))
     arrays = {f"{g}/{t}": x for g, terms in groups.items() for t, x in one_layer(terms).items()}
     save_file(arrays, folder / f"{name}.safetensors")
     return made

@@ -1,7 +1,6 @@
 """Folders and files are there whole or not at all; every damage is found; one writer at a time."""
 
 import errno
-import json
 import os
 import shutil
 
@@ -9,19 +8,8 @@ import pytest
 
 from beft.errors import UserError
 from beft.store import files
-from beft.study.layout import Layout
-from beft.study.recipe import Recipe
 
 FILES = {"a.json": b"{}\n", "b.bin": bytes(range(32)), "c.csv": b"x\n1\n"}
-RECIPE = Recipe(
-    model={"alias": "m"},
-    task={"name": "t"},
-    source="0" * 16,
-    subset={"regime": "low", "size": 4, "stratify": False},
-    technique="b_v",
-    seed=0,
-    training={"epochs": 1},
-)
 
 
 def everything(folder) -> list[str]:
@@ -137,17 +125,6 @@ def test_checksums_that_say_nothing_are_a_flaw(tmp_path, content):
     assert files.flaw(tmp_path / "run") is not None
 
 
-def test_a_run_is_its_recipes_and_no_others(tmp_path):
-    layout = Layout(tmp_path)
-    assert files.run_flaw(layout, RECIPE) == "missing"
-    files.write_folder(layout.run(RECIPE), {"recipe.json": files.to_json(RECIPE.to_dict())})
-    assert files.run_flaw(layout, RECIPE) is None
-    other = Recipe(**{**RECIPE.to_dict(), "seed": 1})
-    layout.run(other).parent.mkdir(parents=True)
-    shutil.copytree(layout.run(RECIPE), layout.run(other))
-    assert files.run_flaw(layout, other) == "recipe.json is not the recipe of this folder's name"
-
-
 def test_a_damaged_folder_is_kept_for_inspection(tmp_path):
     kept = []
     for number in range(3):
@@ -167,20 +144,6 @@ def test_json_is_canonical_and_refuses_what_is_none(tmp_path):
     (tmp_path / "half").write_text("{")
     with pytest.raises(UserError, match="half: damaged"):
         files.read_json(tmp_path / "half")
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", '{"runs": 5}', '{"runs": [{"digest": "0"}]}'])
-def test_a_file_that_is_no_manifest_is_refused(tmp_path, content):
-    (tmp_path / "m.json").write_text(content)
-    with pytest.raises(UserError, match="not a manifest"):
-        files.read_manifest(tmp_path / "m.json")
-
-
-def test_a_manifest_maps_digests_to_what_became_of_the_runs(tmp_path):
-    entry = {"digest": "0", "status": "ok", "reason": "", "checksums": "1", "folder": "x"}
-    (tmp_path / "m.json").write_text(json.dumps({"runs": [entry]}))
-    read = files.read_manifest(tmp_path / "m.json")
-    assert read == {"0": {"status": "ok", "reason": "", "checksums": "1"}}
 
 
 def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):

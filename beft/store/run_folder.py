@@ -1,0 +1,172 @@
+"""Read the folder of a run, whose files `run_format` describes, and decide whether it counts."""
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from beft.store import run_format as F
+from beft.store.files import CHECKSUMS, all_flaws, flaw, read_json, to_json, write_file
+from beft.store.manifest import read_manifest
+from beft.store.owners import last_owner
+from beft.store.run_format import Epoch, Group, Metrics, Provenance, Snapshot, Statistic
+from beft.study.identity import sha256
+from beft.study.layout import Layout
+from beft.study.recipe import Recipe
+
+FAILURE = "error.json"  # in a run's work folder: why the last attempt wrote no run
+Status = Literal["ok", "diverged", "failed", "skipped", "missing"]
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk. Files are read when they are asked for, and once.
+
+    Only `flaw`, `status` and `reason` check the folder; the rest believes what stands there.
+
+    Attributes:
+        folder: the run's folder, which need not exist.
+        work: where an unfinished run keeps its lock and checkpoint.
+        manifest: of the pack that trains it; None where nobody asks why it is absent.
+    """
+
+    recipe: Recipe
+    folder: Path
+    work: Path
+    manifest: Path | None = None
+    _read: dict[str, Arrays] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the folder is there; a folder is there whole or not at all."""
+        return (self.folder / CHECKSUMS).is_file()
+
+    @property
+    def checksum(self) -> str | None:
+        """SHA-256 over the checksums of all files; None when the run is not there."""
+        return sha256(self.folder / CHECKSUMS) if self.is_written else None
+
+    @cached_property
+    def flaw(self) -> str | None:
+        """Why the folder is no sound run of this recipe; `missing` if absent, None if sound."""
+        problem = flaw(self.folder)
+        plain = json.loads(json.dumps(self.recipe.to_dict()))
+        if problem is None and read_json(self.folder / F.RECIPE) != plain:
+            problem = f"{F.RECIPE} is not the recipe of this folder's name"
+        return problem
+
+    def flaws(self) -> list[str]:
+        """Everything that is wrong with the folder."""
+        return (all_flaws(self.folder) or [self.flaw]) if self.flaw else []
+
+    @property
+    def status(self) -> Status:
+        """`ok` if the run counts; otherwise what happened to it."""
+        return self._outcome[0]
+
+    @property
+    def reason(self) -> str:
+        """Why the status is what it is; empty for `ok`."""
+        return self._outcome[1]
+
+    @cached_property
+    def _outcome(self) -> tuple[Status, str]:
+        if self.flaw is None:
+            return self.metrics["status"], self.metrics["reason"]
+        if self.flaw != "missing":
+            return "failed", self.flaw
+        if self.manifest is not None and self.manifest.is_file():
+            entry = read_manifest(self.manifest).get(self.recipe.digest)
+            if entry and entry["status"] == "skipped":
+                return "skipped", entry["reason"]
+            return "failed", "lost: its manifest is there, its folder is not"
+        if (self.work / FAILURE).is_file():
+            noted = read_json(self.work / FAILURE)
+            return noted["status"], noted["reason"]
+        if owner := last_owner(self.work):
+            return "missing", f"begun by {owner}, which has not ended it"
+        return "missing", "not run yet"
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return read_json(self.folder / F.METRICS)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        return read_json(self.folder / F.PROVENANCE)
+
+    def history(self) -> Iterator[tuple[int, float, dict[str, float]]]:
+        """Each epoch's number, training loss, and reported metric of each split; NaN if undefined.
+
+        A run that was not trained has one line, of epoch 0.
+        """
+        # By hand: a data frame for each of thousands of runs would take most of a report's time.
+        with (self.folder / F.HISTORY).open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            columns, metric = next(lines), self.recipe.task["metric"]
+            places = {s: columns.index(F.column(s, metric)) for s in self.recipe.splits()}
+            for line in lines:
+                values = {split: float(line[i] or math.nan) for split, i in places.items()}
+                yield int(line[0]), float(line[1] or math.nan), values
+
+    def biases(self, when: Snapshot) -> Arrays:
+        """All biases before training, after it, or after an epoch: term -> (layers, width)."""
+        return self._group(F.BIASES, when)
+
+    def tuned(self, epoch: Epoch) -> Arrays:
+        """All biases after the best or the last epoch: term -> (layers, width)."""
+        return self.biases("post" if epoch == "last" else self.metrics["best_epoch"])
+
+    def snapshots(self) -> list[int]:
+        """The epochs after which there are biases, in order."""
+        return F.epochs_of(self._arrays(F.BIASES))
+
+    def gradients(self, statistic: Statistic) -> Arrays:
+        """A statistic of the gradients at the pretrained weights: term -> (layers, width)."""
+        return self._group(F.GRADIENTS, statistic)
+
+    def head(self, epoch: Epoch) -> Arrays:
+        """The head after an epoch: parameter -> value; empty for decoders."""
+        return self._group(F.HEAD, epoch)
+
+    def predictions(self, epoch: Epoch) -> Arrays:
+        """The predictions after an epoch: split -> (examples, ...)."""
+        return self._group(F.PREDICTIONS, epoch)
+
+    def example_sums(self, epoch: Epoch) -> Arrays:
+        """What each example adds to the metric: split -> (examples, k). Early runs have none."""
+        return self._group(F.EXAMPLES, epoch) if (self.folder / F.EXAMPLES).is_file() else {}
+
+    def _group(self, file: str, name: Group) -> Arrays:
+        prefix = f"{F.group_name(name)}/"
+        arrays = self._arrays(file).items()
+        return {key.removeprefix(prefix): a for key, a in arrays if key.startswith(prefix)}
+
+    def _arrays(self, file: str) -> Arrays:
+        from safetensors.numpy import load_file
+
+        if file not in self._read:
+            self._read[file] = load_file(self.folder / file)
+        return self._read[file]
+
+
+def open_run(layout: Layout, recipe: Recipe, manifest: Path | None = None) -> Run:
+    """The run of a recipe, whether it is there or not."""
+    return Run(recipe, layout.run(recipe), layout.work(recipe.digest), manifest)
+
+
+def note_failure(work: Path, status: Status, reason: str) -> None:
+    """Notes in a run's work folder why an attempt to train it wrote no run."""
+    write_file(work / FAILURE, to_json({"reason": reason, "status": status}))
+
+
+def forget_failure(work: Path) -> None:
+    """Removes what `note_failure` wrote."""
+    (work / FAILURE).unlink(missing_ok=True)
