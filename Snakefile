@@ -1,9 +1,9 @@
-# The whole pipeline: params.yaml and one study in, tables and figures out.
+# The whole pipeline: turns params.yaml and one study into tables and figures.
 #
-#   snakemake --cores 2                          the study that params.yaml names
-#   snakemake --cores 2 --config study=table1    another one, by name or path
-#   snakemake -n                                 what would run
-#   snakemake --profile slurm                    the same on a cluster
+#   snakemake --cores 2                          run the study that params.yaml names
+#   snakemake --cores 2 --config study=table1    run another study, by name or path
+#   snakemake -n                                 list what would run
+#   snakemake --profile slurm                    run on a cluster
 
 
 configfile: "params.yaml"
@@ -28,8 +28,8 @@ localrules:
     reports,
 
 
-# Each target names all files on the way to it: of what is only on the way, snakemake makes nothing
-# again once the end is there, as in a clone with reports but without runs.
+# Each target lists all intermediate files too. Otherwise snakemake would not make a missing
+# intermediate file while the final one exists, as in a clone with reports but without runs.
 rule data:
     input:
         SOURCES,

@@ -1,8 +1,8 @@
-# What the study asks for: resolved once, by beft, before any rule is read.
+# Resolves the study, once, before any other rules are read.
 #
-# Defines PROJECT (the study) and the lists of files that the other rules are about. Settings come
-# from params.yaml and studies/ alone; on the command line only `study` may be chosen, so that
-# no number can come from a setting that no file records.
+# Defines PROJECT (the resolved study) and the lists of files that the other rules make. Settings
+# come only from params.yaml and studies/. The command line may choose nothing but `study`, so
+# every setting that affects a number is recorded in a file.
 
 import sys
 from pathlib import Path
@@ -38,8 +38,8 @@ FRAMES += "trajectories gradients intervals comparisons timings merges".split()
 
 
 def study(wildcards, output):
-    """The study's name. It depends on `output` only so that snakemake takes it for derived: the
-    same pack in another study is the same job and must not run again."""
+    """Returns the study's name. The argument `output` makes snakemake treat it as derived, so
+    that a pack does not run again when another study contains it too."""
     return str(config["study"])
 
 
@@ -54,14 +54,15 @@ def pack_of(wildcards):
 
 
 def asked(wildcards):
-    """What the pack's job asks of the machine: execution's memory and runtime are the least."""
+    """Returns memory and time that the pack's job requests; `execution:` sets the minimum."""
     key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.json"
     return demand_of(COSTS, PROJECT.packs[key])
 
 
 def device(wildcards, resources):
-    """Where to train. It depends on `resources`, so snakemake takes it for derived: the same pack
-    on a GPU, by `--set-resources train:gpu=1` or a profile, is the same job."""
+    """Returns the device to train on. The argument `resources` makes snakemake treat it as
+    derived, so that a pack does not run again when `--set-resources train:gpu=1` or a profile
+    moves it to a GPU."""
     return "auto" if resources.gpu else "cpu"
 
 
@@ -77,7 +78,7 @@ def timed(wildcards):
 
 
 def asked_to_time(wildcards):
-    """What the largest of the runs asks for, and the minutes of all of them."""
+    """Returns the memory of the largest run, and the minutes of all runs together."""
     entry = timed(wildcards)
     memory = max(demand_of(COSTS, Pack((r,), False)).memory_mb for r in entry.recipes)
     every = Pack(entry.recipes * entry.repeats, False)
@@ -85,7 +86,8 @@ def asked_to_time(wildcards):
 
 
 def threads_of_a_run(wildcards, threads):
-    """Depends on `threads`, so snakemake takes it for derived: more cores time nothing again."""
+    """The argument `threads` makes snakemake treat it as derived: with more cores, nothing is
+    timed again."""
     return min(threads, EXECUTION.threads)
 
 

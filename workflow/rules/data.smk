@@ -1,10 +1,10 @@
-# Datasets and models: from mirror, hub, local files or the demo's grammar to data/.
+# Brings datasets and models from mirror, hub, local files or the demo's generator into data/.
 #
-# Out: data/sources/{task}/{digest}/source.json   normalised parquet beside it, named by the split
-#      data/models/{model}/{digest}.json          where the weights lie, and their SHA-256
+# Out: data/sources/{task}/{digest}/source.json   and normalised parquet, one file per split
+#      data/models/{model}/{digest}.json          path of the weights, and their SHA-256
 #      data/subsets/{task}/{regime}/seed-{seed}/{digest}.parquet   rows of the training subset
 #
-# Fetching needs the network at most once, so it runs where snakemake itself runs.
+# Fetching may need the network, which jobs lack, so it runs on the machine that runs snakemake.
 
 
 localrules:

@@ -1,14 +1,13 @@
-# What a study measures besides its runs: seconds of single runs, and merged biases.
+# Times single runs and evaluates merged biases, if the study names any.
 #
-# In:  time: the dataset, the index files and the model of the runs that are timed
-#      merge: the same of the two tasks, and the manifests of the packs that hold their runs
+# In:  time: the dataset, the subsets and the model of the timed runs
+#      merge: datasets and model of the two tasks, and manifests of the packs that hold their runs
 # Out: data/timings/{model}/{task}/{regime}/{digest}.json   seconds of every repeat
 #      data/merges/{model}/{regime}/{digest}.json           metrics of every bias on every task
 #
-# A run is timed with the machine to itself: `time` takes all cores of a local call, so that
-# snakemake starts nothing beside it, and a node of its own on a cluster (slurm/profile.yaml). It
-# computes with the threads that a run would have. It has no manifests among its inputs, since a
-# seed more would then time everything again.
+# While a run is timed, no other job may use the machine. So `time` takes all cores of a local call,
+# and an exclusive node on a cluster (slurm/profile.yaml), but computes with the threads of a normal
+# run. Manifests are not among its inputs: otherwise one more seed would time everything again.
 
 
 rule time:

@@ -1,11 +1,11 @@
-# From runs and scores to what people read: csv files first, everything else from them.
+# Gathers runs and scores into csv files, and makes tables, figures and the page from those alone.
 #
 # In:  all manifests, scores, timings and merges of the study
-# Out: reports/*.csv, settings.json   what was measured
-#      data/collected/{digest}.json   named by the study that reports/ is of, the only one there
-#      reports/tables/, metrics.json  tables as csv, Markdown and LaTeX; numbers for dvc metrics
+# Out: reports/*.csv, settings.json   the measurements and the study's settings
+#      data/collected/{digest}.json   names the study that reports/ shows; the only such file
+#      reports/tables/, metrics.json  tables as csv, Markdown and LaTeX; numbers for `dvc metrics`
 #      reports/figures/               svg, png and pdf
-#      reports/index.html             all of it on one page
+#      reports/index.html             everything on one page
 #      reports/checksums.json         SHA-256 of every file above, for `beft verify`
 
 
@@ -88,7 +88,7 @@ rule plot:
         "logs/plot.log",
     benchmark:
         "logs/plot.tsv"
-    threads: 4  # a process for each figure
+    threads: 4  # one process per figure
     params:
         code=REPORT_CODE,
     shell:

@@ -1,9 +1,9 @@
-# Scores of every bias term of a (model, task, regime), from cached snapshots and gradients.
+# Scores every bias term of a (model, task, regime) from cached snapshots and gradients.
 #
 # In:  manifests of the packs that hold the runs of `all_biases` and `untuned`
 # Out: data/scores/{model}/{task}/{regime}/{digest}.csv
-#      ... .epochs.csv      scores of q, k and v after each epoch, of runs of other settings too
-#      ... .gradients.csv   size of each term's gradient before any training
+#      ... .epochs.csv      scores of q, k and v after each epoch, for every setting
+#      ... .gradients.csv   size of each term's gradient before training
 
 
 localrules:

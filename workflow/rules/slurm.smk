@@ -1,31 +1,32 @@
-# On SLURM only: everything is fetched before anything is submitted, since jobs have no network; and
-# jobs that the controller has lost are noticed.
+# On SLURM only: fetches everything before jobs are submitted, since jobs have no network, and
+# detects jobs that SLURM has forgotten.
 #
-# The executor takes a job that squeue does not list for one that is not listed yet, and waits for it
-# forever: after a controller lost its state, or once squeue was not asked for longer than finished
-# jobs are remembered (MinJobAge), as when this machine slept. Here such a job counts as done when
-# its outputs are there (they are written last, and whole), else as failed, and is tried again.
+# SLURM forgets a job when its controller loses its state, or when squeue was not called for longer
+# than finished jobs are remembered (MinJobAge), for example because this machine slept. The
+# executor takes such a job for one that is not listed yet and waits forever. Here it counts as done
+# if its outputs exist (they are written last, and whole); otherwise it counts as failed and is
+# retried.
 
 import os
 import subprocess
 import sys
 import time
 
-LOST_AFTER = 120  # seconds in which squeue answers, but does not list a job
-SILENT_AFTER = 300  # seconds without an answer, then it is said
+LOST_AFTER = 120  # seconds that squeue answers without listing a job
+SILENT_AFTER = 300  # seconds without an answer until a warning
 
 
 def noticing_lost_jobs(check):
     from snakemake_executor_plugin_slurm import query_job_status, query_job_status_squeue
 
-    since = {}  # job, or "squeue" -> when it was first missed
+    since = {}  # job, or "squeue" -> time when it was first missing
 
     def missed(what):
         return time.monotonic() - since.setdefault(what, time.monotonic())
 
     async def check_active_jobs(self, active_jobs):
         known = {}
-        if active_jobs:  # before the first one, the executor may not be set up
+        if active_jobs:  # before the first job, the executor may not be set up
             command = query_job_status_squeue(self.run_uuid)
             known, _ = await query_job_status(command, self.logger)
         if known is not None:

@@ -1,13 +1,13 @@
-# One job per pack: all runs of a (model, task, regime, technique), or of all techniques.
+# Trains each pack in one job: all runs of a (model, task, regime, technique), or of all techniques.
 #
-# In:  the dataset, the index files and the model that the pack's runs use (their identity is in
-#      their path, hence `ancient`)
+# In:  the dataset, the subsets and the model of the pack's runs (`ancient`: their path holds their
+#      identity, so times do not matter)
 # Out: data/packs/{model}/{task}/{regime}/{digest}.json   the runs with their checksums
 #
-# Run folders are not declared: snakemake deletes what a failed job declared, and finished runs
-# must survive. The job skips runs that are there and sound, and resumes half-done ones.
+# Run folders are not declared as outputs: snakemake deletes declared outputs of a failed job, but
+# finished runs must survive. The job skips finished valid runs and resumes unfinished ones.
 #
-# On SIGTERM training writes a checkpoint; shell and log wait for it.
+# On SIGTERM, training writes a checkpoint; `trap` makes shell and log wait for it.
 
 
 rule train:
