@@ -1,1 +1,0 @@
-"""The report room: run folders in, tables, figures and one page out."""

@@ -11,7 +11,8 @@ from beft.errors import UserError
 from beft.report import metrics_json
 from beft.report.analysis import cells
 from beft.report.figures.registry import FIGURES, write_figure
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 from beft.report.page import render
 from beft.report.tables.formats import write_table
 from beft.report.tables.registry import TABLES, by_epoch

@@ -17,7 +17,7 @@ import yaml
 from safetensors.numpy import load as tensors
 from support import sandbox
 
-from beft.report.frames.schema import COLUMNS
+from beft.report.frames.columns import COLUMNS
 from beft.study.studies import FIGURES, TABLES
 
 NOTHING = "Nothing to be done"

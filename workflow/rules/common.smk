@@ -11,6 +11,7 @@ from beft.operations.cost import Costs
 from beft.operations.demand import demand_of
 from beft.code_identity import report_digest
 from beft.errors import UserError
+from beft.report.frames.columns import COLUMNS
 from beft.study.project import load_for_workflow
 from beft.study.recipe import Pack
 
@@ -33,8 +34,7 @@ MANIFESTS = [f"data/packs/{path}" for path in PROJECT.packs]
 SCORES = [f"data/scores/{path}" for cell in PROJECT.cells.values() for path in cell.files()]
 TIMINGS = [f"data/timings/{path}" for path in PROJECT.timings]
 MERGES = [f"data/merges/{path}" for path in PROJECT.merges]
-FRAMES = "runs evaluations history problems provenance scores".split()
-FRAMES += "trajectories gradients intervals comparisons timings merges".split()
+FRAMES = list(COLUMNS)
 
 
 def study(wildcards, output):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames
 from beft.study.recipe import HELD_OUT
 
-KEYS = ["model", "task", "regime", "technique"]
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
 COLUMNS = [*KEYS, "split", "mean", "std", "n", "planned", "status", "short", "reason"]
 MEASUREMENT = "untuned"  # a technique that is there for its gradients
@@ -64,9 +64,9 @@ def scoped(frames: Frames, name: str) -> Frames:
     scopes = frames.settings.get("scopes", {})
     if name not in scopes:
         return frames
-    places = pd.MultiIndex.from_tuples(map(tuple, scopes[name]), names=KEYS[:3])
+    places = pd.MultiIndex.from_tuples(map(tuple, scopes[name]), names=CELL)
     kept = {
-        table: own[pd.MultiIndex.from_frame(own[KEYS[:3]]).isin(places)]
+        table: own[pd.MultiIndex.from_frame(own[CELL]).isin(places)]
         for table in ("runs", "scores", "gradients", "intervals", "comparisons", "timings")
         if len(own := getattr(frames, table))
     }

@@ -8,13 +8,14 @@ from scipy.stats import kendalltau
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.statistics.clusters import clusters, interval
 
 ORACLE, ALWAYS, RANDOM = "oracle", "always v", "random"
 BASELINES = (ORACLE, ALWAYS, RANDOM)
 FATES = ("tie", "undefined", "no result")  # why a selector's choice has no regret
-CHOICES = [*chosen.PLACE, "selector", "selected", "fate", "inert", "hit", "regret", "gain"]
+CHOICES = [*CELL, "selector", "selected", "fate", "inert", "hit", "regret", "gain"]
 CHOICES += ["correlation"]
 MEANS = ("hit", "regret", "gain", "correlation")
 SUMMARY = ["group", "model", "regime", "selector", "cells", "clusters", "judged", "ties"]

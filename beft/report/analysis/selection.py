@@ -9,13 +9,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from beft.report.analysis import cells as grid
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 
 TERMS = ("q", "k", "v")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
-PLACE = ["model", "task", "regime"]
 PRINTED = ("projection", "magnitude", "fisher")
-COLUMNS = [*PLACE, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
+COLUMNS = [*CELL, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
 COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason"]
 UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False,
              "means": {}}  # fmt: skip
@@ -23,9 +23,9 @@ UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided"
 
 def places(frames: Frames) -> list[tuple[str, str, str]]:
     """Every (model, task, regime) with a run or a score, in order of display."""
-    found = set(frames.runs[PLACE].drop_duplicates().itertuples(index=False, name=None))
-    found |= set(frames.scores[PLACE].drop_duplicates().itertuples(index=False, name=None))
-    ranks = [{name: i for i, name in enumerate(grid.order(frames, key))} for key in PLACE]
+    found = set(frames.runs[CELL].drop_duplicates().itertuples(index=False, name=None))
+    found |= set(frames.scores[CELL].drop_duplicates().itertuples(index=False, name=None))
+    ranks = [{name: i for i, name in enumerate(grid.order(frames, key))} for key in CELL]
     return sorted(
         found, key=lambda place: [r.get(x, 9999) for r, x in zip(ranks, place, strict=True)]
     )
@@ -42,7 +42,7 @@ def inert(frames: Frames) -> dict[tuple[str, str, str], tuple[str, ...]]:
     if frames.scores.empty:
         return {}
     flags = frames.scores.assign(inert=frames.scores["inert"].astype(str).str.lower() == "true")
-    every = flags.groupby([*PLACE, "term"], sort=True)["inert"].all()
+    every = flags.groupby([*CELL, "term"], sort=True)["inert"].all()
     found: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for (model, task, regime, term), is_inert in every.items():
         if is_inert:
@@ -55,7 +55,7 @@ def mean_scores(frames: Frames) -> dict[tuple[str, str, str, str], dict[str, flo
     """(model, task, regime, selector) -> of q, k and v, the seeds' mean of the mean score."""
     scores = frames.scores
     scores = scores[(scores["layer"].astype(str) == "mean") & scores["term"].isin(TERMS)]
-    means = scores.groupby([*PLACE, "selector", "term"])["score"].mean()
+    means = scores.groupby([*CELL, "selector", "term"])["score"].mean()
     found: dict[tuple[str, str, str, str], dict[str, float]] = {}
     for (*place, term), value in means.items():
         found.setdefault(tuple(place), {})[term] = float(value)
@@ -176,12 +176,12 @@ def selections(frames: Frames) -> RichTable:
     """For a terminal: the term that each of the paper's selectors chose, and the one that won."""
     table = selection(frames)
     table = table[table["selector"].isin(PRINTED)]
-    shown = [key for key in PLACE if key != "model" or table["model"].nunique() > 1]
+    shown = [key for key in CELL if key != "model" or table["model"].nunique() > 1]
     names = list(dict.fromkeys(table["selector"]))
     view = RichTable(title="Selected term, and the term that came out best")
     for column in (*shown, *names, "best", "lead"):
         view.add_column(column)
-    for _, part in table.groupby(PLACE, sort=False):
+    for _, part in table.groupby(CELL, sort=False):
         first = part.iloc[0]
         picks = [
             f"{term} (inert)" if dead else term or "-"

@@ -5,9 +5,10 @@ import pandas as pd
 from scipy import stats
 
 from beft.report.analysis import cells as grid
+from beft.report.frames.columns import KEYS
 from beft.report.frames.schema import Frames
 
-CELL = [*grid.KEYS, "split"]
+ROW = [*KEYS, "split"]
 VERDICTS = ("status", "beyond", "moved", "within", "only in A", "only in B", "same")
 SAME = 1e-9  # a fraction: less is how sums round
 LEVEL = 0.95
@@ -21,7 +22,7 @@ def compare_cells(first: Frames, second: Frames, epoch: str) -> pd.DataFrame:
     two has no interval: neither a bootstrap one nor runs of several seeds.
     """
     both = _cells(first, epoch).merge(
-        _cells(second, epoch), "outer", CELL, suffixes=("_before", "_after"), indicator="where"
+        _cells(second, epoch), "outer", ROW, suffixes=("_before", "_after"), indicator="where"
     )
     both = both.rename(columns={"mean_before": "before", "mean_after": "after"})
     both["change"] = both["after"] - both["before"]
@@ -34,7 +35,7 @@ def compare_cells(first: Frames, second: Frames, epoch: str) -> pd.DataFrame:
     order = sorted(range(len(both)), key=lambda i: (rank[i], ends[i], -size[i], places[i]))
     facts = ("low", "high", "basis", "short", "n", "planned")
     sides = [f"{fact}_{side}" for fact in facts for side in ("before", "after")]
-    columns = [*CELL, "verdict", "before", "after", "change", *sides]
+    columns = [*ROW, "verdict", "before", "after", "change", *sides]
     return both.loc[order, columns].reset_index(drop=True)
 
 
@@ -45,8 +46,8 @@ def _share(both: pd.DataFrame, side: str) -> pd.Series:
 def _cells(frames: Frames, epoch: str) -> pd.DataFrame:
     """Each cell with its interval: the one of intervals.csv, else Student's over its runs."""
     table = grid.cells(frames, epoch).reset_index(drop=True)
-    found = frames.intervals[frames.intervals["epoch"] == epoch].drop_duplicates(CELL)
-    table = table.merge(found[[*CELL, "low", "high"]], "left", CELL)
+    found = frames.intervals[frames.intervals["epoch"] == epoch].drop_duplicates(ROW)
+    table = table.merge(found[[*ROW, "low", "high"]], "left", ROW)
     for column in ("mean", "std", "low", "high", "n", "planned"):
         table[column] = pd.to_numeric(table[column]).astype(float)
     few = table["n"] < 2
@@ -56,7 +57,7 @@ def _cells(frames: Frames, epoch: str) -> pd.DataFrame:
     table["basis"] = np.where(known, "bootstrap", np.where(half.notna(), "seeds", ""))
     table["low"] = table["low"].where(known, table["mean"] - half)
     table["high"] = table["high"].where(known, table["mean"] + half)
-    return table[[*CELL, "mean", "low", "high", "basis", "short", "n", "planned"]]
+    return table[[*ROW, "mean", "low", "high", "basis", "short", "n", "planned"]]
 
 
 def _verdicts(both: pd.DataFrame) -> np.ndarray:
@@ -79,11 +80,10 @@ def _verdicts(both: pd.DataFrame) -> np.ndarray:
 def _places(table: pd.DataFrame, first: Frames, second: Frames) -> list[tuple]:
     """Of each row the place in the order of display: B's names as B lists them, then A's."""
     ranks = {}
-    for key in grid.KEYS:
+    for key in KEYS:
         names = dict.fromkeys([*grid.order(second, key), *grid.order(first, key)])
         ranks[key] = {name: i for i, name in enumerate(names)}
-    rows = table[CELL].astype(str).itertuples(index=False, name=None)
+    rows = table[ROW].astype(str).itertuples(index=False, name=None)
     return [
-        (*(ranks[key][name] for key, name in zip(grid.KEYS, row, strict=False)), row[-1])
-        for row in rows
+        (*(ranks[key][name] for key, name in zip(KEYS, row, strict=False)), row[-1]) for row in rows
     ]

@@ -10,7 +10,8 @@ from beft.report.analysis import selection as chosen
 from beft.report.compare.cells import compare_cells
 from beft.report.compare.revisions import Reports
 from beft.report.compare.runs import compare_runs
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import CELL, COLUMNS
+from beft.report.frames.schema import Frames
 
 CIRCUMSTANCES = [
     *("commit", "dirty", "code", "device", "hardware", "threads"),
@@ -23,7 +24,7 @@ class Comparison:
     """What differs between reports A and B.
 
     Attributes:
-        cells: one row per cell of either: `CELL`, verdict (`VERDICTS`), before and after
+        cells: one row per cell of either: `ROW`, verdict (`VERDICTS`), before and after
             (fractions), change, the interval of each and what it is from (`bootstrap`, `seeds` or
             nothing), and what became of the runs that do not count.
         runs: one row per run that is another one: `RUN`, finding (`status`, `settings`, `number`,
@@ -69,11 +70,11 @@ def compare(first: Reports, second: Reports, epoch: str = "best") -> Comparison:
 def compare_choices(first: Frames, second: Frames, epoch: str) -> pd.DataFrame:
     """The places in both where a selector chose another term, or another term came out best."""
     tables = [chosen.selection(frames, epoch) for frames in (first, second)]
-    key = [*chosen.PLACE, "selector"]
+    key = [*CELL, "selector"]
     both = tables[0].merge(tables[1], "inner", key, suffixes=("_a", "_b"))
     rows, seen = [], set()
     for row in both.to_dict("records"):
-        place = tuple(row[name] for name in chosen.PLACE)
+        place = tuple(row[name] for name in CELL)
         best = [row[f"best_{s}"] or f"undecided: {row[f'reason_{s}']}" for s in "ab"]
         if place not in seen and row["best_a"] != row["best_b"]:
             rows.append([*place, "best term", *best])

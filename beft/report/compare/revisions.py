@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from beft.errors import UserError
-from beft.report.analysis.cells import KEYS
 from beft.report.frames import schema as F
+from beft.report.frames.columns import COLUMNS, KEYS
 
 REPORTS = "reports"
 NEEDED = (*KEYS, "seed", "best", "last", "status", "digest")  # of runs.csv
@@ -56,15 +56,15 @@ def read(folder: Path, label: str) -> Reports:
     if not (folder / "runs.csv").is_file():
         raise UserError(f"{label}: holds no runs.csv, so these are no reports of beft")
     tables, lacking = {}, []
-    for name, columns in F.COLUMNS.items():
-        path, known = folder / f"{name}.csv", columns.split(",")
+    for name, columns in COLUMNS.items():
+        path = folder / f"{name}.csv"
         if not path.is_file():
             tables[name] = F.frame(name, [])
             lacking.append(path.name)
             continue
         table = _table(path, label)
-        lacking += [f"{path.name}: {column}" for column in known if column not in table]
-        tables[name] = table.reindex(columns=known)
+        lacking += [f"{path.name}: {column}" for column in columns if column not in table]
+        tables[name] = table.reindex(columns=columns)
     settings = folder / "settings.json"
     if not settings.is_file():
         lacking.append(settings.name)

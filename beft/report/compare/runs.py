@@ -7,9 +7,10 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.compare.cells import SAME
+from beft.report.frames.columns import KEYS
 from beft.report.frames.schema import Frames
 
-RUN = [*grid.KEYS, "seed"]
+RUN = [*KEYS, "seed"]
 COLUMNS = [*RUN, "finding", "before", "after"]
 SETTINGS = ("learning_rate", "epochs", "train_examples", "metric")  # of a run, in runs.csv
 

@@ -10,9 +10,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from beft.report.analysis import cells as grid
-from beft.report.analysis import selection as chosen
 from beft.report.compare.cells import VERDICTS
 from beft.report.compare.compare import Comparison
+from beft.report.frames.columns import CELL, KEYS
 from beft.report.tables.formats import plain
 from beft.report.tables.table import DASH, Part, Shown, Table, name, percent
 
@@ -135,7 +135,7 @@ def _number_row(row: dict) -> tuple[Shown, ...]:
 
 
 def _run(row: dict) -> str:
-    return _place(*(row[key] for key in grid.KEYS), f"seed {row['seed']}")
+    return _place(*(row[key] for key in KEYS), f"seed {row['seed']}")
 
 
 def _some(places: list[str]) -> str:
@@ -145,7 +145,7 @@ def _some(places: list[str]) -> str:
 
 def _choices_part(comparison: Comparison) -> Part:
     caption = "Choices that flipped, and terms that came out best"
-    return _part(caption, (*chosen.PLACE, "whose"), comparison.choices, [*chosen.PLACE, "selector"])
+    return _part(caption, (*CELL, "whose"), comparison.choices, [*CELL, "selector"])
 
 
 def _part(caption: str, names: tuple[str, ...], rows: pd.DataFrame, keys: list[str]) -> Part:
@@ -201,7 +201,7 @@ def tidy(comparison: Comparison) -> pd.DataFrame:
     choices = comparison.choices.assign(kind="choice", finding="flipped")
     settings = comparison.settings.assign(kind="setting", finding="differs")
     facts = comparison.circumstances.assign(kind="circumstance", finding="differs")
-    first = ["kind", "finding", *grid.KEYS, "split", "seed", "selector", "key"]
+    first = ["kind", "finding", *KEYS, "split", "seed", "selector", "key"]
     parts = [part.astype(object) for part in (cells, runs, choices, settings, facts)]
     table = pd.concat(parts, ignore_index=True).drop(columns="verdict")
     return table[[*first, *(column for column in table if column not in first)]]

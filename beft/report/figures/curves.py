@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.figures.style import blank, explain, footnote, handle, literal, look, sheet
+from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames
 
 MOST = 36  # panels: three printed pages; more would neither print nor be read
@@ -22,7 +23,7 @@ def curves(frames: Frames) -> Figure:
     Only runs that are ok are drawn, so that a mean is over the same runs at every epoch.
     """
     table = _epochs(frames)
-    runs = set(frames.runs[chosen.PLACE].drop_duplicates().itertuples(index=False, name=None))
+    runs = set(frames.runs[CELL].drop_duplicates().itertuples(index=False, name=None))
     planned = [place for place in chosen.places(frames) if place in runs]
     if table.empty:
         return blank("No learning curves yet: no run of this study has finished an epoch.")
@@ -50,9 +51,9 @@ def curves(frames: Frames) -> Figure:
 
 def drawn(frames: Frames) -> pd.DataFrame:
     """The numbers of the panels that `curves` draws: mean and std, per cell and epoch."""
-    table, runs = _epochs(frames), set(frames.runs[chosen.PLACE].itertuples(index=False, name=None))
+    table, runs = _epochs(frames), set(frames.runs[CELL].itertuples(index=False, name=None))
     places = [place for place in chosen.places(frames) if place in runs][:MOST]
-    return table[pd.MultiIndex.from_frame(table[chosen.PLACE]).isin(places)].reset_index(drop=True)
+    return table[pd.MultiIndex.from_frame(table[CELL]).isin(places)].reset_index(drop=True)
 
 
 def _title(place: tuple[str, str, str], many: bool, columns: int) -> str:
@@ -86,10 +87,10 @@ def _label_outside(axes: np.ndarray, planned: list[tuple], frames: Frames) -> No
 def _epochs(frames: Frames) -> pd.DataFrame:
     """Mean and deviation per place, technique and epoch, on the first split of each task."""
     runs = frames.runs[frames.runs["status"] == "ok"]
-    rows = frames.history.merge(runs[[*grid.KEYS, "digest"]], on="digest")
+    rows = frames.history.merge(runs[[*KEYS, "digest"]], on="digest")
     lead = {task: names[0] for task, names in grid.splits(frames).items()}
     rows = rows[rows["split"] == rows["task"].map(lead)]
-    keys = [*grid.KEYS, "epoch"]
+    keys = [*KEYS, "epoch"]
     return rows.groupby(keys, sort=True)["value"].agg(["mean", "std"]).reset_index()
 
 

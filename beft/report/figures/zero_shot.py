@@ -21,6 +21,7 @@ from beft.report.figures.style import (
     look,
     sheet,
 )
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 
 COMPARED = ("zero_shot", "b_k", "b_v")
@@ -89,7 +90,7 @@ def _fill(technique: str) -> str:
 
 def _inertness(frames: Frames) -> str:
     """Whether b_k is inert in the model, in words."""
-    measured = set(frames.scores[chosen.PLACE].itertuples(index=False, name=None))
+    measured = set(frames.scores[CELL].itertuples(index=False, name=None))
     inert = sum("k" in terms for terms in chosen.inert(frames).values())
     if not measured:
         return "inertness not measured"

@@ -4,7 +4,8 @@ from itertools import product
 from typing import Any
 
 from beft.report.frames import merges, scores, timings, uncertainty
-from beft.report.frames.schema import COLUMNS, Frames, frame
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames, frame
 from beft.store.run_folder import Run, open_run
 from beft.store.run_format import Metrics
 from beft.study import params as P

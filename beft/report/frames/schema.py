@@ -9,41 +9,12 @@ from typing import Any
 import pandas as pd
 
 from beft.errors import UserError
+from beft.report.frames.columns import COLUMNS
 from beft.store.files import to_json, write_file
 
-COLUMNS = {
-    "runs": (
-        "study,model,task,regime,technique,seed,learning_rate,epochs,train_examples,metric,best,"
-        "last,trainable_params,trainable_percent,train_seconds,peak_memory_mb,status,digest"
-    ),
-    "evaluations": "digest,split,metric,best,last",
-    "history": "digest,epoch,train_loss,split,metric,value",
-    "problems": "digest,status,reason",
-    "provenance": (
-        "digest,commit,dirty,code,device,hardware,threads,python,torch,transformers,beft,started,"
-        "command,added_biases,tokens_per_pass,passes_refused"
-    ),
-    "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
-    "trajectories": "digest,selector,epoch,q,k,v",
-    "gradients": "model,task,regime,seed,term,mean_abs,relative,inert",
-    "intervals": "model,task,regime,technique,split,epoch,low,high,runs,examples,note",
-    "comparisons": (
-        "model,task,regime,split,epoch,first,second,difference,low,high,runs,examples,"
-        "p_runs,p_examples,p_runs_corrected,p_examples_corrected,family,note"
-    ),
-    "timings": (
-        "model,task,regime,technique,seed,repeat,seconds,train_seconds,status,device,hardware,"
-        "threads,digest"
-    ),
-    "merges": (
-        "model,regime,technique,first,second,seed,bias,head,task,split,metric,value,status,reason,"
-        "tuned_cosine,tuned_degrees,shift_cosine,shift_degrees"
-    ),
-}
-
-
-COUNTS = ("train_examples", "trainable_params", "tokens_per_pass", "passes_refused")
-COUNTS += ("threads",)
+COUNTS = [
+    *("train_examples", "trainable_params", "tokens_per_pass", "passes_refused", "threads"),
+]
 
 
 @dataclass(frozen=True)
@@ -84,7 +55,7 @@ class Frames:
 
 def frame(name: str, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """A frame of one kind with exactly its columns."""
-    table = pd.DataFrame(list(rows), columns=COLUMNS[name].split(","))
+    table = pd.DataFrame(list(rows), columns=COLUMNS[name])
     # A run that is missing must not turn the counts of all others into decimals.
     return table.astype({c: "Int64" for c in COUNTS if c in table})
 

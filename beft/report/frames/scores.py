@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from beft.report.frames.schema import COLUMNS
+from beft.report.frames.columns import COLUMNS
 from beft.study.cell import Cell
 from beft.study.project import Project
 
@@ -28,5 +28,5 @@ def collect(project: Project) -> dict[str, pd.DataFrame]:
 def _joined(name: str, paths: list) -> pd.DataFrame:
     # One reader for all of them: each file of its own would take most of the time.
     bodies = [p.read_text(encoding="utf-8").partition("\n")[2] for p in paths if p.is_file()]
-    text = io.StringIO("".join([f"{COLUMNS[name]}\n", *bodies]))
+    text = io.StringIO("".join([f"{','.join(COLUMNS[name])}\n", *bodies]))
     return pd.read_csv(text, dtype=str, keep_default_na=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from beft.report.analysis.cells import KEYS
+from beft.report.frames.columns import KEYS
 from beft.report.frames.schema import frame
 from beft.report.statistics import resampling
 from beft.store.run_folder import open_run

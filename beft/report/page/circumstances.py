@@ -1,6 +1,7 @@
 """Where runs were made and what went wrong with them, gathered for the page."""
 
 from beft.report.analysis import cells as grid
+from beft.report.frames.columns import KEYS
 from beft.report.frames.schema import Frames
 
 SHOWN_COMMANDS = 20
@@ -38,7 +39,7 @@ def provenance(frames: Frames) -> dict:
 
 def problems(frames: Frames) -> list[dict]:
     """Runs that are not ok, gathered by what went wrong."""
-    where = frames.runs[[*grid.KEYS, "seed", "digest"]].drop_duplicates("digest")
+    where = frames.runs[[*KEYS, "seed", "digest"]].drop_duplicates("digest")
     rows = frames.problems.merge(where, "left", "digest")
     rows = rows.assign(reason=rows["reason"].fillna("").map(grid.one_line))
     found = []
@@ -49,7 +50,7 @@ def problems(frames: Frames) -> list[dict]:
                 "text": " · ".join(map(str, key)),
                 "seeds": ", ".join(str(int(seed)) for seed in seeds["seed"]),
             }
-            for key, seeds in part.dropna(subset=["seed"]).groupby(grid.KEYS, sort=False)
+            for key, seeds in part.dropna(subset=["seed"]).groupby(KEYS, sort=False)
         ]
         found.append({"status": status, "reason": reason, "runs": len(part), "places": places})
     return found

@@ -9,6 +9,7 @@ from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.figures import cost, curves, importance
 from beft.report.figures.zero_shot import COMPARED
+from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames
 
 
@@ -35,7 +36,7 @@ def _ranks(most: int) -> Callable[[Frames], Behind]:
             & shown.scores["term"].isin(chosen.TERMS)
             & shown.scores["selector"].isin(importance.SELECTORS)
         ]
-        keys = [*chosen.PLACE, "selector", "term"]
+        keys = [*CELL, "selector", "term"]
         means = scores.groupby(keys, sort=False)["rank"].mean().reset_index(name="mean_rank")
         metric = _leading(shown)
         terms = [f"b_{term}" for term in chosen.TERMS]
@@ -75,7 +76,7 @@ def _layers(frames: Frames) -> Behind:
 
 def _curves(frames: Frames) -> Behind:
     data = curves.drawn(frames)
-    ends = data[data["epoch"] == data.groupby(grid.KEYS)["epoch"].transform("max")]
+    ends = data[data["epoch"] == data.groupby(KEYS)["epoch"].transform("max")]
     terms = ends.groupby("technique", sort=False)["mean"].mean()
     said = ", ".join(f"{name} {100 * value:.1f}" for name, value in terms.items())
     return Behind(data, f"Mean of the curves' last points in percent: {said}.")
@@ -83,7 +84,7 @@ def _curves(frames: Frames) -> Behind:
 
 def _zero_shot(frames: Frames) -> Behind:
     table = _leading(grid.of_kind(frames, "decoder"))
-    data = table[table["technique"].isin(COMPARED)][[*grid.KEYS, "mean", "std", "n"]]
+    data = table[table["technique"].isin(COMPARED)][[*KEYS, "mean", "std", "n"]]
     means = data.groupby("technique")["mean"].mean().dropna()
     said = ", ".join(f"{name} {100 * means[name]:.1f}" for name in COMPARED if name in means)
     return Behind(data, f"Mean metric in percent: {said}.")

@@ -6,6 +6,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.tables import selectors
 from beft.report.tables.comparisons import ALPHA
@@ -29,7 +30,7 @@ def overview(frames: Frames, column: str = "best") -> dict:
 
 def _answer(rows: pd.DataFrame) -> dict:
     """Which term came out best, how often, and how sure: one entry per fact, counts only."""
-    cells = rows.drop_duplicates(chosen.PLACE)
+    cells = rows.drop_duplicates(CELL)
     decided = cells[cells["best"] != ""]
     wins = {term: sum(term in best.split("/") for best in decided["best"]) for term in chosen.TERMS}
     most = max(wins.values(), default=0)
@@ -62,12 +63,12 @@ def _sure(frames: Frames, rows: pd.DataFrame, column: str) -> dict:
     )
     table = frames.comparisons
     table = table[table["epoch"].astype(str) == column]
-    cells = rows.drop_duplicates(chosen.PLACE).set_index(chosen.PLACE)["best"]
+    cells = rows.drop_duplicates(CELL).set_index(CELL)["best"]
     terms = [f"b_{term}" for term in chosen.TERMS]
     table = table[table["first"].isin(terms) & table["second"].isin(terms)]
     lead = {task: names[0] for task, names in grid.splits(frames).items()}
     table = table[table["split"] == table["task"].map(lead)]
-    for place, part in table.groupby(chosen.PLACE, sort=False):
+    for place, part in table.groupby(CELL, sort=False):
         best = cells.get(place, "")
         part = part[(part["first"] == f"b_{best}") | (part["second"] == f"b_{best}")]
         if part.empty:
@@ -86,7 +87,7 @@ def _sure(frames: Frames, rows: pd.DataFrame, column: str) -> dict:
 def _board(frames: Frames, rows: pd.DataFrame) -> list[dict]:
     """The answer as a grid: one row per model and task, one cell per regime."""
     board: dict[tuple[str, str], dict] = {}
-    for (model, task, regime), part in rows.groupby(chosen.PLACE, sort=False):
+    for (model, task, regime), part in rows.groupby(CELL, sort=False):
         first = part.iloc[0]
         line = board.setdefault((model, task), {"model": model, "task": task, "cells": {}})
         line["cells"][regime] = {

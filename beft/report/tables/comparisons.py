@@ -5,17 +5,17 @@ import math
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, digits, name, points
 
-PLACE = ["model", "regime", "task", "split"]
 ALPHA = 0.05  # of all comparisons of a study together
 COLUMNS = ("task", "regime", "first", "second", "difference", "95 % interval", "p runs")
 COLUMNS += ("p runs, corrected", "p examples", "p examples, corrected", "runs", "examples")
 COLUMNS += ("verdict",)
-TIDY = ["epoch", *PLACE, "first", "second", "difference", "low", "high", "runs", "examples"]
-TIDY += ["p_runs", "p_runs_corrected", "p_examples", "p_examples_corrected", "family"]
-TIDY += ["better", "verdict", "note"]
+TIDY = ["epoch", "model", "regime", "task", "split", "first", "second", "difference"]
+TIDY += ["low", "high", "runs", "examples", "p_runs", "p_runs_corrected", "p_examples"]
+TIDY += ["p_examples_corrected", "family", "better", "verdict", "note"]
 P_VALUES = [column for column in TIDY if column.startswith("p_")]
 NUMBERS = ["difference", "low", "high", *P_VALUES]
 UNTESTED, OPEN = "not tested", "not separated"
@@ -45,10 +45,7 @@ def judged(frames: Frames) -> pd.DataFrame:
         beyond chance, in several runs, or empty.
     """
     table = frames.comparisons.astype(dict.fromkeys(NUMBERS, float))
-    ranks = {
-        key: {place: i for i, place in enumerate(grid.order(frames, key))}
-        for key in ("model", "task", "regime")
-    }
+    ranks = {key: {place: i for i, place in enumerate(grid.order(frames, key))} for key in CELL}
     places = table[list(ranks)].itertuples(index=False, name=None)
     keys = [[ranks[k].get(x, math.inf) for k, x in zip(ranks, p, strict=True)] for p in places]
     order = sorted(range(len(table)), key=keys.__getitem__)
@@ -77,15 +74,18 @@ def verdict(row) -> tuple[str, str]:
 
 
 def verdicts(frames: Frames, column: str) -> dict[tuple, str]:
-    """(*`PLACE`, both names in alphabetical order) -> the one that is ahead beyond chance, or "".
+    """Name the technique that is ahead beyond chance, "" for none, in every comparison.
 
     Args:
         column: `best` or `last`.
+
+    Returns:
+        Keys are model, task, regime, split and both techniques in alphabetical order.
     """
     table = judged(frames)
     table = table[table["epoch"] == column]
     return {
-        (*(getattr(row, key) for key in PLACE), *sorted((row.first, row.second))): row.better
+        (row.model, row.task, row.regime, row.split, *sorted((row.first, row.second))): row.better
         for row in table.itertuples()
     }
 

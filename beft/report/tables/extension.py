@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, name, percent
 
@@ -16,7 +17,7 @@ SELECTOR, ALL = "projection", "all_biases"
 TERMS = ("v", "q", "k")
 TECHNIQUES = ("b_v", "b_q", "b_k", ALL)
 SETTING = ["learning_rate", "epochs"]
-TIDY = [*chosen.PLACE, *SETTING, "technique", "epoch", "split", "metric", "mean", "std", "n"]
+TIDY = [*CELL, *SETTING, "technique", "epoch", "split", "metric", "mean", "std", "n"]
 TIDY += ["planned", "score", "scored", "status", "reason"]
 COLUMNS = ("task", "regime", "learning rate", "epochs", *TECHNIQUES, "score v", "score q")
 COLUMNS += ("score k", "b_v minus all", "gaps over epochs")
@@ -72,7 +73,7 @@ def settings(frames: Frames) -> list[Setting]:
     runs = frames.runs[frames.runs["technique"].isin(TECHNIQUES)]
     there: dict[tuple, set] = {}
     several = set()
-    for (*place, _), part in runs.groupby([*chosen.PLACE, "technique"], sort=False):
+    for (*place, _), part in runs.groupby([*CELL, "technique"], sort=False):
         found = set(part[SETTING].itertuples(index=False, name=None))
         there.setdefault(tuple(place), set()).update(found)
         if len(found) > 1:
@@ -86,7 +87,7 @@ def settings(frames: Frames) -> list[Setting]:
 
 
 def _setting(frames: Frames, runs: pd.DataFrame, place, rate: float, length: int) -> Setting:
-    own = (runs[[*chosen.PLACE, *SETTING]] == [*place, rate, length]).all(axis=1)
+    own = (runs[[*CELL, *SETTING]] == [*place, rate, length]).all(axis=1)
     part = grid.shown(replace(frames, runs=runs[own]))
     ok = part.runs.loc[part.runs["status"] == "ok", ["digest", "technique"]]
     known = frames.history.merge(ok, on="digest")
@@ -104,7 +105,7 @@ def _setting(frames: Frames, runs: pd.DataFrame, place, rate: float, length: int
 def _tidy(setting: Setting) -> pd.DataFrame:
     """One row per technique and epoch, with `TIDY`; one without epoch where none was finished."""
     cells, rows = grid.cells(setting.frames, "last"), []
-    place = dict(zip(chosen.PLACE, setting.place, strict=True))
+    place = dict(zip(CELL, setting.place, strict=True))
     metric = "".join(setting.frames.runs["metric"].dropna().iloc[:1])
     for technique in TECHNIQUES:
         key = (*setting.place, technique, setting.split)

@@ -6,13 +6,14 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, digits, name
 from beft.selectors.inert import INERT_RATIO
 
 MARK = "°"
 SIZES = ["mean_abs", "relative", "least", "most"]
-TIDY = [*chosen.PLACE, "term", *SIZES, "n", "inert"]
+TIDY = [*CELL, "term", *SIZES, "n", "inert"]
 
 
 def inert(frames: Frames) -> Table:
@@ -38,14 +39,14 @@ def facts(frames: Frames) -> pd.DataFrame:
     if measured.empty:
         return pd.DataFrame(columns=TIDY)
     flags = measured["inert"].astype(str).str.lower() == "true"
-    groups = measured.assign(inert=flags).groupby([*chosen.PLACE, "term"], sort=False)
+    groups = measured.assign(inert=flags).groupby([*CELL, "term"], sort=False)
     table = groups.agg(
         mean_abs=("mean_abs", "mean"), relative=("relative", "mean"), least=("relative", "min"),
         most=("relative", "max"), n=("seed", "size"), inert=("inert", "sum"),
     ).reset_index()  # fmt: skip
-    ranks = {key: {x: i for i, x in enumerate(grid.order(frames, key))} for key in chosen.PLACE}
-    places = [table[key].map(ranks[key]).fillna(len(table)) for key in chosen.PLACE]
-    order = pd.concat(places, axis=1).sort_values(chosen.PLACE, kind="stable").index
+    ranks = {key: {x: i for i, x in enumerate(grid.order(frames, key))} for key in CELL}
+    places = [table[key].map(ranks[key]).fillna(len(table)) for key in CELL]
+    order = pd.concat(places, axis=1).sort_values(CELL, kind="stable").index
     return table.loc[order, TIDY].reset_index(drop=True)
 
 

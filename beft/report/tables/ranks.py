@@ -7,6 +7,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, name
 
@@ -88,5 +89,5 @@ def _counted(frames: Frames, model: str, selector: str) -> str:
     scores = frames.scores
     own = scores[(scores["model"] == model) & (scores["selector"] == selector)]
     places, runs = (len(own[keys].drop_duplicates())
-                    for keys in (chosen.PLACE, [*chosen.PLACE, "seed"]))  # fmt: skip
+                    for keys in (CELL, [*CELL, "seed"]))  # fmt: skip
     return f"{places} {'cell' if places == 1 else 'cells'}, {runs} {'run' if runs == 1 else 'runs'}"

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.figures.style import blank, footnote, literal, look, sheet
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, name, percent
 
 NONE = "no choice"  # where scores are undefined or equal
-TIDY = [*chosen.PLACE, "seed", "selector", "epochs", "first", "final", "settled_epoch", "settled"]
+TIDY = [*CELL, "seed", "selector", "epochs", "first", "final", "settled_epoch", "settled"]
 TIDY += ["cost", "reason"]
 COLUMNS = ("selector", "runs", "cells", "first quartile", "median", "third quartile")
 COLUMNS += ("settled after epoch 1", "cost of choosing then", "worst", "not counted")
@@ -47,12 +48,12 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
         where the final choice is, or where there is one epoch only; cost: the metric that the
         final choice has over the one after epoch 1, a fraction, negative where that was better.
     """
-    where = frames.runs[[*chosen.PLACE, "seed", "digest"]].drop_duplicates("digest")
+    where = frames.runs[[*CELL, "seed", "digest"]].drop_duplicates("digest")
     results = chosen.outcomes(frames, column)
     rows = []
     runs = where.merge(frames.trajectories, on="digest").groupby(["digest", "selector"], sort=False)
     for (_, selector), run in runs:
-        *place, seed = run.iloc[0][[*chosen.PLACE, "seed"]]
+        *place, seed = run.iloc[0][[*CELL, "seed"]]
         means = results[tuple(place)]["means"]
         rows.append([*place, seed, selector, *_settle(run.sort_values("epoch"), means)])
     return pd.DataFrame(rows, columns=TIDY)
@@ -88,7 +89,7 @@ def _row(selector: str, rows: pd.DataFrame) -> tuple[Shown, ...]:
     return (
         name(selector),
         Shown(str(len(known))),
-        Shown(str(len(rows.loc[known.index, chosen.PLACE].drop_duplicates()))),
+        Shown(str(len(rows.loc[known.index, CELL].drop_duplicates()))),
         *(Shown(percent(value, 0)) for value in quartiles),
         Shown(percent(early, 0)),
         Shown(f"{100 * cost.mean():+.2f}" if len(cost) else DASH, f"(n={len(cost)})"),

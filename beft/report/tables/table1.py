@@ -10,8 +10,9 @@ import pandas as pd
 from beft.report.analysis import cells as grid
 from beft.report.analysis import published as paper
 from beft.report.analysis import selection as chosen
+from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames
-from beft.report.tables.comparisons import PLACE, verdicts
+from beft.report.tables.comparisons import verdicts
 from beft.report.tables.table import DASH, Part, Shown, Table, beside, between, name, percent
 
 BIAS_TERMS = tuple(f"b_{term}" for term in chosen.TERMS)
@@ -58,10 +59,10 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
         difference to it percent; note is about the interval.
     """
     table = grid.cells(frames, column).reset_index(drop=True)
-    for key in grid.KEYS:
+    for key in KEYS:
         table[key] = pd.Categorical(table[key].astype(str), grid.order(frames, key))
     table = table.sort_values(["model", "regime", "technique", "task"], kind="stable")
-    table[grid.KEYS] = table[grid.KEYS].astype(object)
+    table[KEYS] = table[KEYS].astype(object)
     names = frames.runs.dropna(subset=["metric"]).drop_duplicates("task").set_index("task")
     table["metric"] = table["task"].map(names["metric"]).fillna("")
     table = _with_selector(_with_paper(_with_interval(table, frames, column)), frames)
@@ -69,7 +70,7 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
 
 
 def _with_interval(table: pd.DataFrame, frames: Frames, column: str) -> pd.DataFrame:
-    keys = [*grid.KEYS, "split"]
+    keys = [*KEYS, "split"]
     found = frames.intervals[frames.intervals["epoch"] == column]
     found = found[[*keys, "low", "high", "note"]].astype({"low": float, "high": float})
     joined = table.merge(found, "left", keys)
@@ -113,7 +114,7 @@ def _with_best(table: pd.DataFrame, better: dict[tuple, str]) -> pd.DataFrame:
     """
     table = table.reset_index(drop=True).assign(best=False, separated=False)
     terms = table[table["technique"].isin(BIAS_TERMS) & (table["status"] != "skipped")]
-    for place, part in terms.groupby(PLACE, sort=False):
+    for place, part in terms.groupby([*CELL, "split"], sort=False):
         if len(part) > 1 and part["mean"].notna().all():
             best = grid.ties(zip(part.index, part["mean"], strict=True))
             table.loc[best, "best"] = True

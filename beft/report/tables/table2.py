@@ -7,6 +7,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import published as paper
+from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import (
     DASH,
@@ -21,8 +22,7 @@ from beft.report.tables.table import (
 )
 from beft.report.tables.table1 import PAPER, measure_notes
 
-PLACE = ["model", "task", "regime"]
-TIDY = [*PLACE, "technique", "trained_percent", "seconds", "seconds_std", "train_seconds"]
+TIDY = [*KEYS, "trained_percent", "seconds", "seconds_std", "train_seconds"]
 TIDY += ["repeats", "repeats_planned", "ratio", "split", "metric", "mean", "std", "n", "planned"]
 TIDY += ["low", "high", "status", "reason", "paper_trained_percent", "paper_seconds"]
 TIDY += ["paper_ratio", "paper", "paper_deviation", "difference", "note"]
@@ -37,7 +37,7 @@ def table2(frames: Frames, column: str = "best") -> Table:
     """
     title = "Trained share, run time and metric of techniques"
     tidy = facts(frames, column)
-    parts = tuple(_part(rows) for _, rows in tidy.groupby(PLACE, sort=False))
+    parts = tuple(_part(rows) for _, rows in tidy.groupby(CELL, sort=False))
     return Table("table2", title, tuple(_notes(frames, tidy, column)), parts, tidy[TIDY])
 
 
@@ -49,11 +49,11 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
         are fractions, the paper's metric and ours minus it percent.
     """
     cells, rows = grid.cells(frames, column), []
-    for key, own in frames.timings.groupby([*PLACE, "technique"], sort=False):
+    for key, own in frames.timings.groupby(KEYS, sort=False):
         split = grid.first_split(frames, key[1])
         at = (*key, split)
         rows.append(
-            dict(zip([*PLACE, "technique"], key, strict=True))
+            dict(zip(KEYS, key, strict=True))
             | {
                 "split": split,
                 **_times(own),
@@ -92,7 +92,7 @@ def _score(cells: pd.DataFrame, at: tuple) -> dict[str, Any]:
 
 def _interval(frames: Frames, at: tuple) -> dict[str, Any]:
     own = frames.intervals
-    for key, value in zip([*grid.KEYS, "split", "epoch"], at, strict=True):
+    for key, value in zip([*KEYS, "split", "epoch"], at, strict=True):
         own = own[own[key] == value]
     if own.empty:
         return {"low": math.nan, "high": math.nan, "note": ""}
@@ -103,7 +103,7 @@ def _interval(frames: Frames, at: tuple) -> dict[str, Any]:
 
 def _share_and_metric(frames: Frames, key: tuple) -> dict[str, Any]:
     own = frames.runs
-    for column, value in zip([*PLACE, "technique"], key, strict=True):
+    for column, value in zip(KEYS, key, strict=True):
         own = own[own[column] == value]
     metrics = own["metric"].dropna()
     return {
@@ -113,8 +113,8 @@ def _share_and_metric(frames: Frames, key: tuple) -> dict[str, Any]:
 
 
 def _with_ratio(table: pd.DataFrame) -> pd.DataFrame:
-    reference = table[table["technique"] == REFERENCE].set_index(PLACE)["seconds"]
-    keys = table[PLACE].itertuples(index=False, name=None)
+    reference = table[table["technique"] == REFERENCE].set_index(CELL)["seconds"]
+    keys = table[CELL].itertuples(index=False, name=None)
     base = pd.Series([reference.get(key, math.nan) for key in keys], table.index, dtype=float)
     return table.assign(ratio=table["seconds"].astype(float) / base)
 
@@ -143,7 +143,7 @@ def _part(rows: pd.DataFrame) -> Part:
     columns = ["technique", "trained (%)", "run time (s)", f"times {REFERENCE}"]
     columns.append(f"{next(filter(None, rows['metric']), 'metric')} (%)")
     lines = tuple(map(_line, rows.itertuples()))
-    return Part(", ".join(map(str, first[PLACE])), tuple(columns), 1, lines)
+    return Part(", ".join(map(str, first[CELL])), tuple(columns), 1, lines)
 
 
 def _line(row) -> tuple[Shown, ...]:

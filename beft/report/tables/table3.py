@@ -11,10 +11,10 @@ from beft.report.analysis import published as paper
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, beside, name, percent
 
-PLACE = ["model", "regime", "technique", "first", "second"]
-CELL = [*PLACE, "bias", "head", "task", "split", "metric"]
+COUPLE = ["model", "regime", "technique", "first", "second"]
+VALUE = [*COUPLE, "bias", "head", "task", "split", "metric"]
 ANGLES = ["tuned_cosine", "tuned_degrees", "shift_cosine", "shift_degrees"]
-TIDY = [*CELL, "mean", "std", "n", "planned", "paper", "difference", *ANGLES, "status", "reason"]
+TIDY = [*VALUE, "mean", "std", "n", "planned", "paper", "difference", *ANGLES, "status", "reason"]
 WAYS = (("none", "fresh"), ("first", "own"), ("first", "first"), ("second", "own"))
 WAYS += (("second", "second"), ("mean", "own"))
 THEIRS = ("bert-base-cased", "low", "b_v", {"sst2", "rte"})  # what the paper's Table 3 is of
@@ -24,7 +24,7 @@ def table3(frames: Frames) -> Table:
     """Table 3 of the paper for every two tasks whose biases the study merges."""
     title = "Metric (%) of biases of two tasks, and of their mean, on each of the tasks"
     tidy = facts(frames.merges)
-    groups = [(key, rows) for key, rows in tidy.groupby(PLACE, sort=False)]
+    groups = [(key, rows) for key, rows in tidy.groupby(COUPLE, sort=False)]
     parts = tuple(_part(rows) for _, rows in groups)
     angles = [_angle_note(frames.merges, key, len(groups)) for key, _ in groups]
     notes = [*_notes(tidy, frames), *angles]
@@ -39,8 +39,8 @@ def facts(merges: pd.DataFrame) -> pd.DataFrame:
         percent; cosines and degrees are means over the seeds that have both biases.
     """
     rows = []
-    for key, own in merges.groupby(CELL, sort=False):
-        place = dict(zip(CELL, key, strict=True))
+    for key, own in merges.groupby(VALUE, sort=False):
+        place = dict(zip(VALUE, key, strict=True))
         value = pd.to_numeric(own["value"]).where(own["status"] == "ok")
         told = own[["status", "reason"]].fillna("")[value.isna().to_numpy()]
         lost = list(told.itertuples(index=False, name=None))
@@ -128,11 +128,11 @@ def _notes(tidy: pd.DataFrame, frames: Frames) -> list[str]:
 def _angle_note(merges: pd.DataFrame, key: tuple, groups: int) -> str:
     """How far apart the two tasks' biases point, over the seeds."""
     own = merges
-    for column, value in zip(PLACE, key, strict=True):
+    for column, value in zip(COUPLE, key, strict=True):
         own = own[own[column] == value]
     seeds = own.drop_duplicates("seed")
     seeds = seeds[pd.to_numeric(seeds["tuned_cosine"]).notna()]
-    place = dict(zip(PLACE, key, strict=True))
+    place = dict(zip(COUPLE, key, strict=True))
     biases = f"{place['technique']} of {place['first']} and {place['second']}"
     biases += f" ({place['model']}, {place['regime']})" if groups > 1 else ""
     if seeds.empty:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import Part, Shown, Table, name, significant
 from beft.report.tables.table1 import (
@@ -103,7 +104,7 @@ def _with_share(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
 def _marked(table: pd.DataFrame) -> pd.DataFrame:
     """Mark the best and the second best technique per model, regime and column."""
     table = table.reset_index(drop=True).assign(best=False, second=False)
-    for _, part in table.groupby(["model", "regime", "task", "split"], sort=False):
+    for _, part in table.groupby([*CELL, "split"], sort=False):
         counted = part[part["status"] != "skipped"]
         best, second = _top(dict(zip(counted.index, counted["mean"], strict=True)))
         table.loc[best, "best"], table.loc[second, "second"] = True, True

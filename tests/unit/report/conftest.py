@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from support import measurements
 
-from beft.report.frames import schema as frames_module
 from beft.report.frames import uncertainty
+from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames
 from beft.study.studies import FIGURES
 
@@ -83,9 +83,6 @@ def make_frames(models=MODELS, tasks=tuple(TASKS), regimes=tuple(REGIMES), seed=
     frames["trajectories"] = make_trajectories(frames["runs"])
     frames["gradients"] = make_gradients(models, tasks, regimes)
     return Frames(**frames, settings=settings)
-
-
-COLUMNS = {name: names.split(",") for name, names in frames_module.COLUMNS.items()}
 
 
 def _run(rows, model, task, regime, technique, seed, rng) -> None:

@@ -9,7 +9,8 @@ from support.frames_of import frames_of
 
 from beft.report import metrics_json
 from beft.report.analysis import cells as grid
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 
 KEY = ("m", "t", "low", "b_v", "validation")
 
@@ -30,7 +31,7 @@ def study(runs: list[tuple], problems: list[tuple] = (), evaluations: list[tuple
         history=pd.DataFrame(columns=["digest", "epoch", "train_loss", "split", "metric", "value"]),
         problems=pd.DataFrame(list(problems), columns=["digest", "status", "reason"]),
         provenance=pd.DataFrame(columns=["digest", "commit", "dirty", "started", "command"]),
-        scores=pd.DataFrame(columns=COLUMNS["scores"].split(",")),
+        scores=pd.DataFrame(columns=COLUMNS["scores"]),
         settings={"models": {"m": {}}, "tasks": {"t": {}}, "regimes": ["low"]},
     )
 

@@ -12,7 +12,8 @@ from support.frames_of import frames_of
 
 from beft.report import metrics_json
 from beft.report.analysis import judged
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 from beft.report.statistics import clusters
 from beft.report.tables.formats import plain, to_markdown
 from beft.report.tables.selectors import in_words, selectors
@@ -43,7 +44,7 @@ def study(scores: dict[str, dict[str, dict[str, float]]], outcomes=None, inert=(
     table = pd.DataFrame(runs)
     for column in ("best", "last"):
         table[column] = pd.to_numeric(table[column], errors="coerce")
-    kept = pd.DataFrame(rows, columns=COLUMNS["scores"].split(","))
+    kept = pd.DataFrame(rows, columns=COLUMNS["scores"])
     return frames_of({}, runs=table, scores=kept)
 
 

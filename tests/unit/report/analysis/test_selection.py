@@ -7,7 +7,8 @@ import pytest
 from support.frames_of import frames_of
 
 from beft.report.analysis import selection as chosen
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 
 PLACE = ("m", "t", "low")
 
@@ -27,7 +28,7 @@ def study(metric: dict[str, list], scores: dict[str, list], states: dict[str, st
         for term, values in scores.items() for seed, value in enumerate(values)
         for layer in ("0", "mean")
     ]  # fmt: skip
-    columns = COLUMNS["scores"].split(",")
+    columns = COLUMNS["scores"]
     return frames_of(
         runs=pd.DataFrame(runs),
         evaluations=pd.DataFrame(columns=["digest", "split", "metric", "best", "last"]),

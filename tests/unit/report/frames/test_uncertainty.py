@@ -12,7 +12,7 @@ from scipy import stats
 from support import sandbox
 
 from beft.report.frames import uncertainty as U
-from beft.report.frames.schema import COLUMNS
+from beft.report.frames.columns import COLUMNS
 from beft.report.statistics.resampling import flip_test, interval, resamples, weigh
 from beft.study.project import load
 from beft.tasks.metrics import sums
@@ -49,7 +49,7 @@ class Study:
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         tables = {"runs": self.runs, "evaluations": self.evaluations}
-        return tuple(pd.DataFrame(r, columns=COLUMNS[n].split(",")) for n, r in tables.items())
+        return tuple(pd.DataFrame(r, columns=COLUMNS[n]) for n, r in tables.items())
 
     def tables(self) -> dict[str, pd.DataFrame]:
         return U.tables(*self.frames(), lambda digest: self.columns.get(digest, {}))
@@ -66,7 +66,7 @@ def study() -> Study:
 
 def test_one_row_per_cell_and_epoch(study):
     found = study.tables()["intervals"]
-    assert list(found.columns) == COLUMNS["intervals"].split(",")
+    assert list(found.columns) == COLUMNS["intervals"]
     assert len(found) == 3 * 2 and (found["runs"] == 5).all() and (found["examples"] == N).all()
     means = study.frames()[0].merge(study.frames()[1], on="digest").groupby("technique")["best_y"]
     for row in found.itertuples():
@@ -219,7 +219,7 @@ def test_runs_that_know_different_numbers_of_classes_are_laid_side_by_side():
 
 def test_nothing_has_no_rows():
     for name, table in Study().tables().items():
-        assert table.empty and list(table.columns) == COLUMNS[name].split(",")
+        assert table.empty and list(table.columns) == COLUMNS[name]
 
 
 def test_a_project_reads_what_its_runs_kept(tmp_path):
@@ -234,7 +234,7 @@ def test_a_project_reads_what_its_runs_kept(tmp_path):
     run = {**where, "metric": "accuracy", "status": "ok", "digest": recipe.digest}
     row = {"digest": recipe.digest, "split": "validation", "metric": "accuracy"}
     frames = [
-        pd.DataFrame([r], columns=COLUMNS[n].split(","))
+        pd.DataFrame([r], columns=COLUMNS[n])
         for n, r in (("runs", run), ("evaluations", {**row, "best": 0.5, "last": 0.5}))
     ]
     found = U.collect(project, *frames)["intervals"].set_index("epoch")

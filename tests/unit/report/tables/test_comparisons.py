@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 from beft.report.tables import formats, registry
 from beft.report.tables.comparisons import comparisons, judged, verdicts
 from beft.report.tables.table import Table
@@ -22,7 +23,7 @@ def compared(*rows: dict) -> pd.DataFrame:
     filled = [
         {**PLACE, "epoch": "best", "first": "b_v", "second": "b_q", **SURE, **r} for r in rows
     ]
-    return pd.DataFrame(filled, columns=COLUMNS["comparisons"].split(","))
+    return pd.DataFrame(filled, columns=COLUMNS["comparisons"])
 
 
 def with_comparisons(frames: Frames, *rows: dict) -> Frames:
@@ -117,7 +118,7 @@ def test_table_1_marks_a_lead_over_every_other_term(frames, rows, marked):
 
 def test_pairs_are_known_by_their_names_in_any_order(frames):
     found = verdicts(with_comparisons(frames, {"first": "b_v", "second": "b_k"}), "best")
-    assert found == {("mini-rotary", "low", "sst2", "validation", "b_k", "b_v"): "b_v"}
+    assert found == {("mini-rotary", "sst2", "low", "validation", "b_k", "b_v"): "b_v"}
 
 
 def test_three_runs_without_examples_separate_nothing(frames):

@@ -7,7 +7,8 @@ import pytest
 from support.frames_of import frames_of
 
 from beft.report import build, figures, tables
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 from beft.report.tables.extension import extension
 from beft.report.tables.formats import plain
 from beft.report.tables.table import Shown
@@ -36,7 +37,7 @@ def study(scores: dict[float, list[float]], rates=RATES, seeds=(0, 1), task="t")
                 [f"{task}{rate}all_biases{seed}", "projection", epoch, 0.2, 0.1, 0.2 + apart]
                 for epoch, apart in enumerate(scores.get(rate, []), 1)
             ]
-    names = {n: COLUMNS[n].split(",") for n in ("history", "trajectories")}
+    names = {n: COLUMNS[n] for n in ("history", "trajectories")}
     made = {name: pd.DataFrame(rows[name], columns=names[name]) for name in names}
     return frames_of({}, runs=pd.DataFrame(rows["runs"]), **made)
 

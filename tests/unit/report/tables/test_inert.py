@@ -5,7 +5,8 @@ from dataclasses import replace
 import pandas as pd
 from support.frames_of import frames_of
 
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 from beft.report.tables.formats import plain, to_csv
 from beft.report.tables.inert import inert
 from beft.report.tables.table import Shown
@@ -18,7 +19,7 @@ def study(measured: dict[str, list[float]]) -> Frames:
         for term, sizes in measured.items()
         for seed, size in enumerate(sizes)
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS["gradients"].split(","))
+    table = pd.DataFrame(rows, columns=COLUMNS["gradients"])
     return frames_of({}, gradients=table)
 
 

@@ -9,7 +9,8 @@ from support.frames_of import frames_of
 
 from beft.report.figures import registry
 from beft.report.figures.style import style
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 from beft.report.tables.ranks import mean_ranks, ranks
 
 
@@ -20,7 +21,7 @@ def scores(ranked: dict[tuple[str, str], list[float]]) -> pd.DataFrame:
          rank, False]
         for (term, layer), given in ranked.items() for seed, rank in enumerate(given)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS["scores"].split(","))
+    return pd.DataFrame(rows, columns=COLUMNS["scores"])
 
 
 def test_means_are_over_defined_scores() -> None:

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from support.frames_of import frames_of
 
-from beft.report.frames.schema import COLUMNS, Frames
+from beft.report.frames.columns import COLUMNS
+from beft.report.frames.schema import Frames
 from beft.report.tables.formats import plain
 from beft.report.tables.settled import facts, settled
 
@@ -29,7 +30,7 @@ def study(epochs: list[tuple], seeds: int = 1) -> Frames:
         for seed in range(seeds)
         for epoch, scores in enumerate(epochs, 1)
     ]
-    kept = pd.DataFrame(rows, columns=COLUMNS["trajectories"].split(","))
+    kept = pd.DataFrame(rows, columns=COLUMNS["trajectories"])
     return frames_of({}, runs=pd.DataFrame(runs), trajectories=kept)
 
 
