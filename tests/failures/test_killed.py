@@ -12,7 +12,7 @@ from safetensors import safe_open
 from support import sandbox, tiny
 from support.whole import differences
 
-from beft.cli import commands
+from beft.cli.data import fetch, subsample
 from beft.study.project import load
 
 STEPS = 2  # of an epoch: 16 examples, 8 at once
@@ -57,9 +57,9 @@ def prepared(folder: Path, kind: str) -> Path:
     else:
         study |= ENCODER
     sandbox.make(folder, params, study)
-    commands.fetch(folder / "params.yaml", None, [], [])
+    fetch(params=folder / "params.yaml")
     for subset in load(folder / "params.yaml").subsets:
-        commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
+        subsample(folder / "data" / "subsets" / subset, params=folder / "params.yaml")
     return folder
 
 

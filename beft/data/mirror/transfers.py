@@ -1,42 +1,28 @@
-"""Fetching several things at once: a few threads, how far each one is, and what failed."""
+"""Fetch several things at once, in a few threads."""
 
 import logging
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from beft.errors import UserError
 
 log = logging.getLogger(__name__)
 
 THREADS = 4
-EVERY = 10  # seconds between lines in a log
-GB = 1e9
 
 
 @dataclass
 class Transfer:
-    """How far one thing is: written by the thread that fetches it, read by the display.
+    """How far a job is; the thread that fetches writes it, and `fetch_all` reads it.
 
     Attributes:
-        step: what is being done.
-        total, done: bytes; 0 as long as nobody knows.
+        step: what is being done now.
+        total: bytes to fetch; 0 as long as that is unknown.
+        done: bytes that have been fetched.
     """
 
     step: str = "waiting"
@@ -44,36 +30,53 @@ class Transfer:
     done: int = 0
 
     def advance(self, count: int) -> None:
-        """Counts bytes."""
+        """Adds to the bytes that have been fetched."""
         self.done += count
 
 
-def fetch_all(jobs: Mapping[str, Callable[[Transfer], Any]]) -> list[str]:
-    """Runs all jobs, a few at a time; one that fails does not stop the others.
+# Fetches one thing, and returns the folder where it lies.
+Job = Callable[[Transfer], Path]
+
+
+def fetch_all(
+    jobs: Mapping[str, Job],
+    show: Callable[[str, int, int, str], None] = lambda name, done, total, step: None,
+) -> list[str]:
+    """Runs all jobs, a few at a time; if one fails, the others continue.
 
     Args:
-        jobs: what is fetched -> what fetches it.
+        jobs: a job for each name.
+        show: called a few times a second for each job that is running or has just ended, with its
+            name, the bytes done, the bytes in total, and what it is doing.
 
     Returns:
-        The lines of those that failed, in the order of the jobs.
+        The error messages of the jobs that failed, in the order of the jobs.
+
+    Raises:
+        Exception: if a job ends with any other error than a UserError.
     """
     transfers = {name: Transfer() for name in jobs}
     futures = _start(jobs, transfers)
-    with _display(transfers) as show:
-        running = set(futures)
-        while running:
-            ended, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in ended:
-                transfers[futures[future]].step = _end(futures[future], future)
-            show()
+    running = set(futures)
+    while running:
+        ended, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+        for future in ended:
+            transfers[futures[future]].step = _end(futures[future], future)
+        for future in (*ended, *running):
+            transfer = transfers[futures[future]]
+            if transfer.step != "waiting":
+                show(futures[future], transfer.done, transfer.total, transfer.step)
     errors = [future.exception() for future in futures]
     return [str(error) for error in errors if error is not None]
 
 
-def _start(jobs: Mapping[str, Callable], transfers: Mapping[str, Transfer]) -> dict[Future, str]:
-    """Lets threads work on jobs. They end with the process: fetching goes on another time."""
-    futures = {Future(): name for name in jobs}
-    queue: SimpleQueue[Future] = SimpleQueue()
+def _start(jobs: Mapping[str, Job], transfers: Mapping[str, Transfer]) -> dict[Future[Path], str]:
+    """Starts threads that work through the jobs.
+
+    The threads end with the process; a later call continues what they were fetching.
+    """
+    futures: dict[Future[Path], str] = {Future(): name for name in jobs}
+    queue: SimpleQueue[Future[Path]] = SimpleQueue()
     for future in futures:
         queue.put(future)
 
@@ -94,8 +97,8 @@ def _start(jobs: Mapping[str, Callable], transfers: Mapping[str, Transfer]) -> d
     return futures
 
 
-def _end(name: str, future: Future) -> str:
-    """Says how a job ended; what is nobody's mistake but ours goes on up."""
+def _end(name: str, future: Future[Path]) -> str:
+    """Logs how a job ended, and raises its error unless the user can fix it."""
     error = future.exception()
     if error is None:
         log.info("%s: %s", name, future.result())
@@ -104,64 +107,3 @@ def _end(name: str, future: Future) -> str:
         raise error
     log.info("%s: failed", name)
     return "failed"
-
-
-@contextmanager
-def _display(transfers: Mapping[str, Transfer]) -> Iterator[Callable[[], None]]:
-    """Bars on a terminal; elsewhere (logs) a line every few seconds. Yields what refreshes it."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines(transfers).show
-        return
-    numbers = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    columns = (TextColumn("{task.description}"), BarColumn(), *numbers)
-    with Progress(*columns, console=console) as progress:
-        bars = {name: progress.add_task(name, total=None) for name in transfers}
-
-        def show() -> None:
-            for name, transfer in transfers.items():
-                progress.update(
-                    bars[name],
-                    description=f"{name} {transfer.step}",
-                    completed=transfer.done,
-                    total=transfer.total or None,
-                )
-
-        with _logging_to(sys.stderr):  # which is rich's by now: lines go above the bars
-            yield show
-
-
-@contextmanager
-def _logging_to(stream: Any) -> Iterator[None]:
-    handlers = [h for h in logging.root.handlers if type(h) is logging.StreamHandler]
-    before = [handler.setStream(stream) for handler in handlers]
-    try:
-        yield
-    finally:
-        for handler, old in zip(handlers, before, strict=True):
-            if old is not None:
-                handler.setStream(old)
-
-
-class _Lines:
-    """How far everything is, as lines of a log."""
-
-    def __init__(self, transfers: Mapping[str, Transfer]):
-        self.transfers = transfers
-        self.last = time.monotonic()
-        self.before = dict.fromkeys(transfers, 0)
-
-    def show(self) -> None:
-        now = time.monotonic()
-        if now - self.last < EVERY:
-            return
-        for name, transfer in self.transfers.items():
-            if transfer.step in ("waiting", "done", "failed"):
-                continue
-            rate = (transfer.done - self.before[name]) / (now - self.last)
-            self.before[name] = transfer.done
-            left = max(transfer.total - transfer.done, 0)
-            time_left = f", about {left / rate:.0f} s left" if rate and left else ""
-            numbers = f"{transfer.done / GB:.3f} of {transfer.total / GB:.3f} GB{time_left}"
-            log.info("%s %s (%s)", name, transfer.step, numbers)
-        self.last = now

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 from support import sandbox, tiny
 
-from beft.cli import commands
+from beft.cli.data import fetch, subsample
 from beft.errors import UserError
 from beft.store.files import read_json
 from beft.store.run_folder import open_run
@@ -105,9 +105,9 @@ def write(path: Path, rows: list[dict]) -> None:
 
 
 def prepare(folder: Path) -> Path:
-    commands.fetch(folder / "params.yaml", None, [], [])
+    fetch(params=folder / "params.yaml")
     for subset in load(folder / "params.yaml").subsets:
-        commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
+        subsample(folder / "data" / "subsets" / subset, params=folder / "params.yaml")
     return folder
 
 

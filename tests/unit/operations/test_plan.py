@@ -4,7 +4,7 @@ import pytest
 from support import sandbox
 from support.estimates import PARAMS, STUDY, finish
 
-from beft.cli import commands
+from beft.cli import operations
 from beft.errors import UserError
 from beft.operations.cost import Costs
 from beft.operations.plan import jobs, run_bytes, wall_seconds
@@ -23,7 +23,7 @@ def root(tmp_path):
 
 def said(capsys, root, study=None, profile=None) -> str:
     capsys.readouterr()
-    commands.plan(root / "params.yaml", study, profile)
+    operations.plan(study, root / "params.yaml", profile)
     return capsys.readouterr().out
 
 

@@ -1,8 +1,6 @@
 """params.yaml and studies: what they hold, how they are read, and that nothing drifts from them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -95,18 +93,6 @@ def test_generated_schemas_are_up_to_date(name, model):
     written = (ROOT / "workflow" / "schemas" / f"{name}.schema.json").read_bytes()
     assert written == to_json(model.model_json_schema())
     assert json.loads(written)["additionalProperties"] is False
-
-
-def test_what_only_reads_settings_imports_no_heavy_library():
-    code = (
-        "import sys, beft.study.params, beft.study.recipe, beft.store.files, beft.cli.app\n"
-        "import beft.errors, beft.study.project\n"
-        "import beft.operations.demand, beft.operations.plan, beft.operations.profile\n"
-        "import beft.report.frames.schema\n"
-        "print(sorted({'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(

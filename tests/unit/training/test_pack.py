@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import sandbox
 
-from beft.cli import commands
+from beft.cli.data import fetch, subsample
 from beft.report.frames.collect import collect
 from beft.study.project import Project, load
 from beft.training import pack as runner
@@ -22,9 +22,9 @@ RESULTS = (
 def prepared(folder: Path) -> Path:
     """A project with sources, model and the subsets of two seeds, nothing trained."""
     sandbox.make(folder, study=sandbox.STUDY | {"seeds": [0, 1], "selectors": []})
-    commands.fetch(folder / "params.yaml", None, [], [])
+    fetch(params=folder / "params.yaml")
     for subset in load(folder / "params.yaml").subsets:
-        commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
+        subsample(folder / "data" / "subsets" / subset, params=folder / "params.yaml")
     return folder
 
 
@@ -73,7 +73,7 @@ def test_a_stopped_pack_that_has_grown_meanwhile_goes_on(whole, tmp_path, caplog
     assert problems.reason.str.startswith(f"stopped while process {os.getpid()} on ").all()
     project(folder, [0, 1, 2])
     for subset in load(folder / "params.yaml").subsets:
-        commands.subsample(folder / "params.yaml", None, folder / "data" / "subsets" / subset)
+        subsample(folder / "data" / "subsets" / subset, params=folder / "params.yaml")
     run(folder, [0, 1, 2])
     assert caplog.text.count("resumed after") == 1
     for seed in (0, 1):

@@ -380,23 +380,22 @@ def test_a_terminal_shows_how_far_everything_is(place):
     assert all(words in text for words in ("models.m done", "tasks.mine done", "26.2/26.2 MB"))
 
 
-def test_a_log_says_how_far_everything_is(monkeypatch, caplog):
-    """Jobs that have begun, with bytes; then how each one ended."""
-    monkeypatch.setattr(transfers, "EVERY", 0)
+def test_jobs_tell_how_far_they_are_and_how_they_ended(caplog):
     caplog.set_level("INFO", "beft")
+    shown = []
 
-    def slow(transfer: transfers.Transfer) -> str:
-        transfer.step, transfer.total = "fetching", 4_000_000_000
-        transfer.advance(1_000_000_000)
-        until(lambda: any("1.000 of 4.000 GB" in line for line in caplog.messages))
-        return "here"
+    def slow(transfer: transfers.Transfer) -> Path:
+        transfer.step, transfer.total = "fetching", 4
+        transfer.advance(1)
+        until(lambda: ("b", 1, 4, "fetching") in shown)
+        return Path("here")
 
-    def bad(transfer: transfers.Transfer) -> None:
+    def bad(transfer: transfers.Transfer) -> Path:
         raise UserError("one line")
 
-    assert transfers.fetch_all({"a": bad, "b": slow}) == ["one line"]
-    assert {"a: failed", "b: here"} <= set(caplog.messages)
-    assert any(line.startswith("b fetching (1.000 of 4.000 GB") for line in caplog.messages)
+    failed = transfers.fetch_all({"a": bad, "b": slow}, lambda *told: shown.append(told))
+    assert failed == ["one line"] and {"a: failed", "b: here"} <= set(caplog.messages)
+    assert ("a", 0, 0, "failed") in shown and shown[-1] == ("b", 1, 4, "done")
 
 
 def test_a_mistake_of_ours_is_not_taken_for_the_users():

@@ -1,0 +1,92 @@
+"""Commands that bring data: `fetch` and `subsample`."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from beft.cli.console import complain
+from beft.cli.options import PARAMS, ParamsOption, StudyOption
+from beft.errors import UserError
+
+if TYPE_CHECKING:
+    from beft.study.project import Project
+
+
+def fetch(
+    task: Annotated[
+        list[str] | None, typer.Option(help="Fetch the dataset of this task (repeatable).")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Fetch this model (repeatable).")] = None,
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Fetch nothing; only list what is missing or not as pinned."),
+    ] = False,
+) -> None:
+    """Fetch datasets and models into data/, from the hub, local files or the demo.
+
+    Without --task and --model, it fetches everything that the study needs. An interrupted fetch
+    continues where it stopped.
+    """
+    from beft.study.params import nearest
+    from beft.study.project import load
+
+    project = load(params, study)
+    all_tasks, all_models = list(project.sources().values()), list(project.models().values())
+    tasks, models = (task or [], model or []) if task or model else (all_tasks, all_models)
+    for kind, names, known in (("task", tasks, all_tasks), ("model", models, all_models)):
+        for name in names:
+            if name not in known:
+                hint = nearest(name, known)
+                raise UserError(f"{kind} '{name}' is not part of study '{project.name}'; {hint}")
+    failures = _check(project, tasks, models) if check else _fetch(project, tasks, models)
+    complain(failures)
+    if failures:
+        sys.exit(2)
+
+
+def _check(project: "Project", tasks: list[str], models: list[str]) -> list[str]:
+    """Looks for datasets and models on disk; returns a line for each that is missing."""
+    from beft.data.mirror.stock import stock
+
+    found = stock(project, tasks, models)
+    if not found.missing:
+        print(f"{found.there} datasets and models are as pinned ({found.size / 1e9:.3f} GB)")
+    return found.missing
+
+
+def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]:
+    """Fetches datasets and models; returns a line for each that failed."""
+    from beft.cli.progress import Progress
+    from beft.data.mirror.fetch import fetch_model
+    from beft.data.mirror.transfers import Job, fetch_all
+    from beft.data.sources import fetch_task
+
+    root, given, folder = project.root, project.params, project.layout.folder("models")
+    jobs: dict[str, Job] = {}
+    for marker, name in project.models().items():  # models first: they take longest
+        if name in models:
+            model = given.models[name]
+            jobs[f"models.{name}"] = partial(fetch_model, root, name, model, folder / marker)
+    for name in tasks:
+        jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name])
+    with Progress(of_bytes=True) as progress:
+        return fetch_all(jobs, progress.update)
+
+
+def subsample(
+    subset: Annotated[Path, typer.Argument(help="The index file to write, below data/subsets.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Draw the training rows of a task, regime and seed."""
+    from beft.data.subsets import write_subset
+    from beft.study.project import load
+
+    project = load(params, study)
+    recipe = project.find(project.subsets, "subsets", subset)
+    write_subset(project.layout.source(recipe), recipe, subset)

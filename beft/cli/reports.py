@@ -1,0 +1,162 @@
+"""Commands that turn runs into what people read, from `score` to `compare`."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from beft.cli.console import console
+from beft.cli.options import (
+    PARAMS,
+    REPORTS,
+    Epoch,
+    ParamsOption,
+    ReportsOption,
+    StudyOption,
+)
+from beft.errors import UserError
+
+if TYPE_CHECKING:
+    from beft.study.project import Project
+
+log = logging.getLogger(__name__)
+
+
+def score(
+    scores: Annotated[Path, typer.Argument(help="The file to write, below data/scores.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Score every bias term of a model, task and regime with the study's selectors."""
+    from beft.selectors.score_files import write_cell
+    from beft.store.run_folder import open_run
+    from beft.study.project import load
+
+    project = load(params, study)
+    cell = project.find(project.cells, "scores", scores)
+    for recipe in cell.runs:
+        run = open_run(project.layout, recipe)
+        if run.flaw:
+            raise UserError(
+                f"{run.folder}: {run.flaw}; run 'beft verify --repair' and then snakemake again"
+            )
+    write_cell(project.layout, cell)
+
+
+def collect(
+    study: StudyOption = None, params: ParamsOption = PARAMS, reports: ReportsOption = REPORTS
+) -> None:
+    """Collect all runs and scores of the study in the csv files of the reports."""
+    from beft.study.project import load
+
+    _collect(load(params, study), reports)
+
+
+def _collect(project: "Project", reports: Path) -> None:
+    from beft.report.frames import schema
+    from beft.report.frames.collect import collect
+    from beft.report.stamp import stamp
+
+    schema.write(collect(project), reports)
+    if reports.resolve() == project.root / "reports":
+        stamp(project)
+
+
+def tabulate(reports: ReportsOption = REPORTS) -> None:
+    """Write the tables and metrics.json from the csv files."""
+    from beft.report.build import write_tables
+    from beft.report.frames import schema
+    from beft.store.files import explain_os_errors
+
+    with explain_os_errors(reports):
+        paths = write_tables(schema.read(reports), reports)
+    log.info("wrote %d files of tables to %s", len(paths), reports)
+
+
+def plot(reports: ReportsOption = REPORTS) -> None:
+    """Draw the figures from the csv files."""
+    from beft.report.build import write_figures
+    from beft.report.frames import schema
+    from beft.store.files import explain_os_errors
+
+    with explain_os_errors(reports):
+        write_figures(schema.read(reports), reports)
+
+
+def page(reports: ReportsOption = REPORTS) -> None:
+    """Write index.html from the csv files, tables and figures."""
+    from beft.report.build import write_page
+    from beft.report.frames import schema
+    from beft.store.files import explain_os_errors
+
+    with explain_os_errors(reports):
+        write_page(schema.read(reports), reports)
+
+
+def report(
+    study: StudyOption = None, params: ParamsOption = PARAMS, reports: ReportsOption = REPORTS
+) -> None:
+    """Write all reports from the runs that exist now; missing runs are shown as missing."""
+    from beft.report.build import build
+    from beft.selectors.score_files import write_cell
+    from beft.store.files import explain_os_errors
+    from beft.store.run_folder import open_run
+    from beft.study.project import load
+
+    project = load(params, study)
+    layout = project.layout
+    for cell in project.cells.values():
+        scored = all(layout.scores(key).is_file() for key in cell.files())
+        if not scored and all(open_run(layout, recipe).flaw is None for recipe in cell.runs):
+            write_cell(layout, cell)
+    _collect(project, reports)
+    with explain_os_errors(reports):
+        build(reports)
+
+
+def summary(reports: ReportsOption = REPORTS) -> None:
+    """Print the selected term of each task, and the path of the report page."""
+    from beft.report.analysis import cells
+    from beft.report.analysis.selection import selections
+    from beft.report.frames import schema
+
+    console().print(selections(cells.shown(schema.read(reports))))
+    console().print(f"\n{(reports / 'index.html').resolve()}", soft_wrap=True)
+
+
+def compare(
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="A folder of reports, or a git revision.")
+    ],
+    second: Annotated[
+        str, typer.Argument(metavar="B", help="The folder or revision to compare with A.")
+    ] = str(REPORTS),
+    epoch: Annotated[
+        Epoch, typer.Option(help="Compare the metrics of each run's best or last epoch.")
+    ] = "best",
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Write the whole comparison to this .md, .csv or .tex file."),
+    ] = None,
+) -> None:
+    """Show how two reports differ: folders, or git revisions of reports/.
+
+    For example: beft compare HEAD~1
+    """
+    from beft.report.compare import view
+    from beft.report.compare.compare import compare as compare_reports
+    from beft.report.compare.revisions import open_reports
+    from beft.report.tables.formats import WRITERS
+    from beft.store.files import explain_os_errors, write_file
+
+    if to is not None and to.suffix not in WRITERS:
+        raise UserError(f"--to {to}: the name must end with {', '.join(WRITERS)}")
+    found = compare_reports(open_reports(first), open_reports(second), epoch)
+    table = view.as_table(found)
+    if to is None:
+        view.show(table, console())
+        return
+    with explain_os_errors(to):
+        write_file(to, WRITERS[to.suffix](table).encode())
+    print(f"{to}: {view.headline(found)}")

@@ -1,0 +1,102 @@
+"""Commands that train: `train` and `time`."""
+
+import logging
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from beft.cli.options import PARAMS, DeviceOption, ParamsOption, StudyOption, ThreadsOption
+from beft.errors import UserError
+
+if TYPE_CHECKING:
+    from beft.study.params import Execution
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    manifest: Annotated[Path, typer.Argument(help="The pack's manifest, below data/packs.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    checkpoint_seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds between checkpoints: a killed job repeats no more."),
+    ] = None,
+) -> None:
+    """Train the runs of a pack and write its manifest.
+
+    Finished runs are skipped, and interrupted ones continue from their last checkpoint.
+    """
+    from beft.cli.progress import Progress
+    from beft.study.project import load
+
+    project = load(params, study)
+    pack = project.find(project.packs, "packs", manifest)
+    execution = project.params.execution
+    device = set_up(execution, device, threads)
+    import torch
+
+    from beft.training.loop import Interrupted
+    from beft.training.pack import run_pack
+
+    seconds = execution.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
+    with Progress() as progress:
+        update = partial(progress.update, pack.recipes[0].cell())
+        try:
+            run_pack(project.layout, pack, manifest, device, seconds, update)
+        except Interrupted:
+            log.warning("stopped; the next start continues from the last checkpoint")
+            sys.exit(128 + signal.SIGTERM)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{manifest}: out of memory on {device}, even in the smallest possible pass "
+                f"({str(error).splitlines()[0]}); use a larger device, or a smaller max_length or "
+                "batch_size"
+            ) from error
+
+
+def time(
+    timings: Annotated[Path, typer.Argument(help="The file to write, below data/timings.")],
+    study: StudyOption = None,
+    params: ParamsOption = PARAMS,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Measure how long runs take, one at a time, each in its own process.
+
+    Nothing else should run on the machine meanwhile.
+    """
+    from beft.cli.progress import Progress
+    from beft.store.files import write_file
+    from beft.study.project import load
+
+    project = load(params, study)
+    timed = project.find(project.timings, "timings", timings)
+    device = set_up(project.params.execution, device, threads)
+    from beft.training.timing import render_timings
+
+    threads = threads or project.params.execution.threads
+    # On SIGTERM this process exits and so ends the one that trains, which would live on otherwise.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with Progress() as progress:
+        update = partial(progress.update, timed.recipes[0].cell())
+        write_file(timings, render_timings(project.layout, timed, device, threads, update))
+
+
+def set_up(execution: "Execution", device: str, threads: int | None) -> str:
+    """Prepares this process to compute, and returns the torch device to use."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # jobs read the mirror only
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+
+    from beft.operations.gpus import device_of
+
+    torch.set_num_threads(threads or execution.threads)
+    return device_of(device)
