@@ -24,12 +24,18 @@ def plan(
     ] = None,
 ) -> None:
     """Show what the study would run, what exists already, and what the rest would cost."""
-    from beft.operations.plan import show
+    from beft.operations.cost import Costs
+    from beft.operations.plan import Plan
+    from beft.operations.plan_view import as_lines, as_table
     from beft.operations.profile import read_profile
     from beft.study.project import load
 
     chosen = read_profile(profile, params.resolve().parent) if profile else None
-    show(load(params, study or (chosen.study if chosen else None)), chosen)
+    project = load(params, study or (chosen.study if chosen else None))
+    planned = Plan(project, Costs(project), chosen)
+    console().print(as_table(planned))
+    for line in as_lines(planned):
+        console().print(line, soft_wrap=True, markup=False)
 
 
 def verify(

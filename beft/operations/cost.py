@@ -1,8 +1,9 @@
-"""What runs cost: the work of a run by its shape, and how fast hardware does it, from done runs.
+"""Estimate the time of runs: their work, and the speed of the hardware on finished runs.
 
-Work counts multiplications and additions with the layers' parameters: 2 per parameter and token
-forward, 2 backward to activations, 2 more to weights where weights are trained. Embeddings,
-attention over positions and the head are left out, so a rate is one of this work, not a machine's.
+Work is measured in FLOP and counts products with the parameters of the layers: per parameter and
+token 2 FLOP forward, 2 backward to activations, and 2 backward to weights where weights are
+trained. It leaves out embeddings, attention over positions and the head. A rate of this work is
+therefore lower than the rate of the hardware.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,14 +18,23 @@ from beft.study.project import Project
 from beft.study.recipe import Recipe, kind_of
 from beft.techniques import TECHNIQUES
 
-SAMPLE = 96  # done runs that are looked at; more say nothing new
+SAMPLE = 96  # finished runs that a speed is fitted to; more would not change it
 PRECISIONS = ("float32", "bfloat16")
-PADDING = 2  # batches that are padded hold about as many tokens again
+PADDING = 2  # tokens of a padded batch, relative to its real tokens
 
 
 @dataclass(frozen=True)
 class Done:
-    """A run that is done: where, in which precision, its work (FLOP), seconds, bytes on disk."""
+    """A finished run.
+
+    Attributes:
+        hardware: the name of the GPU, or of the CPU with the number of threads.
+        gpu: whether it ran on a GPU.
+        precision: what it computed in, one of `PRECISIONS`.
+        work: in FLOP.
+        seconds: its time.
+        size: bytes on disk.
+    """
 
     recipe: Recipe
     hardware: str
@@ -37,13 +47,15 @@ class Done:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a run = fixed + work / rate.
+    """A model of the time of a run: fixed + work / rate.
 
     Attributes:
-        fixed: seconds of a run that no work explains.
-        rates: precision -> FLOP per second.
-        runs: done runs that it was fitted to; 0: it is assumed.
-        error: median of their relative errors.
+        hardware: the hardware that the speed belongs to.
+        gpu: whether that is a GPU.
+        fixed: overhead of each run, in seconds.
+        rates: FLOP per second in each precision.
+        runs: the number of finished runs that it is fitted to; 0 if it is assumed.
+        error: the median of their relative errors.
     """
 
     hardware: str
@@ -54,6 +66,7 @@ class Speed:
     error: float = 0.0
 
     def seconds(self, work: float, precision: str) -> float:
+        """The time of a run."""
         return self.fixed + work / self.rates[precision]
 
     def __str__(self) -> str:
@@ -73,7 +86,7 @@ ASSUMED = {
 
 
 def work(recipe: Recipe, model: Shape, task: Extent) -> float:
-    """FLOP of a run: its training, and its evaluations after every epoch."""
+    """The FLOP of a run: its training, and its evaluation after every epoch."""
     technique, training = TECHNIQUES[recipe.technique], recipe.training
     size = recipe.subset["size"]
     rows = task.train if size == "all" else size
@@ -95,17 +108,17 @@ def work(recipe: Recipe, model: Shape, task: Extent) -> float:
 
 
 def precision_of(recipe: Recipe) -> str:
-    """What a run computes in; `auto` is taken for bfloat16. What is measured is in float32."""
+    """The precision of a run. `auto` counts as bfloat16; gradients are measured in float32."""
     if TECHNIQUES[recipe.technique].measures or recipe.training["precision"] == "float32":
         return "float32"
     return "bfloat16"
 
 
 def fit(done: Sequence[Done]) -> Speed:
-    """The speed that explains these runs of one hardware best.
+    """Fits a speed to finished runs on one kind of hardware, by non-negative least squares.
 
-    A precision that none of them has gets the other's rate. Where the runs do not tell fixed
-    seconds from work, all of their time is taken for work.
+    A precision that no run has gets the rate of the other one. If the runs do not tell overhead
+    from work, all their time counts as work.
     """
     import numpy as np
     from scipy.optimize import nnls
@@ -129,7 +142,7 @@ def fit(done: Sequence[Done]) -> Speed:
 
 
 def _spread(project: Project) -> Iterator[Recipe]:
-    """Runs of packs whose first run is there: the first ones of all packs, then the second ones."""
+    """The runs of packs whose first run exists: first runs of all packs, then second ones, ..."""
     runs = (pack.recipes for pack in project.packs.values())
     begun = [r for r in runs if open_run(project.layout, r[0]).is_written]
     for group in zip_longest(*begun):
@@ -137,22 +150,22 @@ def _spread(project: Project) -> Iterator[Recipe]:
 
 
 class Costs:
-    """The costs of a study's runs; what is looked up is looked up once."""
+    """Estimates for the runs of one study. Sizes of models and tasks are looked up once."""
 
     def __init__(self, project: Project):
         self.project = project
         self._shapes: dict[str, Shape | None] = {}
-        self._extents: dict[tuple, Extent | None] = {}
+        self._extents: dict[tuple[str, int], Extent | None] = {}
 
     def shape(self, recipe: Recipe) -> Shape | None:
-        """The shape of a run's model."""
+        """The shape of a run's model; None if its size is unknown."""
         alias = recipe.model["alias"]
         if alias not in self._shapes:
             self._shapes[alias] = shape(self.project.root, self.project.params.models[alias])
         return self._shapes[alias]
 
     def extent(self, recipe: Recipe) -> Extent | None:
-        """How large a run's task is."""
+        """The size of a run's task; None if it is unknown."""
         key = (recipe.source, recipe.training["max_length"])
         if key not in self._extents:
             source = self.project.layout.source(recipe)
@@ -160,13 +173,13 @@ class Costs:
         return self._extents[key]
 
     def work(self, recipe: Recipe) -> float | None:
-        """FLOP of a run; None where model or task are not known."""
+        """The FLOP of a run; None if the size of its model or task is unknown."""
         model, task = self.shape(recipe), self.extent(recipe)
         return work(recipe, model, task) if model and task else None
 
     @cached_property
     def done(self) -> list[Done]:
-        """Some of the runs that are done; their provenance is read, nothing is checked."""
+        """Up to `SAMPLE` finished runs, spread over all packs; their checksums are not checked."""
         return list(islice(filter(None, map(self._done, _spread(self.project))), SAMPLE))
 
     def _done(self, recipe: Recipe) -> Done | None:
@@ -176,35 +189,41 @@ class Costs:
             if run.metrics["status"] != "ok":
                 return None
             gpu = facts["device"].startswith("cuda")
-            place = facts["hardware"] + ("" if gpu else f", {facts['threads']} of them used")
+            hardware = facts["hardware"] + ("" if gpu else f", {facts['threads']} of them used")
             size = sum(f.stat().st_size for f in run.folder.iterdir())
             seconds = float(facts["seconds"])
             exact, amount = precision_of(recipe) == "float32", self.work(recipe)
             precision = "float32" if exact else facts["precision"]
-            return amount and Done(recipe, place, gpu, precision, amount, seconds, size)
+            if not amount:
+                return None
+            return Done(recipe, hardware, gpu, precision, amount, seconds, size)
         except (UserError, OSError, ValueError, KeyError, TypeError):
-            return None  # damaged: `beft verify` names it
+            return None  # missing or damaged; `beft verify` reports damaged ones
 
     @cached_property
     def speeds(self) -> list[Speed]:
-        """Of the hardware that done runs were on, that of most of them first."""
+        """A speed for each kind of hardware of finished runs; that of most runs comes first."""
         groups: dict[str, list[Done]] = {}
         for run in self.done:
             groups.setdefault(run.hardware, []).append(run)
         return [fit(runs) for runs in sorted(groups.values(), key=len, reverse=True)]
 
     def speed(self, gpu: bool | None = None) -> Speed:
-        """How fast jobs will be: as on the hardware of most done runs, else as assumed.
+        """How fast jobs will be: as on the hardware of most finished runs, or else assumed.
 
         Args:
-            gpu: on a GPU or not; None takes whatever done runs were on, else an assumed GPU.
+            gpu: whether jobs use a GPU. None means the hardware of finished runs, whatever it is,
+                or else an assumed GPU.
         """
         fitting = (s for s in self.speeds if gpu is None or s.gpu == gpu)
         return next(fitting, ASSUMED[gpu is not False])
 
     def seconds(self, recipes: Iterable[Recipe], speed: Speed) -> float | None:
-        """Of these runs one after the other; None where one of them cannot be estimated."""
-        works = [(self.work(r), precision_of(r)) for r in recipes]
-        if any(amount is None for amount, _ in works):
-            return None
-        return sum(speed.seconds(amount, precision) for amount, precision in works)
+        """The time of runs one after the other; None if one of them cannot be estimated."""
+        total = 0.0
+        for recipe in recipes:
+            amount = self.work(recipe)
+            if amount is None:
+                return None
+            total += speed.seconds(amount, precision_of(recipe))
+        return total

@@ -1,4 +1,4 @@
-"""What a job asks of its machine: memory, GPU memory and time, by its model and technique."""
+"""Estimate the memory, GPU memory and time that a job needs, from its model and technique."""
 
 import math
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from beft.study import params as P
 from beft.study.recipe import Pack, Recipe, kind_of
 from beft.techniques import TECHNIQUES
 
-PROCESS_MB = 800  # Python with torch, on the host or on a GPU
-SCHEDULER_MB = 400  # the two snakemakes around a SLURM job
-PASS_TOKENS = 2048  # a pass may have more where memory is left
-ACTIVATION_BYTES = 32  # per token, layer and unit of its width; measured with OPT: 22
-SAFETY = 3  # a job that runs out of time has wasted most of it
-START_SECONDS = 120  # imports, weights from a shared disk, the first pass
+PROCESS_MB = 800  # a Python process with torch, on the host or on a GPU
+SCHEDULER_MB = 400  # the two snakemake processes of a SLURM job
+PASS_TOKENS = 2048  # tokens of a pass; it takes more if there is memory
+ACTIVATION_BYTES = 32  # per token, layer and unit of the width; 22 were measured with OPT
+SAFETY = 3  # times the estimate, because a job that exceeds its time wastes most of it
+START_SECONDS = 120  # to import, to load weights from a shared disk, and for the first pass
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What one job needs at its first attempt.
+    """What a job requests at its first attempt.
 
     Attributes:
-        memory_mb: of the host, whatever computes.
-        gpu_memory_mb: at least, when a GPU computes; None where the model's size is unknown.
-        runtime_minutes: with a margin.
+        memory_mb: memory of the host, with or without a GPU.
+        gpu_memory_mb: the least memory of a GPU; None if the size of the model is unknown.
+        runtime_minutes: time, with a margin.
     """
 
     memory_mb: int
@@ -35,11 +35,11 @@ class Demand:
 def demand(
     pack: Pack, execution: P.Execution, model: Shape | None, seconds: float | None
 ) -> Demand:
-    """What a job asks for; what `execution` says is the least.
+    """What the job of a pack requests: the estimates, or what `execution` says if that is more.
 
     Args:
-        model: None where its size is not known; the job then asks for the least.
-        seconds: that the pack will take, None where nobody knows.
+        model: the shape of its model; None if it is unknown.
+        seconds: the estimated time of the pack; None if it is unknown.
     """
     memory, gpu = execution.memory_mb, None
     if model:
@@ -54,23 +54,23 @@ def demand(
 
 
 def demand_of(costs: Costs, pack: Pack) -> Demand:
-    """What the job of a pack asks for, by what the study's done runs took where there are some."""
+    """What the job of a pack requests, with the speed of the study's finished runs if any."""
     seconds = costs.seconds(pack.recipes, costs.speed())
     execution = costs.project.params.execution
     return demand(pack, execution, costs.shape(pack.recipes[0]), seconds)
 
 
 def _bytes(recipe: Recipe, pack: Pack, model: Shape) -> tuple[float, float]:
-    """(of the host, of a GPU) for weights, what training adds to them, and activations."""
+    """The bytes of weights, training state and activations: (on the host, on a GPU)."""
     technique = TECHNIQUES[recipe.technique]
     passing = PASS_TOKENS * model.layers * model.width * ACTIVATION_BYTES
     if technique.trains and not technique.biases_only and not technique.adds:
-        # Values, gradients, two moments, and the pretrained values to go back to. A checkpoint
+        # Values, gradients, two moments, and the pretrained values to restore. A checkpoint
         # copies values and moments twice, on the host.
         return 44 * model.parameters + passing, 20 * model.parameters + passing
     if kind_of(recipe.model) == "encoder":
-        laid_out = 4 * model.inner  # for products in both directions, on CPUs alone
+        laid_out = 4 * model.inner  # copies of weights in the layout of the CPU's kernels
         return 4 * model.parameters + laid_out + passing, 6 * model.parameters + passing
-    probed = pack.skip_inert  # inert terms are measured in float32
+    probed = pack.skip_inert  # the search for inert terms computes in float32
     each = 4 if probed or precision_of(recipe) == "float32" else 2
     return each * model.parameters + passing, each * model.parameters + passing

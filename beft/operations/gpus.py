@@ -1,4 +1,4 @@
-"""One GPU for one process: jobs that share a machine claim theirs, so that no two use the same."""
+"""Give each process a GPU that no other process uses: jobs on one machine claim their GPUs."""
 
 import fcntl
 import logging
@@ -6,33 +6,37 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from beft.errors import UserError
 from beft.store.files import explain_os_errors
 
 log = logging.getLogger(__name__)
 
-_held = []  # open files: a claim lasts as long as its process
+_held: list[IO[str]] = []  # open files of this process's claims; they end with the process
 
 
 def claims() -> Path:
-    """The folder of this user's claims on this machine."""
+    """The folder with the claims of this user on this machine."""
     return Path(tempfile.gettempdir()) / f"beft-gpus-{os.getuid()}"
 
 
 def claim(devices: Sequence[str], folder: Path) -> int:
-    """The place of a device that no other process has claimed; it is this process's until it ends.
+    """Claims a device that no other process has claimed, until this process ends.
 
     Args:
-        devices: names of the devices, the same for every process that may see them.
-        folder: where claims are noted, one locked file for each device.
+        devices: names of the devices, which must be the same in all processes.
+        folder: the folder of claims; it holds a locked file for each claimed device.
+
+    Returns:
+        The index of the device.
 
     Raises:
-        UserError: when all are taken.
+        UserError: if all devices are claimed.
     """
     with explain_os_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for place, name in enumerate(devices):
+        for index, name in enumerate(devices):
             file = (folder / f"{name}.lock").open("a")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,15 +44,15 @@ def claim(devices: Sequence[str], folder: Path) -> int:
                 file.close()
                 continue
             _held.append(file)
-            return place
+            return index
     raise UserError(
-        f"all {len(devices)} GPUs are taken by other jobs (claims in {folder}); start fewer at "
-        "once ('resources: gpu' of the profile), or name one with --device cuda:N"
+        f"all {len(devices)} GPUs are taken by other jobs (claims in {folder}); start fewer jobs "
+        "at once ('resources: gpu' of the profile), or choose a GPU with --device cuda:N"
     )
 
 
 def device_of(asked: str) -> str:
-    """The torch device that `--device` means; `auto` is a GPU of its own where there is one."""
+    """The torch device for `--device`; `auto` claims a GPU, or means the CPU if there is none."""
     if asked != "auto":
         return asked
     import torch
@@ -59,7 +63,7 @@ def device_of(asked: str) -> str:
     if count <= 1:
         return "cuda" if count else "cpu"
     names = [str(torch.cuda.get_device_properties(i).uuid) for i in range(count)]
-    place = claim(names, claims())
-    torch.cuda.set_device(place)  # for whatever says no more than "cuda"
-    log.info("GPU %d of %d (%s)", place, count, names[place])
-    return f"cuda:{place}"
+    index = claim(names, claims())
+    torch.cuda.set_device(index)  # for code that asks for "cuda" without a number
+    log.info("GPU %d of %d (%s)", index, count, names[index])
+    return f"cuda:{index}"

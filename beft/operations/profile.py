@@ -1,6 +1,7 @@
-"""What a plan needs of a workflow profile: which study, how many jobs at once, whether on GPUs."""
+"""Read from a workflow profile what a plan needs: the study, jobs at once, and GPUs."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ FILES = ("profile.yaml", "config.yaml")
 
 @dataclass(frozen=True)
 class Profile:
-    """A workflow profile.
+    """The settings of a workflow profile; each is None if the profile does not set it.
 
     Attributes:
         path: its file.
-        study: the one it picks, if it does.
-        jobs: that run at once; None where it does not say.
-        gpu: GPUs of a job that trains; None where it does not say.
+        study: the study that it runs.
+        jobs: how many jobs run at once.
+        gpu: how many GPUs a training job requests.
     """
 
     path: Path
@@ -29,10 +30,15 @@ class Profile:
 
 
 def read_profile(name: str, root: Path) -> Profile:
-    """The profile of that name: a file, a folder, or a folder of the project or the user.
+    """Reads a profile.
+
+    Args:
+        name: a file, or a folder; a name is also looked for in the project's `profiles/` and in
+            the user's configuration of Snakemake.
+        root: the folder of the project.
 
     Raises:
-        UserError: when there is none, or a key is not what it must be.
+        UserError: if there is no such profile, or a key has a wrong value.
     """
     path = _find(name, root)
     said = read_yaml(path)
@@ -41,7 +47,7 @@ def read_profile(name: str, root: Path) -> Profile:
     train = said.get("set-resources", {})
     train = _pairs(path, "set-resources.train", train if isinstance(train, dict) else {})
     jobs = _count(path, "jobs", said.get("jobs"))
-    if jobs is None and "executor" not in said:  # here: as many as there are GPUs
+    if jobs is None and "executor" not in said:  # on this machine: as many jobs as GPUs
         jobs = _count(path, "resources.gpu", limits.get("gpu"))
     gpu = _count(path, "set-resources.train.gpu", train.get("gpu"))
     return Profile(path, None if study is None else str(study), jobs, gpu)
@@ -49,17 +55,17 @@ def read_profile(name: str, root: Path) -> Profile:
 
 def _find(name: str, root: Path) -> Path:
     user = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "snakemake"
-    places = [Path(name), root / name, root / "profiles" / name, user / name]
-    for place in places:
-        for path in (place, *(place / file for file in FILES)):
+    candidates = [Path(name), root / name, root / "profiles" / name, user / name]
+    for candidate in candidates:
+        for path in (candidate, *(candidate / file for file in FILES)):
             if path.is_file():
                 return path
-    looked = ", ".join(dict.fromkeys(str(p) for p in places))
+    looked = ", ".join(dict.fromkeys(str(p) for p in candidates))
     raise UserError(f"--profile {name}: no {' or '.join(FILES)} (looked for {looked})")
 
 
-def _pairs(path: Path, key: str, said: dict) -> dict[str, Any]:
-    """A mapping, which may be written as one, as a list of name=value or as one name=value."""
+def _pairs(path: Path, key: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping, which a profile may also write as name=value or as a list of these."""
     given = said.get(key.rpartition(".")[2]) or {}
     if isinstance(given, dict):
         return given
@@ -70,10 +76,10 @@ def _pairs(path: Path, key: str, said: dict) -> dict[str, Any]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _count(path: Path, key: str, value: Any) -> int | None:
+def _count(path: Path, key: str, value: object) -> int | None:
     if value in (None, "unlimited", "all"):
         return None
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        return int(str(value))
+    except ValueError:
         raise UserError(f"{path}: {key}: expected a number (got {value!r})") from None

@@ -1,16 +1,18 @@
-"""How large models and tasks are, for plans and for what jobs ask for: no number depends on it."""
+"""Estimate the sizes of models and tasks, for plans and for the memory that jobs request."""
 
 import json
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from beft.data.mirror.lookup import mirrors
 from beft.study import params as P
 
-CONFIG = {  # what architectures call the same thing in config.json
+CONFIG = {  # size -> its names in the config.json of different architectures
     "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
     "width": ("hidden_size", "n_embd", "d_model", "dim"),
     "vocabulary": ("vocab_size",),
@@ -19,12 +21,13 @@ CONFIG = {  # what architectures call the same thing in config.json
 
 @dataclass(frozen=True)
 class Shape:
-    """A model.
+    """The size of a model.
 
     Attributes:
-        parameters: all of them.
-        inner: those of the layers, which every token is multiplied with.
-        layers, width: of the layers.
+        parameters: the number of all parameters.
+        inner: the number of the layers' parameters, with which every token is multiplied.
+        layers: the number of layers; a fraction where it is estimated.
+        width: the width of the layers.
     """
 
     parameters: int
@@ -35,13 +38,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class Extent:
-    """A task.
+    """The size of a task; tokens are means over rows.
 
     Attributes:
-        train, validation: rows; of validation, all splits that are evaluated.
-        text, evaluated: tokens that an encoder sees of a training and of a validation row.
+        train: rows of the training split.
+        validation: rows of all splits that are evaluated.
+        text: tokens of a training row for an encoder.
+        evaluated: tokens of a validation row for an encoder.
         prompt: tokens of a decoder's prompt.
-        answers: tokens of all its candidates; none where answers are generated.
+        answers: tokens of all candidates of a prompt; 0 if answers are generated.
     """
 
     train: int
@@ -52,9 +57,9 @@ class Extent:
     answers: float = 0
 
 
-# Rows as on the hub. Tokens: means over the first 2,000 rows of each split with BERT's uncased
-# vocabulary, texts cut at 128 tokens, and the project's own prompts; qqp, mnli, boolq, wsc and drop
-# are guesses by the lengths that their authors report.
+# Rows: as on the hub. Tokens: means over the first 2,000 rows of each split, with BERT's uncased
+# vocabulary, texts of at most 128 tokens, and the prompts of `beft.tasks`. The tokens of qqp, mnli,
+# boolq, wsc and drop are guessed from the lengths that their authors report.
 EXTENTS = {
     "sst2": Extent(67_349, 872, 13, 25, 25),
     "rte": Extent(2_490, 277, 67, 65, 81),
@@ -77,13 +82,13 @@ EXTENTS = {
 
 
 def shape(root: Path, model: P.Model) -> Shape | None:
-    """A model's shape: what its definition says, else its files where they are there.
+    """The shape of a model, from its definition or its files; None if neither tells its size.
 
-    None when neither is known. A layout that config.json does not tell is that of a usual model of
-    as many parameters. Files that cannot be read count as absent: who needs them will say so.
+    What config.json does not tell is estimated from the number of parameters. Files that cannot be
+    read count as missing; whatever needs them will report them.
     """
     folder = model_folder(root, model)
-    total = model.parameters or (folder and _header_parameters(folder))
+    total = model.parameters or (_header_parameters(folder) if folder else 0)
     if not total:
         return None
     told = _mapping(folder / "config.json") if folder else {}
@@ -99,15 +104,15 @@ def shape(root: Path, model: P.Model) -> Shape | None:
 
 
 def model_folder(root: Path, model: P.Model) -> Path | None:
-    """Where a model lies, unchecked: this is for estimates, and weights are large."""
-    if model.path is not None:
-        places = [root / model.path]
-    else:
-        places = [mirror / "models" / model.hub for mirror in mirrors(root)]
-    return next((p for p in places if (p / "config.json").is_file()), None)
+    """The folder of a model; None if there is none. Its files are not checked."""
+    folders = [root / model.path] if model.path is not None else []
+    if model.hub is not None:
+        folders += [mirror / "models" / model.hub for mirror in mirrors(root)]
+    return next((p for p in folders if (p / "config.json").is_file()), None)
 
 
-def _mapping(path: Path) -> dict:
+def _mapping(path: Path) -> dict[str, Any]:  # Any: the content of a JSON file
+    """A JSON file that holds a mapping; an empty one if it cannot be read."""
     with suppress(OSError, ValueError):
         data = json.loads(path.read_bytes())
         return data if isinstance(data, dict) else {}
@@ -115,7 +120,7 @@ def _mapping(path: Path) -> dict:
 
 
 def _header_parameters(folder: Path) -> int:
-    """The numbers in a checkpoint, by the headers of its safetensors files; 0 if unreadable."""
+    """The number of parameters in the headers of safetensors files; 0 if they are unreadable."""
     from safetensors import SafetensorError, safe_open
 
     total = 0
@@ -130,10 +135,10 @@ def _header_parameters(folder: Path) -> int:
 
 @cache
 def _usual(parameters: int) -> Shape:
-    """The shape of a usual transformer: 40,000 words, and a width that grows as inner^0.4.
+    """The shape of a typical transformer: 40,000 words, and a width that grows as inner^0.4.
 
-    For BERT, RoBERTa, OPT, Llama and GPT-J, `inner` is within 10 % of the real one, layers x width
-    within 20 %.
+    For BERT, RoBERTa, OPT, Llama and GPT-J, `inner` is within 10 % of the true value, and layers x
+    width within 20 %.
     """
     inner, width = float(parameters), 0.0
     for _ in range(30):
@@ -142,16 +147,16 @@ def _usual(parameters: int) -> Shape:
     return Shape(parameters, inner, inner / (12 * width**2), width)
 
 
-def extent(source: Path, task: dict, max_length: int) -> Extent | None:
-    """How large a recipe's task is.
+def extent(source: Path, task: Mapping[str, Any], max_length: int) -> Extent | None:
+    """The size of a recipe's task; None if its number of rows is unknown.
 
-    Rows are those of the fetched source where it is there, else the table's; tokens the table's,
-    else a quarter of the characters in the fetched source. None when the rows are not known.
+    Rows are counted in the fetched dataset, or else taken from `EXTENTS`. Tokens are taken from
+    `EXTENTS`, or else estimated as a quarter of the characters in the fetched dataset.
 
     Args:
-        source: the folder of the fetched source, there or not.
-        task: as it stands in a recipe.
-        max_length: tokens that no row exceeds.
+        source: the folder of the fetched dataset, which need not exist.
+        task: the task of a recipe, `Recipe.task`.
+        max_length: the largest number of tokens of a row.
     """
     known = EXTENTS.get(task["name"])
     rows = {
@@ -168,12 +173,13 @@ def extent(source: Path, task: dict, max_length: int) -> Extent | None:
 
 
 def _cut(known: Extent, most: int) -> Extent:
+    """The same task with at most so many tokens in a row."""
     tokens = {name: getattr(known, name) for name in ("text", "evaluated", "prompt")}
     return replace(known, **{name: min(count, most) for name, count in tokens.items()})
 
 
 def _mean_tokens(path: Path) -> float:
-    """A quarter of the bytes of a row's texts, by the file's footer alone; 0 if unreadable."""
+    """A quarter of a row's mean bytes of text, from the file's footer; 0 if it is unreadable."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

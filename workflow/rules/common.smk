@@ -48,15 +48,19 @@ def source_of_subset(wildcards):
     return f"data/sources/{PROJECT.subsets[key].source_path()}/source.json"
 
 
+def key_of(wildcards, suffix=".json"):
+    """Returns the key in PROJECT of a pack, cell, timing or merge: its path below its folder."""
+    folders = [wildcards.get(name) for name in ("model", "task", "regime")]
+    return "/".join([*filter(None, folders), f"{wildcards.digest}{suffix}"])
+
+
 def pack_of(wildcards):
-    key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.json"
-    return PROJECT.packs[key].recipes
+    return PROJECT.packs[key_of(wildcards)].recipes
 
 
 def asked(wildcards):
     """Returns memory and time that the pack's job requests; `execution:` sets the minimum."""
-    key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.json"
-    return demand_of(COSTS, PROJECT.packs[key])
+    return demand_of(COSTS, PROJECT.packs[key_of(wildcards)])
 
 
 def device(wildcards, resources):
@@ -67,14 +71,12 @@ def device(wildcards, resources):
 
 
 def manifests_of_cell(wildcards):
-    key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.csv"
-    recipes = PROJECT.cells[key].runs
+    recipes = PROJECT.cells[key_of(wildcards, ".csv")].runs
     return sorted({f"data/packs/{PROJECT.pack_of(recipe)}" for recipe in recipes})
 
 
 def timed(wildcards):
-    key = f"{wildcards.model}/{wildcards.task}/{wildcards.regime}/{wildcards.digest}.json"
-    return PROJECT.timings[key]
+    return PROJECT.timings[key_of(wildcards)]
 
 
 def asked_to_time(wildcards):
@@ -92,7 +94,7 @@ def threads_of_a_run(wildcards, threads):
 
 
 def merged(wildcards):
-    return PROJECT.merges[f"{wildcards.model}/{wildcards.regime}/{wildcards.digest}.json"]
+    return PROJECT.merges[key_of(wildcards)]
 
 
 def manifests_of_merge(wildcards):

@@ -7,7 +7,7 @@ from support.estimates import PARAMS, STUDY, finish
 from beft.cli import operations
 from beft.errors import UserError
 from beft.operations.cost import Costs
-from beft.operations.plan import jobs, run_bytes, wall_seconds
+from beft.operations.plan import Plan, run_bytes, wall_seconds
 from beft.operations.profile import read_profile
 from beft.operations.sizes import Extent, Shape
 from beft.store.files import to_json, write_file
@@ -47,8 +47,7 @@ def test_what_is_there_is_not_planned_again(root):
     first, second, *_ = project.packs
     finish(project, project.packs[first].recipes[0], 10)
     write_file(root / "data" / "packs" / second, to_json({"runs": []}))
-    costs = Costs(project)
-    planned = {job.pack.manifest(): job for job in jobs(project, costs, costs.speed())}
+    planned = {job.pack.manifest(): job for job in Plan(project, Costs(project)).jobs}
     assert [r.seed for r in planned[first].runs] == [1, 2]
     assert planned[second].runs == ()
     left = sum(len(job.runs) for job in planned.values())
@@ -175,10 +174,10 @@ def test_our_own_profiles_are_understood():
 
 
 def test_jobs_that_train_nothing_are_said_apart(root, capsys):
-    assert "besides" not in said(capsys, root)
+    assert "not included" not in said(capsys, root)
     first = load(root / "params.yaml").recipes[0]
     model, task, regime = first.cell().split("/")
     timed = {"model": model, "task": task, "regime": regime, "techniques": [first.technique]}
     sandbox.change(root / "studies" / "mini.yaml", "timing", to=[timed])
     words = " ".join(said(capsys, root).split())
-    assert "besides, not in the times below: 1 job to time runs alone" in words
+    assert "not included in the times below: 1 job to time runs" in words
