@@ -9,8 +9,9 @@ import time
 import numpy as np
 import torch
 
-from beft.data.encoded import collate
-from beft.engine.gradients import log_likelihood, measure
+from beft.engine.batches import collate
+from beft.engine.encoder.gradients import log_likelihood
+from beft.engine.gradients import measure
 from benchmarks import measure as M
 from benchmarks import ours, peers
 from benchmarks.material import BATCH, EPOCHS, RATE, ROOT, material, recipe

@@ -90,7 +90,7 @@ def measure(name: str, device: str) -> dict:
         "parameters": weights,
         "weights_gb": round(2 * weights / 1e9, 2),
         "peak_gb": round(peak / 1e9, 2),
-        "tokens_per_pass": min(engine.tokens, BATCH * LENGTH),
+        "tokens_per_pass": min(engine.passes.tokens, BATCH * LENGTH),
         "checkpointing": model.is_activation_checkpointing,
         "step_seconds": round(seconds, 1),
         "note": f"{device}, b_v, batch {BATCH} x {LENGTH} tokens, loss {loss:.3f}",

@@ -20,7 +20,7 @@ from beft.adapters.merge_results import (
     ways,
 )
 from beft.code_identity import code_digest
-from beft.engine.slots import trained_terms
+from beft.engine.parts import trained_terms
 from beft.store.files import to_json
 from beft.study.measurements import MERGE_VERSION, Couple, Merged
 from beft.study.project import Project

@@ -10,7 +10,7 @@ from torch import nn
 
 from beft.adapters.host import Values, values_of
 from beft.data.mirror.lookup import locate
-from beft.engine.slots import trained_terms
+from beft.engine.parts import trained_terms
 from beft.errors import UserError
 from beft.models.decoder import Decoder, load_decoder
 from beft.models.encoder import Encoder, load_encoder

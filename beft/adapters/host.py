@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from beft.engine.dispatch import Engine, engine, serves
-from beft.engine.slots import Slots
+from beft.engine.dispatch import engine, serves
 from beft.errors import UserError
-from beft.models.sites import write_biases
 from beft.store.run_folder import Run
 from beft.store.run_format import Epoch
 from beft.study.recipe import Recipe
@@ -75,9 +73,9 @@ class Host:
             biases: of all terms; those that its technique trains are used. None: pretrained ones.
             head: None: the one that a run starts with.
         """
-        used = engine(self.model, [recipe], [None], self.bench.device, self.flat)
+        used = engine(self.model, [recipe], [], self.bench.device, self.flat)
         try:
-            _give(used, biases, head)
+            used.start_from(0, biases, head)
             return {
                 split: data.decide(used.predict(data, [0])[0])
                 for split in recipe.task["validation"]
@@ -122,20 +120,3 @@ def alike(one: np.ndarray, other: np.ndarray) -> float:
         )
     same = one == other
     return float(same.reshape(len(same), -1).all(axis=1).mean())
-
-
-def _give(used: Engine, biases: Tensors | None, head: Tensors | None) -> None:
-    """Puts values into an engine of one run."""
-    if isinstance(used, Slots):
-        for leaf in used.leaves:
-            given = head if leaf.site is None else biases
-            if given is not None:
-                key = leaf.parameter if leaf.site is None else leaf.site.term
-                value = given[key] if leaf.site is None else given[key][leaf.site.layer]
-                leaf.values.data[0] = value.to(leaf.values.device)
-        return
-    with torch.no_grad():  # `close` puts the pretrained values back
-        if biases is not None:
-            write_biases(used.encoder.model, used.encoder.sites, biases)
-        for name, value in (head or {}).items():
-            used.encoder.model.get_parameter(name).copy_(value)

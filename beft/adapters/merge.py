@@ -11,7 +11,7 @@ import torch
 from beft.adapters.angles import between
 from beft.adapters.export import adapter_files, check_run, check_target, find_run, load_model
 from beft.adapters.host import Host, Tensors, Values, values_of
-from beft.engine.slots import trained_terms
+from beft.engine.parts import trained_terms
 from beft.errors import UserError
 from beft.store.files import to_json, write_folder
 from beft.store.run_folder import open_run

@@ -1,7 +1,7 @@
 """Per-example gradients of every bias at the pretrained weights: Fisher scores and inert terms."""
 
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from beft.data.encoded import Encoded, collate
+from beft.engine.base import Examples
 from beft.engine.decoder.gradients import answer_gradients
-from beft.engine.encoder.flat import Flat, first_position, flatten
 from beft.engine.encoder.frozen import frozen_linears
-from beft.engine.encoder.rowwise import AddOwn, computing, first_states, head_logits
-from beft.engine.memory import attempted, fitting_tokens, smaller, step_tokens
-from beft.engine.shares import Share
+from beft.engine.encoder.gradients import flat_gradients, padded_gradients
+from beft.engine.memory import Passes, fitting_tokens, step_tokens
+from beft.models.base import Model
 from beft.models.decoder import Decoder
 from beft.models.encoder import Encoder
-from beft.models.sites import BiasSites
+from beft.models.sites import BiasSites, Site
+
+Grads = dict[str, torch.Tensor]  # parameter name -> (examples, width)
+Work = Callable[[np.ndarray], Grads]  # rows -> their gradients
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,13 @@ class Gradients:
     mean_abs: dict[str, np.ndarray]
 
 
-def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """log p(y_i|x_i) of each example, (B,).
-
-    Classes: log-softmax at the label. Regression: a Gaussian of unit variance around the output,
-    up to its constant.
-    """
-    if logits.shape[1] == 1:
-        return -0.5 * (logits[:, 0] - labels) ** 2
-    return torch.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
-
-
 def measure(
-    encoder: Encoder | Decoder,
-    data: Any,
+    model: Model,
+    data: Any,  # `Encoded` for an encoder, `Prompts` for a decoder
     device: str,
     batch_size: int,
     flat: bool,
+    passes: Passes | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Gradients:
     """Gradients of every bias for every example, dropout off, float32 (equation of section 2.2).
@@ -61,19 +53,21 @@ def measure(
     Args:
         data: the training subset, in its order.
         batch_size: of `batch_square`; the per-example statistics do not depend on it.
-        flat: whether the model can be computed without padding (`engine.serves`).
+        flat: whether the model can be computed without padding (`dispatch.serves`).
+        passes: counts those that do not fit into memory.
         progress: called with the number of examples done.
     """
-    model = encoder.model.eval()
-    wanted = {s.parameter for s in encoder.sites.sites}
-    parameters = {n: p for n, p in model.named_parameters() if n in wanted}
-    flags = [(p, p.requires_grad) for p in model.parameters()]
-    for p in model.parameters():
+    network = model.model.eval()
+    wanted = {s.parameter for s in model.sites.sites}
+    parameters = {n: p for n, p in network.named_parameters() if n in wanted}
+    flags = [(p, p.requires_grad) for p in network.parameters()]
+    for p in network.parameters():
         p.requires_grad_(False)
     sums = [_zeros(parameters) for _ in range(3)]
     batches = done = 0
+    work = _work(model, parameters, data, device, flat)
     try:
-        for rows, grads in _chunks(encoder, parameters, data, device, batch_size, flat):
+        for rows, grads in _chunks(work, data, device, batch_size, flat, passes or Passes()):
             batches += _add(sums, grads, len(rows), batch_size)
             done += len(rows)
             progress(done)
@@ -81,49 +75,58 @@ def measure(
         for p, flag in flags:
             p.requires_grad_(flag)
     counts = (len(data), batches, len(data))
-    return Gradients(*(_by_term(s, encoder.sites, n) for s, n in zip(sums, counts, strict=True)))
+    return Gradients(*(_by_term(s, model.sites, n) for s, n in zip(sums, counts, strict=True)))
 
 
-def _chunks(encoder, parameters, data, device, batch_size, flat):
+def _work(
+    model: Model, parameters: dict[str, torch.nn.Parameter], data: Any, device: str, flat: bool
+) -> Work:
+    """The function that computes the gradients of some rows on this kind of model."""
+    if isinstance(model, Decoder):
+        return partial(answer_gradients, model, parameters, data, device)
+    assert isinstance(model, Encoder)
+    if flat:
+        linears = frozen_linears(model, torch.float32)
+        return partial(flat_gradients, model, parameters, linears, data, device)
+    return partial(padded_gradients, model, parameters, data, device)
+
+
+def _chunks(
+    work: Work, data: Examples, device: str, batch_size: int, flat: bool, passes: Passes
+) -> Iterator[tuple[np.ndarray, Grads]]:
     """Rows of consecutive whole batches, and each example's gradient: name -> (rows, width)."""
     rows, tokens = np.arange(len(data)), step_tokens(device)
-    work = partial(_padded, encoder, parameters, data, device)
-    if isinstance(encoder, Decoder):
-        work = partial(answer_gradients, encoder, parameters, data, device)
-    elif flat:
-        linears = frozen_linears(encoder, torch.float32)
-        work = partial(_flat, encoder, parameters, linears, data, device)
     if flat:
         few = rows[:batch_size]
         sample = sum(data.length(row) for row in few)
         with suppress(torch.OutOfMemoryError):  # met again, and dealt with, below
             tokens = fitting_tokens(device, tokens, sample, lambda: work(few))
     while len(rows):
-        own = rows[: _whole_batches(data, rows, batch_size, tokens) if flat else batch_size]
-        if len(own) > batch_size:
+        now = rows[: _whole_batches(data, rows, batch_size, tokens) if flat else batch_size]
+        if len(now) > batch_size:
             try:
-                grads = work(own)
+                grads = work(now)
             except torch.OutOfMemoryError as error:
-                tokens = smaller(tokens, error)
+                tokens = passes.half(tokens, error)
                 continue
         else:
-            grads = _joined([part for _, part in attempted(own, work)])
-        yield own, grads
-        rows = rows[len(own) :]
+            grads = _joined([part for _, part in passes.attempt(now, work)])
+        yield now, grads
+        rows = rows[len(now) :]
 
 
-def _joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def _joined(parts: list[Grads]) -> Grads:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _whole_batches(data: Any, rows: np.ndarray, batch_size: int, tokens: int) -> int:
-    """How many of these rows make whole batches of at most `tokens` tokens, one batch at least."""
+def _whole_batches(data: Examples, rows: np.ndarray, batch_size: int, tokens: int) -> int:
+    """How many of these rows form whole batches of at most `tokens` tokens, one batch at least."""
     total = np.cumsum([data.length(row) for row in rows[: max(tokens, batch_size)]])
     fit = int((total <= tokens).sum())
     return len(rows) if fit == len(rows) else max(1, fit // batch_size) * batch_size
 
 
-def _add(sums: list[dict], grads: dict[str, torch.Tensor], count: int, batch_size: int) -> int:
+def _add(sums: list[Grads], grads: Grads, count: int, batch_size: int) -> int:
     """Adds a chunk's statistics to the sums; returns its number of batches."""
     device = next(iter(grads.values())).device
     batch = torch.arange(count, device=device) // batch_size
@@ -135,85 +138,19 @@ def _add(sums: list[dict], grads: dict[str, torch.Tensor], count: int, batch_siz
         sums[2][name] += g.abs().sum(0)
         total = g.new_zeros(len(sizes), g.shape[1]).index_add_(0, batch, g)
         means[name] = total / sizes[:, None]
-    norms = torch.sqrt(sum((m**2).sum(1) for m in means.values()))
+    norms = torch.sqrt(sum(((m**2).sum(1) for m in means.values()), sizes.new_zeros(())))
     scale = (1.0 / (norms + 1e-6)).clamp(max=1.0)[:, None]
     for name, mean in means.items():
         sums[1][name] += ((mean * scale) ** 2).sum(0)
     return len(sizes)
 
 
-def _flat(
-    encoder, parameters: dict, linears: dict, data: Encoded, device: str, rows: np.ndarray
-) -> dict:
-    """The gradient of log p(y_i|x_i) for each example: parameter name -> (rows, width).
-
-    The packed engine's mechanism with one slot per example, in one row of tokens. A bias is added
-    to every token, so its gradient for an example is the sum over that example's tokens of the
-    gradient of what it is added to.
-    """
-    model = encoder.model
-    shares = [Share(i, data, rows[i : i + 1]) for i in range(len(rows))]
-    row = flatten(shares, first_position(model.base_model), device)
-    slots = {n: p.new_zeros(len(rows), len(p), requires_grad=True) for n, p in parameters.items()}
-    with computing(encoder, row, linears, {}), ExitStack() as stack:
-        for name, slot in slots.items():
-            module = model.get_submodule(name.rpartition(".")[0])
-            stack.callback(module.register_forward_hook(_sums_into(slot, row)).remove)
-        logits = head_logits(encoder, row, first_states(encoder, row))
-    labels = data.labels[torch.as_tensor(rows)].to(device)
-    total = log_likelihood(logits, labels).sum()
-    return dict(zip(slots, torch.autograd.grad(total, list(slots.values())), strict=True))
-
-
-def _sums_into(slot: torch.Tensor, row: Flat):
-    return lambda module, args, out: AddOwn.apply(out, slot, row, False)
-
-
-def _padded(encoder, parameters: dict, data: Encoded, device: str, rows: np.ndarray) -> dict:
-    """The same on a padded batch.
-
-    Where a module is applied more than once, or to something that is not the batch (DeBERTa's
-    relative positions), examples go one by one.
-    """
-    model = encoder.model
-    batch = collate(data, rows, encoder.tokenizer.pad_token_id, device)
-    labels = batch["labels"]
-    inputs = {k: v for k, v in batch.items() if k != "labels"}
-    outputs: dict[str, list[torch.Tensor]] = {name: [] for name in parameters}
-
-    def keep(name):
-        return lambda module, args, out: outputs[name].append(out)
-
-    with ExitStack() as stack:
-        for name, parameter in parameters.items():
-            parameter.requires_grad_(True)
-            module = model.get_submodule(name.rpartition(".")[0])
-            stack.callback(module.register_forward_hook(keep(name)).remove)
-        total = log_likelihood(model(**inputs).logits.float(), labels).sum()
-    size = len(labels)
-    once = all(len(o) == 1 and o[0].shape[0] == size and o[0].ndim == 3 for o in outputs.values())
-    if not once:
-        return _one_by_one(model, parameters, batch)
-    grads = torch.autograd.grad(total, [o[0] for o in outputs.values()])
-    return {n: g.sum(1) for n, g in zip(outputs, grads, strict=True)}
-
-
-def _one_by_one(model, parameters: dict, batch: dict) -> dict[str, torch.Tensor]:
-    rows = []
-    for i in range(len(batch["labels"])):
-        one = {k: v[i : i + 1] for k, v in batch.items()}
-        labels = one.pop("labels")
-        total = log_likelihood(model(**one).logits.float(), labels).sum()
-        rows.append(torch.autograd.grad(total, list(parameters.values())))
-    return {n: torch.stack(g) for n, g in zip(parameters, zip(*rows, strict=True), strict=True)}
-
-
-def _zeros(parameters: dict) -> dict[str, torch.Tensor]:
+def _zeros(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
     return {n: torch.zeros_like(p, dtype=torch.float64) for n, p in parameters.items()}
 
 
-def _by_term(sums: dict, sites: BiasSites, count: int) -> dict[str, np.ndarray]:
-    def of(site):
+def _by_term(sums: Grads, sites: BiasSites, count: int) -> dict[str, np.ndarray]:
+    def of(site: Site) -> np.ndarray:
         values = sums[site.parameter].cpu().numpy() / count
         return values if site.rows is None else values[site.rows.index()]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,17 +20,18 @@ log = logging.getLogger(__name__)
 STEP_TOKENS = {"cpu": 2048, "cuda": 16384}
 SHARE = 0.8  # of the free memory may be used
 CGROUPS = Path("/sys/fs/cgroup")
+Found = TypeVar("Found")
 
 
 def step_tokens(device: str) -> int:
-    """What a pass has at most where memory is no question."""
+    """The largest pass, in tokens, where memory does not limit it."""
     return STEP_TOKENS[device.partition(":")[0]]
 
 
 def free_bytes(device: str) -> float:
-    """Memory that this process can still have: the GPU's, or the least of machine and cgroups.
+    """Bytes that this process can still allocate: on the GPU, or within machine and cgroups.
 
-    Infinite where the system does not tell.
+    Infinite where the system does not say.
     """
     if device.startswith("cuda"):
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -41,16 +42,15 @@ def free_bytes(device: str) -> float:
         found.append(int(next(x for x in lines if x.startswith("MemAvailable")).split()[1]) * 1024)
     with suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/cgroup").read_text().splitlines()
-        own = next(x for x in lines if x.startswith("0::"))[3:].lstrip("/")
-        folder = CGROUPS / own
-        for place in (folder, *folder.parents):
-            if place.is_relative_to(CGROUPS):
-                found.append(_left(place))
+        folder = CGROUPS / next(x for x in lines if x.startswith("0::"))[3:].lstrip("/")
+        for cgroup in (folder, *folder.parents):
+            if cgroup.is_relative_to(CGROUPS):
+                found.append(_left(cgroup))
     return min(found)
 
 
 def _left(cgroup: Path) -> float:
-    """What a cgroup's limit leaves; files that it only caches can be dropped."""
+    """Bytes below a cgroup's limit; files that it only caches do not count, they can be dropped."""
     with suppress(OSError, StopIteration, ValueError):
         limit = int((cgroup / "memory.max").read_text())
         used = int((cgroup / "memory.current").read_text())
@@ -61,7 +61,7 @@ def _left(cgroup: Path) -> float:
 
 
 def used_by(device: str, work: Callable[[], object]) -> int:
-    """Bytes that `work` needs at its peak, beyond what is in use before."""
+    """Bytes that `work` needs at its peak, beyond those in use before it."""
     if device.startswith("cuda"):
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -93,10 +93,12 @@ def _resident() -> int:
 
 
 def fitting_tokens(device: str, most: int, sample: int, work: Callable[[], object]) -> int:
-    """How many tokens a pass may have, at most `most`, by what a pass over `sample` tokens takes.
+    """The number of tokens that a pass may have, from the measured memory of a sample.
 
     Args:
-        work: the pass over the sample; it is run once, for its memory.
+        most: the result is never larger.
+        sample: tokens of the sample.
+        work: the pass over the sample; it runs once, to measure its memory.
     """
     per_token = used_by(device, work) / sample
     free = free_bytes(device)
@@ -110,39 +112,40 @@ def fitting_tokens(device: str, most: int, sample: int, work: Callable[[], objec
 
 
 @dataclass
-class Refusals:
-    """How often a pass did not fit into memory in this process, since it was last asked for."""
+class Passes:
+    """How large the passes of one engine may be, and how many of them did not fit into memory.
 
-    count: int = 0
-
-
-REFUSALS = Refusals()  # of the process, as its peak memory is
-
-
-def smaller(size: int, error: Exception, what: str = "tokens") -> int:
-    """Half the size of a pass that did not fit.
-
-    Raises:
-        The error itself, when a pass cannot be made smaller.
+    Attributes:
+        tokens: at most in one pass, forward and backward; 0 where a pass is always a whole batch.
+        refused: passes that did not fit.
     """
-    if size <= 1:
-        raise error
-    REFUSALS.count += 1
-    log.warning("memory: a pass of %d %s did not fit; going on with %d", size, what, size // 2)
-    return size // 2
 
+    tokens: int = 0
+    refused: int = 0
 
-def attempted(
-    rows: np.ndarray, work: Callable[[np.ndarray], Any]
-) -> Iterator[tuple[np.ndarray, Any]]:
-    """What `work` finds for these rows, in as many passes as memory takes."""
-    half = 0
-    try:
-        found = work(rows)
-    except torch.OutOfMemoryError as error:
-        half = smaller(len(rows), error, "examples")
-    if half:  # outside of the handler, which would keep the failed pass in memory
-        yield from attempted(rows[:half], work)
-        yield from attempted(rows[half:], work)
-    else:
-        yield rows, found
+    def half(self, size: int, error: Exception, unit: str = "tokens") -> int:
+        """Half the size of a pass that did not fit; counts the refusal.
+
+        Raises:
+            The error itself, when a pass cannot be made smaller.
+        """
+        if size <= 1:
+            raise error
+        self.refused += 1
+        log.warning("memory: a pass of %d %s did not fit; going on with %d", size, unit, size // 2)
+        return size // 2
+
+    def attempt(
+        self, rows: np.ndarray, work: Callable[[np.ndarray], Found]
+    ) -> Iterator[tuple[np.ndarray, Found]]:
+        """Rows with the result of `work` on them, in as many passes as memory takes."""
+        half = 0
+        try:
+            found = work(rows)
+        except torch.OutOfMemoryError as error:
+            half = self.half(len(rows), error, "examples")
+        if half:  # outside of the handler, which would keep the failed pass in memory
+            yield from self.attempt(rows[:half], work)
+            yield from self.attempt(rows[half:], work)
+        else:
+            yield rows, found

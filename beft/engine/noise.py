@@ -1,17 +1,19 @@
-"""Dropout as a function of where it applies: run, sequence, token and place in the model.
+"""Dropout as a function of run, sequence, token and layer.
 
-No random state is kept, so a run's masks depend neither on its neighbours in a pack, nor on how
-a batch is cut to fit into memory, nor on the device.
+No random state is kept, so a run's masks do not depend on the other runs of a pack, on how a batch
+is cut to fit into memory, or on the device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 
-_HEAD = 2**20  # calls before a head's first
-_WIDEST = 2**16  # keys of one token for attention: head * _WIDEST + place
+_HEAD = 2**20  # number of the first dropout of a head
+_WIDEST = 2**16  # keys of one token for attention: head * _WIDEST + position
+
+Numbers = Sequence[int] | np.ndarray
 
 
 def _scrambled(numbers: np.ndarray) -> np.ndarray:
@@ -27,17 +29,17 @@ def _short(numbers: np.ndarray) -> np.ndarray:
     return (numbers >> np.uint64(32)).astype(np.uint32).view(np.int32)
 
 
-def token_keys(seeds: Sequence[int], sequences: Sequence[int], lengths: Sequence[int]):
-    """A key for each token of a row, (N,) int32, from its own place alone.
+def token_keys(seeds: Numbers, sequences: Numbers, lengths: Numbers) -> np.ndarray:
+    """A key for each token of a row, (N,) int32, from its position alone.
 
     Args:
         seeds: of the run of each sequence.
         sequences: number of each within its run's batch.
-        lengths: of each, in tokens.
+        lengths: tokens of each sequence.
     """
     with np.errstate(over="ignore"):
-        own = _scrambled(np.array(seeds, np.uint64)) ^ np.array(sequences, np.uint64)
-        first = np.repeat(_scrambled(own), lengths)
+        numbers = _scrambled(np.array(seeds, np.uint64)) ^ np.array(sequences, np.uint64)
+        first = np.repeat(_scrambled(numbers), lengths)
         ends = np.cumsum(lengths)
         place = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
         return _short(_scrambled(first ^ place.astype(np.uint64)))
@@ -89,7 +91,7 @@ class Noise:
 
     Attributes:
         keys: (N,) int32, from `token_keys`.
-        first: (S,) the place of each sequence's first token.
+        first: (S,) index of each sequence's first token.
     """
 
     def __init__(self, keys: torch.Tensor, first: torch.Tensor):
@@ -107,10 +109,10 @@ class Noise:
         rows = self.keys if whole else self.keys[self.first]
         return factors(rows[:, None], columns, p).view(shape)
 
-    def shares(self, heads: int, p: float):
-        """Factors of the next attention: a function of rows (S, L) of places, to (S, heads, L, L).
+    def shares(self, heads: int, p: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Factors of the next attention, as a function: positions (S, L) -> (S, heads, L, L).
 
-        The same place gets the same factor whatever the padding.
+        Padding does not change the factor of a position.
         """
         call, device = self._next(), str(self.keys.device)
 
@@ -123,5 +125,5 @@ class Noise:
         return of
 
     def begin_head(self) -> None:
-        """What follows belongs to the head; its numbers do not depend on the encoder's depth."""
+        """Numbers the head's dropouts, whatever the encoder's depth."""
         self._calls = _HEAD

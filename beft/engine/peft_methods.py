@@ -1,4 +1,4 @@
-"""PEFT's methods on our models: put LoRA or a prefix in, count it, take it out again."""
+"""LoRA and prefix tuning, through PEFT: add them to a model, count them, remove them again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 
 from beft.data.order import order
 from beft.errors import UserError
-from beft.models.decoder import projection_modules
+from beft.models.base import Model
 from beft.study.recipe import Recipe
 from beft.techniques import TECHNIQUES
 
@@ -20,8 +20,8 @@ class Adapter:
 
     Attributes:
         tuned: the parameters, by name.
-        cache: batch size -> keys and values before every row; None for LoRA.
-        remove: takes them out of the model.
+        remove: removes them from the model.
+        cache: batch size -> keys and values that every row of a batch sees first; None for LoRA.
     """
 
     tuned: dict[str, torch.nn.Parameter]
@@ -29,21 +29,17 @@ class Adapter:
     cache: Callable[[int], Any] | None = None
 
 
-def adapt(model: Any, recipe: Recipe) -> Adapter | None:
-    """Puts in what the recipe's technique adds; None where it adds nothing.
-
-    Args:
-        model: an `Encoder` or `Decoder`.
-    """
+def adapt(model: Model, recipe: Recipe) -> Adapter | None:
+    """Adds the new parameters of the recipe's technique; None where it adds none."""
     technique = TECHNIQUES[recipe.technique]
     if technique.adapted:
         return _lora(model, recipe, technique.adapted)
     return _prefix(model, recipe) if technique.adds else None
 
 
-def _targets(model: Any, terms: tuple[str, ...], name: str) -> list[str]:
+def _targets(model: Model, terms: tuple[str, ...], name: str) -> list[str]:
     """Modules to adapt; a fused projection is adapted whole, and only where q and v both are."""
-    modules = projection_modules(model)
+    modules = model.sites.projection_modules()
     if model.sites.fused and terms != ("q", "v"):
         raise UserError(
             f"{name}: the model computes q, k and v in one fused projection, which PEFT can only "
@@ -52,7 +48,7 @@ def _targets(model: Any, terms: tuple[str, ...], name: str) -> list[str]:
     return list(dict.fromkeys(path for term in terms for path in modules[term]))
 
 
-def _lora(model: Any, recipe: Recipe, terms: tuple[str, ...]) -> Adapter:
+def _lora(model: Model, recipe: Recipe, terms: tuple[str, ...]) -> Adapter:
     from peft import LoraConfig, get_peft_model
 
     settings = recipe.training
@@ -82,7 +78,7 @@ def _lora(model: Any, recipe: Recipe, terms: tuple[str, ...]) -> Adapter:
     return Adapter(tuned, remove)
 
 
-def _prefix(decoder: Any, recipe: Recipe) -> Adapter:
+def _prefix(decoder: Model, recipe: Recipe) -> Adapter:
     """A prefix whose initial keys and values are those of tokens that the seed draws."""
     from peft import PrefixTuningConfig, TaskType, get_peft_model
 
@@ -91,7 +87,7 @@ def _prefix(decoder: Any, recipe: Recipe) -> Adapter:
     config = PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=count)
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     wrapped = get_peft_model(model, config)
-    weight = wrapped.prompt_encoder["default"].embedding.weight
+    weight = wrapped.get_parameter("prompt_encoder.default.embedding.weight")
     with torch.no_grad():
         real = _real_activations(decoder, recipe.seed, count)
         if real.shape != weight.shape:
@@ -109,7 +105,7 @@ def _prefix(decoder: Any, recipe: Recipe) -> Adapter:
 
 
 @torch.no_grad()
-def _real_activations(decoder: Any, seed: int, count: int) -> torch.Tensor:
+def _real_activations(decoder: Model, seed: int, count: int) -> torch.Tensor:
     """Keys and values (count, layers * 2 * width) of tokens that the seed draws."""
     tokenizer = decoder.tokenizer
     special = set(tokenizer.all_special_ids)
@@ -124,7 +120,7 @@ def _real_activations(decoder: Any, seed: int, count: int) -> torch.Tensor:
     return torch.cat(parts, dim=1)
 
 
-def added_numbers(model: Any, recipe: Recipe) -> int:
+def added_numbers(model: Model, recipe: Recipe) -> int:
     """How many scalars the recipe's technique adds and trains."""
     adapter = adapt(model, recipe)
     if adapter is None:

@@ -1,52 +1,52 @@
-"""What goes into one pass: whole batches of as many runs as fit, or part of one run's batch."""
+"""Contents of one pass: whole batches of as many runs as fit, or a part of one run's batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
-import torch
+
+from beft.engine.base import Examples
+
+Data = TypeVar("Data", bound=Examples)
 
 
 @dataclass(frozen=True)
-class Share:
-    """Examples of one run's batch.
+class Share(Generic[Data]):
+    """Some examples of one run's batch.
 
     Attributes:
-        run: whose batch it is.
-        data: the run's training examples: `Encoded`, or `Prompts` of a decoder.
-        rows: of `data`.
+        run: the run whose batch it is.
+        data: the run's training examples.
+        rows: of `data`, (n,).
         start: number of the first of them within the batch.
-        weight: their share of the batch.
+        weight: fraction of the batch, in (0, 1].
     """
 
     run: int
-    data: Any
+    data: Data
     rows: np.ndarray
     start: int = 0
     weight: float = 1.0
 
     def lengths(self) -> np.ndarray:
-        """Tokens of each example."""
+        """Tokens of each example, (n,)."""
         return np.array([self.data.length(row) for row in self.rows])
 
-    def labels(self) -> torch.Tensor:
-        """Of each example."""
-        return self.data.labels[torch.as_tensor(self.rows)]
-
-    def split(self, count: int) -> tuple["Share", "Share"]:
+    def split(self, count: int) -> tuple["Share[Data]", "Share[Data]"]:
         """The first `count` examples, and the others."""
         part = self.weight / len(self.rows)
         first, rest = self.rows[:count], self.rows[count:]
         return (
-            Share(self.run, self.data, first, self.start, part * len(first)),
-            Share(self.run, self.data, rest, self.start + count, part * len(rest)),
+            replace(self, rows=first, weight=part * len(first)),
+            replace(self, rows=rest, start=self.start + count, weight=part * len(rest)),
         )
 
 
-def take(todo: Sequence[Share], tokens: int) -> tuple[list[Share], list[Share]]:
+def take(todo: Sequence[Share[Data]], tokens: int) -> tuple[list[Share[Data]], list[Share[Data]]]:
     """The shares of the next pass of at most `tokens` tokens (or one example), and those left."""
-    chunk, total = [], 0
+    chunk: list[Share[Data]] = []
+    total = 0
     for i, share in enumerate(todo):
         size = int(share.lengths().sum())
         if total + size <= tokens:

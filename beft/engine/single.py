@@ -1,21 +1,26 @@
-"""One run on a padded batch: for techniques that change weights or add some, and for
-architectures whose attention needs more than query, key and value."""
+"""One run at a time, for techniques that change weights or add some, and for models whose runs
+cannot share a pass. The model's own parameters are trained in place, or those of an adapter."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic
 
 import numpy as np
 import torch
 
-from beft.data.encoded import collate
+from beft.engine.base import Losses, Tensors
+from beft.engine.memory import Passes
+from beft.engine.parts import parts_of
 from beft.engine.peft_methods import adapt
-from beft.engine.precision import autocast, losses_of, predict
+from beft.engine.shares import Data
+from beft.engine.slots import Pretrained
+from beft.models.base import Model
 from beft.models.encoder import init_head
-from beft.models.sites import read_biases
+from beft.models.sites import read_biases, write_biases
 from beft.study.recipe import Recipe
-from beft.techniques import TECHNIQUES, Part
+from beft.techniques.base import Part
 
 
 @dataclass(frozen=True)
@@ -27,37 +32,44 @@ class Tuned:
     value: torch.Tensor
 
     def pull_gradient(self) -> None:
-        """Moves the chosen scalars' gradient from the parameter to the trained tensor."""
-        if self.index is not None:
+        """Copies the chosen scalars' gradient from the parameter to the trained tensor."""
+        if self.index is not None and self.parameter.grad is not None:
             self.value.grad = self.parameter.grad.view(-1)[self.index]
 
+    def pull_value(self) -> None:
+        """Copies the chosen scalars from the parameter to the trained tensor."""
+        if self.index is not None:
+            self.value.data.copy_(self.parameter.data.view(-1)[self.index])
+
     def push_value(self) -> None:
-        """Writes the trained scalars back into the parameter."""
+        """Copies the trained scalars back to the parameter."""
         if self.index is not None:
             self.parameter.data.view(-1)[self.index] = self.value.data
 
 
-class Padded:
-    """The engine of one run; trains the model's own parameters in place, or an adapter's."""
+class Single(ABC, Generic[Pretrained, Data]):
+    """The engine of one run; a subclass computes gradients and outputs."""
 
-    def __init__(self, encoder: Any, recipe: Recipe, train: Any, device: str):
-        """An engine for this run.
+    def __init__(
+        self, model: Pretrained, recipes: Sequence[Recipe], train: Sequence[Data], device: str
+    ):
+        """An engine for the only one of `recipes`.
 
         Args:
-            encoder: an `Encoder`, or a `Decoder`, which has no head.
+            train: its training examples; empty where it is not trained.
         """
-        self.encoder, self.recipes, self.train, self.device = encoder, [recipe], train, device
-        self.settings = recipe.training
+        (recipe,) = recipes
+        self.model, self.recipes, self.train, self.device = model, recipes, train, device
+        self.settings, self.passes = recipe.training, Passes()
         self.tick: Callable[[], None] = lambda: None
-        parts = parts_of(encoder, recipe)
-        named = dict(encoder.model.named_parameters())
-        names = {p.parameter for p in parts} | set(encoder.head)
+        parts = parts_of(model, recipe)
+        named = dict(model.model.named_parameters())
+        names = {p.parameter for p in parts} | set(model.head)
         self.pretrained = [(named[n], named[n].detach().clone()) for n in names]
-        self.biases = read_biases(encoder.model, encoder.sites)
-        if encoder.fresh:
-            init_head(encoder, recipe.seed)
-        self.adapter = adapt(encoder, recipe)
-        self.tuned = tuned_of(encoder, parts)
+        self.biases = read_biases(model.model, model.sites)
+        init_head(model, recipe.seed)
+        self.adapter = adapt(model, recipe)
+        self.tuned = tuned_of(model, parts)
         if self.adapter is not None:
             own = self.adapter.tuned.values()
             self.tuned += [Tuned(p, None, p.requires_grad_(True)) for p in own]
@@ -71,22 +83,33 @@ class Padded:
             )
 
     def close(self) -> None:
-        """Puts the pretrained values back."""
+        """Restores the pretrained values."""
         for parameter, value in self.pretrained:
             parameter.data.copy_(value)
             parameter.grad = None
         if self.adapter is not None:
             self.adapter.remove()
 
-    def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
-        """One update; see `engine.Engine.step`."""
+    def start_from(self, run: int, biases: Tensors | None, head: Tensors | None) -> None:
+        """Replaces the run's values until `close`; see `Engine.start_from`."""
+        network = self.model.model
+        if biases is not None:
+            write_biases(network, self.model.sites, biases)
+        with torch.no_grad():
+            for name, value in (head or {}).items():
+                network.get_parameter(name).copy_(value)
+        for tuned in self.tuned:
+            tuned.pull_value()
+
+    def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> Losses:
+        """One update; see `Engine.step`."""
         loss = self._backward(batches[0], seeds[0])
         for tuned in self.tuned:
             tuned.pull_gradient()
         values = [t.value for t in self.tuned]
         norm = torch.nn.utils.clip_grad_norm_(values, self.settings["max_grad_norm"]).item()
         finite = math.isfinite(loss) and math.isfinite(norm)
-        if finite:
+        if finite and self.optimizer is not None:
             self.optimizer.step()
         for tuned in self.tuned:
             tuned.parameter.grad = None
@@ -94,46 +117,36 @@ class Padded:
             tuned.push_value()
         return {0: loss if finite else None}
 
+    @abstractmethod
     def _backward(self, rows: np.ndarray, seed: int) -> float:
-        """The mean loss of a batch, its gradients left in the parameters."""
-        model = self.encoder.model.train()
-        pad = self.encoder.tokenizer.pad_token_id
-        batch = collate(self.train, rows, pad, self.device)
-        labels = batch.pop("labels")
-        torch.manual_seed(seed)
-        with autocast(self.device, self.settings["precision"]):
-            loss = losses_of(model(**batch).logits, labels).mean()
-        loss.backward()
-        return loss.item()
+        """The mean loss of a batch; leaves its gradients in the parameters."""
 
-    def predict(self, data: Any, runs: Sequence[int]) -> list[np.ndarray]:
-        """Logits of every example; see `engine.Engine.predict`."""
-        pad, precision = self.encoder.tokenizer.pad_token_id, self.settings["precision"]
-        model, device = self.encoder.model, self.device
-        return [predict(model, data, pad, device, precision, self.tick) for _ in runs]
+    @abstractmethod
+    def predict(self, data: Data, runs: Sequence[int]) -> list[np.ndarray]:
+        """See `Engine.predict`."""
 
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
-        """All biases as they are now; an adapter changes none."""
+        """All current biases; an adapter changes none."""
         if self.adapter is not None:
             return self.biases
-        return read_biases(self.encoder.model, self.encoder.sites)
+        return read_biases(self.model.model, self.model.sites)
 
     def head(self, run: int) -> dict[str, torch.Tensor]:
-        """The head as it is now."""
-        named = dict(self.encoder.model.named_parameters())
-        return {n: named[n].detach().cpu().clone() for n in self.encoder.head}
+        """The current head."""
+        named = dict(self.model.model.named_parameters())
+        return {n: named[n].detach().cpu().clone() for n in self.model.head}
 
     def state(self) -> dict[str, torch.Tensor]:
         """Trained values and moments."""
         tensors = {}
         for i, tuned in enumerate(self.tuned):
             tensors[f"value/{i}"] = tuned.value.detach()
-            for key, value in self.optimizer.state.get(tuned.value, {}).items():
+            for key, value in self._moments().get(tuned.value, {}).items():
                 tensors[f"adam/{i}/{key}"] = value.detach()
         return {k: v.cpu().contiguous().clone() for k, v in tensors.items()}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Continues from what `state` gave."""
+        """Continues from what `state` returned."""
         for i, tuned in enumerate(self.tuned):
             tuned.value.data.copy_(state[f"value/{i}"])
             tuned.push_value()
@@ -141,41 +154,26 @@ class Padded:
             moments = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             if moments:
                 device = tuned.value.device
-                self.optimizer.state[tuned.value] = {k: v.to(device) for k, v in moments.items()}
+                self._moments()[tuned.value] = {k: v.to(device) for k, v in moments.items()}
+
+    def _moments(self) -> dict[torch.Tensor, dict[str, torch.Tensor]]:
+        """The optimiser's state: trained tensor -> moments and step count."""
+        return {} if self.optimizer is None else self.optimizer.state
 
 
-def tuned_of(encoder: Any, parts: tuple[Part, ...]) -> list[Tuned]:
-    """Freezes the model except for these parts and the head."""
-    parameters = dict(encoder.model.named_parameters())
+def tuned_of(model: Model, parts: tuple[Part, ...]) -> list[Tuned]:
+    """The trained tensors of these parts and the head; freezes everything else."""
+    parameters = dict(model.model.named_parameters())
     for p in parameters.values():
         p.requires_grad_(False)
         p.grad = None
     tuned = []
-    for part in (*parts, *(Part(name) for name in encoder.head)):
-        p = parameters[part.parameter].requires_grad_(True)
+    for part in (*parts, *(Part(name) for name in model.head)):
+        p = parameters[part.parameter]
+        p.requires_grad_(True)
         if part.index is None:
             tuned.append(Tuned(p, None, p))
         else:
             index = torch.as_tensor(part.index, device=p.device)
             tuned.append(Tuned(p, index, p.data.view(-1)[index].clone().requires_grad_(True)))
     return tuned
-
-
-def shapes_of(encoder: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters that are not the head's."""
-    named = encoder.model.named_parameters()
-    return {n: tuple(p.shape) for n, p in named if n not in encoder.head}
-
-
-def parts_of(encoder: Any, recipe: Recipe) -> tuple[Part, ...]:
-    """What a recipe trains besides the head."""
-    return TECHNIQUES[recipe.technique].select(shapes_of(encoder), encoder.sites, recipe.seed)
-
-
-def trained_numbers(encoder: Any, parts: tuple[Part, ...]) -> tuple[int, int]:
-    """(scalars that the technique trains besides the head, parameters of the encoder)."""
-    shapes = shapes_of(encoder)
-    trained = sum(
-        math.prod(shapes[p.parameter]) if p.index is None else len(p.index) for p in parts
-    )
-    return trained, sum(math.prod(s) for s in shapes.values())

@@ -1,36 +1,39 @@
 """The trained values of many runs on one frozen model: each trained bias has one slot per run."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
 from beft.engine.adamw import adamw
-from beft.engine.memory import fitting_tokens, smaller, step_tokens
-from beft.engine.shares import Share, take
-from beft.engine.single import parts_of, shapes_of
+from beft.engine.base import Losses, Tensors
+from beft.engine.memory import Passes, fitting_tokens, step_tokens
+from beft.engine.parts import trained_terms
+from beft.engine.shares import Data, Share, take
+from beft.models.base import Model
 from beft.models.encoder import init_head
 from beft.models.sites import Site, read_biases
 from beft.study.recipe import Recipe
-from beft.techniques.base import Part, site_parts
 
 MOMENTS = ("theta", "mean", "square", "steps")
+Pretrained = TypeVar("Pretrained", bound=Model)
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One bias's or one parameter's slots.
+    """The slots of one bias, or of one parameter of the head.
 
     Attributes:
         parameter: its name in the model.
-        site: where the bias lives; None for a parameter of the head.
+        site: location of the bias; None for a parameter of the head.
         runs: the runs that train it.
         index: the same as a tensor, on the device.
         values: (len(runs), *shape), float32; shares memory with `Slots.theta`.
-        pretrained: (*shape), for the runs that do not.
+        pretrained: (*shape), the value in all other runs.
     """
 
     parameter: str
@@ -41,57 +44,59 @@ class Leaf:
     pretrained: torch.Tensor
 
 
-class Slots:
-    """The trained values of R runs, and their updates; a subclass computes losses and answers.
+class Slots(ABC, Generic[Pretrained, Data]):
+    """The trained values of R runs, and their updates; a subclass computes losses and outputs.
 
     Attributes:
         theta: (P,) float32, the trained scalars of all runs.
-        owner: (P,) the run of each.
+        owner: (P,) the run of each scalar.
+        measured: whether the memory of a pass has been measured.
     """
 
-    def __init__(self, encoder: Any, recipes: Sequence[Recipe], train: Sequence[Any], device: str):
-        """Slots for these runs, all with the settings of the first but for rate and seed.
+    def __init__(
+        self, model: Pretrained, recipes: Sequence[Recipe], train: Sequence[Data], device: str
+    ):
+        """Slots for these runs, which share all settings but learning rate and seed.
 
         Args:
-            encoder: an `Encoder`, or a `Decoder`, which has no head.
+            train: each run's training examples; empty where no run is trained.
         """
         settings = recipes[0].training
-        self.encoder, self.recipes, self.train, self.device = encoder, recipes, train, device
-        self.precision = settings["precision"]
-        self.tokens, self.measured = step_tokens(device), False
+        self.model, self.recipes, self.train, self.device = model, recipes, train, device
+        self.settings, self.precision = settings, settings["precision"]
+        self.passes, self.measured = Passes(step_tokens(device)), False
         self.tick: Callable[[], None] = lambda: None
-        for parameter in encoder.model.parameters():
+        for parameter in model.model.parameters():
             parameter.requires_grad_(False)
-        self.model = encoder.model
-        self.pretrained = read_biases(self.model, encoder.sites)
+        self.pretrained = read_biases(model.model, model.sites)
         self._lay_out(self._wanted())
         rates = [r.training["learning_rate"] for r in recipes]
         decay, norm = settings["weight_decay"], settings["max_grad_norm"]
         self.optimizer = adamw(self.theta, self.owner, rates, decay, norm)
 
     def _wanted(self) -> dict[Site | str, list[int]]:
-        """What is trained, and by which runs: biases by term, then the head, which all train."""
+        """Trained biases and parameters of the head -> the runs that train them."""
         wanted: dict[Site | str, list[int]] = {}
         for run, recipe in enumerate(self.recipes):
-            for term in trained_terms(self.encoder, recipe):
-                for site in self.encoder.sites.of(term):
+            for term in trained_terms(self.model, recipe):
+                for site in self.model.sites.of(term):
                     wanted.setdefault(site, []).append(run)
-        return wanted | {name: list(range(len(self.recipes))) for name in self.encoder.head}
+        return wanted | {name: list(range(len(self.recipes))) for name in self.model.head}
 
     def _pretrained(self, what: Site | str) -> torch.Tensor:
-        """The value that a run starts from, unless its head is drawn."""
+        """The value that a run starts from, unless it is drawn by `init_head`."""
         if isinstance(what, str):
-            return self.model.get_parameter(what).detach()
-        value = self.model.get_parameter(what.parameter).detach()
+            return self.model.model.get_parameter(what).detach()
+        value = self.model.model.get_parameter(what.parameter).detach()
         return value if what.rows is None else value[torch.as_tensor(what.rows.index())]
 
     def _lay_out(self, wanted: dict[Site | str, list[int]]) -> None:
-        """Puts the initial values of all slots one after the other into `theta`."""
-        fresh = [self._initial_head(recipe.seed) for recipe in self.recipes]
+        """Concatenates the initial values of all slots in `theta`."""
+        heads = [self._initial_head(recipe.seed) for recipe in self.recipes]
         given = {what: self._pretrained(what) for what in wanted}
         start, owners = [], []
         for what, runs in wanted.items():
-            start += [fresh[run].get(what, given[what]) for run in runs]
+            start += [heads[run][what] if isinstance(what, str) else given[what] for run in runs]
             owners += [torch.full((given[what].numel(),), run) for run in runs]
         self.theta = torch.cat([s.reshape(-1).float() for s in start])
         self.owner = torch.cat(owners).to(self.device)
@@ -108,10 +113,8 @@ class Slots:
             place += size
 
     def _initial_head(self, seed: int) -> dict[str, torch.Tensor]:
-        if self.encoder.fresh:
-            init_head(self.encoder, seed)
-        named = dict(self.model.named_parameters())
-        return {n: named[n].detach().clone() for n in self.encoder.head}
+        init_head(self.model, seed)
+        return {n: self._pretrained(n).clone() for n in self.model.head}
 
     def value(self, leaf: Leaf, runs: Sequence[int]) -> torch.Tensor:
         """The parameter of these runs, (len(runs), *shape), differentiable."""
@@ -124,15 +127,15 @@ class Slots:
         rows = [leaf.runs.index(r) if r in leaf.runs else len(leaf.runs) for r in runs]
         return table[torch.tensor(rows, device=table.device)]
 
-    def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> dict:
-        """One update of each run on its own batch; see `engine.Engine.step`."""
+    def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> Losses:
+        """One update of each run on its own batch; see `Engine.step`."""
         losses = dict.fromkeys(batches, 0.0)
         gradient = torch.zeros_like(self.theta)
         todo = [Share(run, self.train[run], rows) for run, rows in batches.items()]
         if not self.measured:
             self._fit(todo, seeds)
         while todo:
-            chunk, rest = take(todo, self.tokens)
+            chunk, rest = take(todo, self.passes.tokens)
             try:
                 own, grads = self._gradient(chunk, seeds)
             except torch.OutOfMemoryError as error:
@@ -145,17 +148,17 @@ class Slots:
         bad = self.optimizer.update(gradient, self._norms(gradient), losses)
         return {r: None if r in bad else losses[r] for r in batches}
 
-    def _shrink(self, chunk: list[Share], error: Exception) -> None:
-        """After a pass that did not fit: smaller ones."""
-        self.tokens = smaller(self.tokens, error)
+    def _shrink(self, chunk: list[Share[Data]], error: Exception) -> None:
+        """Makes passes smaller, after one that did not fit."""
+        self.passes.tokens = self.passes.half(self.passes.tokens, error)
 
-    def _fit(self, todo: list[Share], seeds: dict[int, int]) -> None:
-        """Measures on one run's batch what a token takes, before passes become larger."""
-        first, _ = take(todo[:1], self.tokens)
+    def _fit(self, todo: list[Share[Data]], seeds: dict[int, int]) -> None:
+        """Measures the memory of a token on one run's batch, before passes become larger."""
+        first, _ = take(todo[:1], self.passes.tokens)
         size = sum(int(share.lengths().sum()) for share in first)
         with suppress(torch.OutOfMemoryError):  # met again, and dealt with, in the step itself
-            self.tokens = fitting_tokens(
-                self.device, self.tokens, size, lambda: self._gradient(first, seeds)
+            self.passes.tokens = fitting_tokens(
+                self.device, self.passes.tokens, size, lambda: self._gradient(first, seeds)
             )
         self.measured = True
 
@@ -169,13 +172,16 @@ class Slots:
             place += leaf.values.numel()
         return squares.sqrt().float()
 
-    def _chunk_gradient(self, chunk: list[Share], each: torch.Tensor):
-        """What `_gradient` returns, from the loss of each example of the shares, in order."""
+    def _gradient(
+        self, chunk: list[Share[Data]], seeds: dict[int, int]
+    ) -> tuple[list[float], torch.Tensor]:
+        """The weighted mean loss of each share, and the gradient of their sum, (P,)."""
         counts = [len(share.rows) for share in chunk]
         weights = np.repeat([s.weight / len(s.rows) for s in chunk], counts)
-        each = each * torch.as_tensor(weights, dtype=torch.float32, device=self.device)
         values = [leaf.values for leaf in self.leaves]
-        grads = torch.autograd.grad(each.sum(), values, allow_unused=True)
+        with self._losses(chunk, seeds) as unweighted:
+            each = unweighted * torch.as_tensor(weights, dtype=torch.float32, device=self.device)
+            grads = torch.autograd.grad(each.sum(), values, allow_unused=True)
         flat_grads = [
             torch.zeros_like(v).view(-1) if g is None else g.reshape(-1)
             for g, v in zip(grads, values, strict=True)
@@ -183,59 +189,53 @@ class Slots:
         losses = [float(own.sum()) for own in each.detach().cpu().split(counts)]
         return losses, torch.cat(flat_grads)
 
-    def _gradient(self, chunk: list[Share], seeds: dict[int, int]):
-        """The weighted mean loss of each share, and the gradient of their sum, (P,)."""
-        return self._chunk_gradient(chunk, self._losses(chunk, seeds))
+    @abstractmethod
+    def _losses(
+        self, chunk: list[Share[Data]], seeds: dict[int, int]
+    ) -> AbstractContextManager[torch.Tensor]:
+        """The loss of each example of these shares, (n,), in order; differentiated within."""
 
-    def _losses(self, chunk: list[Share], seeds: dict[int, int]) -> torch.Tensor:
-        """The loss of each example of these shares, in order; differentiable."""
-        raise NotImplementedError
+    @abstractmethod
+    def predict(self, data: Data, runs: Sequence[int]) -> list[np.ndarray]:
+        """See `Engine.predict`."""
+
+    def start_from(self, run: int, biases: Tensors | None, head: Tensors | None) -> None:
+        """Replaces a run's values; see `Engine.start_from`."""
+        for leaf in self.leaves:
+            given = head if leaf.site is None else biases
+            if given is None or run not in leaf.runs:
+                continue
+            value = given[leaf.parameter] if leaf.site is None else given[leaf.site.term]
+            if leaf.site is not None:
+                value = value[leaf.site.layer]
+            leaf.values.data[leaf.runs.index(run)] = value.to(leaf.values.device)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything that a checkpoint of these runs needs besides their recipes."""
+        """Trained values and moments, and the size of passes: the same sums, the same bytes."""
         own = {k: getattr(self.optimizer, k) for k in MOMENTS}
-        own["tokens"] = torch.tensor(self.tokens)  # sums in the same order end in the same bytes
+        own["tokens"] = torch.tensor(self.passes.tokens)
         return {k: v.detach().cpu().clone() for k, v in own.items()}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Continues from what `state` gave."""
+        """Continues from what `state` returned."""
         for name in MOMENTS:
             getattr(self.optimizer, name).copy_(state[name])
-        self.tokens = int(state["tokens"])
+        self.passes.tokens = int(state["tokens"])
 
     def close(self) -> None:
-        """Nothing to put back: of the model, only the drawn head was touched."""
-
-    def _head_leaves(self) -> list[Leaf]:
-        return [leaf for leaf in self.leaves if leaf.site is None]
+        """Restores nothing: only the drawn head of the model was changed."""
 
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
         """All biases of a run: term -> (layers, width) float32 on the CPU."""
         biases = {term: values.clone() for term, values in self.pretrained.items()}
         leaves = {leaf.site: leaf for leaf in self.leaves if leaf.site is not None}
-        for term in trained_terms(self.encoder, self.recipes[run]):
-            for site in self.encoder.sites.of(term):
+        for term in trained_terms(self.model, self.recipes[run]):
+            for site in self.model.sites.of(term):
                 leaf = leaves[site]
                 biases[term][site.layer] = leaf.values[leaf.runs.index(run)].detach().cpu()
         return biases
 
     def head(self, run: int) -> dict[str, torch.Tensor]:
-        """A run's head: parameter name -> value, on the CPU."""
-        return {
-            leaf.parameter: leaf.values[run].detach().cpu().clone() for leaf in self._head_leaves()
-        }
-
-
-def trained_terms(encoder: Any, recipe: Recipe) -> tuple[str, ...]:
-    """The bias terms that a bias-only technique trains: whole ones, or it is not bias-only."""
-    chosen = {_key(part) for part in parts_of(encoder, recipe)}
-    sites, shapes = encoder.sites, shapes_of(encoder)
-    own = {t: {_key(p) for p in site_parts(sites, shapes, (t,))} for t in sites.terms}
-    terms = tuple(t for t in sites.terms if own[t] <= chosen)
-    if chosen != {key for t in terms for key in own[t]}:
-        raise ValueError(f"{recipe.technique} trains more or less than whole bias terms")
-    return terms
-
-
-def _key(part: Part) -> tuple[str, bytes]:
-    return part.parameter, b"" if part.index is None else part.index.tobytes()
+        """A run's head: parameter name -> value on the CPU."""
+        leaves = [leaf for leaf in self.leaves if leaf.site is None]  # which all runs train
+        return {leaf.parameter: leaf.values[run].detach().cpu().clone() for leaf in leaves}

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -16,7 +15,6 @@ from transformers import (
 )
 
 from beft.errors import UserError
-from beft.models.encoder import Encoder
 from beft.models.loading import (
     check_vocabulary,
     lacking,
@@ -29,7 +27,6 @@ from beft.models.loading import (
 )
 from beft.models.pretrained import check_checkpoint
 from beft.models.quiet import quiet_transformers
-from beft.models.roles import PROJECTIONS
 from beft.models.sites import BiasSites, add_projection_biases, find_sites
 
 
@@ -47,7 +44,7 @@ class Decoder:
         added: Names of the biases (zeros, frozen) that the checkpoint's q, k, v lacked.
     """
 
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     sites: BiasSites
     head: tuple[str, ...] = ()
@@ -97,14 +94,6 @@ def load_decoder(
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
     return Decoder(model.to(device).eval(), tokenizer, found, added=added)
-
-
-def projection_modules(model: Decoder | Encoder) -> dict[str, tuple[str, ...]]:
-    """Term (q, k, v) -> full path of its linear in each layer; one path for all three if fused.
-
-    Whether they are is `model.sites.fused`.
-    """
-    return {term: tuple(s.module for s in model.sites.of(term)) for term in PROJECTIONS}
 
 
 def _check_decoder(config: PreTrainedConfig, label: str) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoModelForSequenceClassification,
@@ -15,6 +14,7 @@ from transformers import (
 )
 
 from beft.errors import UserError
+from beft.models.base import Model
 from beft.models.loading import (
     check_vocabulary,
     lacking,
@@ -43,11 +43,16 @@ class Encoder:
         fresh: Names of those in `head` that the checkpoint does not hold: `init_head` sets them.
     """
 
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     sites: BiasSites
     head: tuple[str, ...]
     fresh: tuple[str, ...]
+
+    @property
+    def labels(self) -> int:
+        """The number of outputs of the head: classes, or 1 for a regression."""
+        return int(self.model.config.num_labels or 0)
 
 
 def load_encoder(
@@ -95,18 +100,20 @@ def load_encoder(
     return encoder
 
 
-def init_head(encoder: Encoder, seed: int) -> None:
+def init_head(pretrained: Model, seed: int) -> None:
     """Set the head's parameters that the checkpoint lacks: a function of the seed alone.
+
+    A decoder has no head and stays as it is.
 
     Matrices are normal with the model's initial deviation, biases 0, norms 1. The draw is made on
     the CPU in float64, which torch computes alike on every processor.
     """
-    config = encoder.model.config
+    config = pretrained.model.config
     std = getattr(config, "initializer_range", None) or getattr(config, "init_std", None) or 0.02
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name in encoder.fresh:
-            parameter = encoder.model.get_parameter(name)
+        for name in pretrained.fresh:
+            parameter = pretrained.model.get_parameter(name)
             if parameter.ndim > 1:
                 draw = torch.empty(parameter.shape, dtype=torch.float64)
                 parameter.copy_(draw.normal_(0.0, std, generator=generator))

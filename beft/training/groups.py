@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from beft.engine.dispatch import engine, groups, packs_together, serves
-from beft.engine.memory import REFUSALS
+from beft.engine.memory import Passes
+from beft.engine.parts import parts_of
 from beft.engine.peft_methods import added_numbers
 from beft.engine.precision import lowered
-from beft.engine.single import parts_of
 from beft.errors import UserError
 from beft.models.decoder import Decoder
 from beft.models.encoder import Encoder
@@ -147,7 +147,7 @@ class Job:
         used = engine(encoder, runs, [d.train for d in data], bench.device, flat)
         try:
             states = train(used, data, control)
-            extra = self._measured(runs[0], encoder, data[0])
+            extra = self._measured(runs[0], encoder, data[0], used.passes)
         finally:
             used.close()
         for recipe, state, given in zip(runs, states, data, strict=True):
@@ -162,8 +162,8 @@ class Job:
                 started=started,
                 seconds=round(seconds, 3),
                 runs_together=len(runs),
-                tokens_per_pass=getattr(used, "tokens", None),  # None: whole batches
-                passes_refused=state.refused + REFUSALS.count,
+                tokens_per_pass=used.passes.tokens or None,  # None: whole batches
+                passes_refused=state.refused + used.passes.refused,
                 precision="bfloat16" if lowered(bench.device, precision) else "float32",
             )
             parts = parts_of(encoder, recipe)
@@ -172,7 +172,9 @@ class Job:
             write_folder(bench.layout.run(recipe), files | {PROVENANCE: to_json(facts)})
             log.info("%s: %s", recipe.folder(), state.reason or "done")
 
-    def _measured(self, recipe: Recipe, encoder: Encoder | Decoder, data: Data) -> dict[str, bytes]:
+    def _measured(
+        self, recipe: Recipe, encoder: Encoder | Decoder, data: Data, passes: Passes
+    ) -> dict[str, bytes]:
         if not TECHNIQUES[recipe.technique].measures:
             return {}
 
@@ -181,4 +183,4 @@ class Job:
                 raise Interrupted
             self.progress(done, total, text)
 
-        return {GRADIENTS: gradients_file(self.bench, recipe, encoder, data, progress)}
+        return {GRADIENTS: gradients_file(self.bench, recipe, encoder, data, passes, progress)}

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from beft.data.encoded import chunks
 from beft.data.order import order
-from beft.engine.dispatch import Engine
-from beft.engine.memory import REFUSALS
+from beft.engine.base import Engine
+from beft.engine.batches import chunks
 from beft.store.run_format import Part, column, kept
 from beft.study.recipe import Recipe
 from beft.tasks.metrics import sums
@@ -259,7 +258,7 @@ def _save(engine: Engine, states: list[State], control: Control) -> None:
         tensors |= {f"{run}/{k}": v.contiguous().clone() for k, v in state.tensors.items()}
         plain.append({k: v for k, v in vars(state).items() if k != "tensors"})
         plain[-1]["seconds"] += time.monotonic() - control.started
-        plain[-1]["refused"] += REFUSALS.count
+        plain[-1]["refused"] += engine.passes.refused
     metadata = {"digests": _digests(engine), "states": json.dumps(plain)}
     saved.write(control.checkpoint, metadata, tensors)
 

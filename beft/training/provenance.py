@@ -17,7 +17,6 @@ import torch
 
 import beft
 from beft.code_identity import code_digest
-from beft.engine.memory import REFUSALS
 
 LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy", "safetensors")
 
@@ -60,8 +59,7 @@ def hardware(device: str) -> str:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Forgets the peak of what ran before in this process, where the system can, and refusals."""
-    REFUSALS.count = 0
+    """Resets the peak of this process's memory, where the system can."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     else:

@@ -4,7 +4,7 @@ from typing import Any
 
 from safetensors.torch import save
 
-from beft.engine.single import trained_numbers
+from beft.engine.parts import trained_numbers
 from beft.store import run_format as F
 from beft.store.files import to_json
 from beft.study.recipe import Recipe

@@ -18,6 +18,7 @@ from beft.engine.decoder.check import check_rows
 from beft.engine.dispatch import serves
 from beft.engine.encoder.flat import first_position
 from beft.engine.gradients import measure
+from beft.engine.memory import Passes
 from beft.engine.precision import lowered
 from beft.errors import UserError
 from beft.models.decoder import Decoder, load_decoder
@@ -226,16 +227,19 @@ def gradients_file(
     recipe: Recipe,
     encoder: Encoder | Decoder,
     data: Data,
+    passes: Passes,
     progress: Callable[[int, int, str], None],
 ) -> bytes:
     """The file of an untuned run's gradients."""
     total = len(data.train)
+    init_head(encoder, seed=0)  # one head for all seeds
     measured = measure(
         encoder,
         data.train,
         bench.device,
         recipe.training["batch_size"],
         serves(encoder, bench.device),
+        passes,
         lambda done: progress(done, total, "gradients"),
     )
     tensors: dict[str, torch.Tensor] = {}
@@ -250,8 +254,7 @@ def probe_inert(bench: Bench, recipe: Recipe) -> dict[str, str]:
     exact = replace(recipe, training={**recipe.training, "precision": "float32"})
     encoder = bench.model(exact)
     data = bench.data(exact).train
-    if encoder.fresh:
-        init_head(encoder, recipe.seed)
+    init_head(encoder, seed=0)
     few = data.take(np.arange(min(PROBE_EXAMPLES, len(data))))
     flat = serves(encoder, bench.device)
     measured = measure(encoder, few, bench.device, len(few), flat)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from beft.code_identity import code_digest
-from beft.engine.dispatch import Engine, engine, packs_together, serves
+from beft.engine.base import Engine
+from beft.engine.dispatch import engine, packs_together, serves
 from beft.errors import UserError
 from beft.store.files import to_json
 from beft.study.layout import Layout

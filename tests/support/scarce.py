@@ -8,16 +8,14 @@ from typing import Any
 import torch
 from support import moments
 
-from beft.engine import gradients, precision
-from beft.engine.decoder import answer
+from beft.engine.decoder import answer, losses
 from beft.engine.decoder import gradients as decoder_gradients
-from beft.engine.decoder import packed as decoder_packed
-from beft.engine.encoder import packed
+from beft.engine.encoder import gradients, packed, predict
 
 PASSES = [
     *((module, "flatten") for module in (packed, gradients)),
-    *((module, "arrange") for module in (answer, decoder_packed, decoder_gradients)),
-    (precision, "collate"),
+    *((module, "arrange") for module in (answer, losses, decoder_gradients)),
+    (predict, "collate"),
 ]
 
 

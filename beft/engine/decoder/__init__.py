@@ -1,1 +1,0 @@
-"""Decoders (causal language models): loaded, prompted, tuned and scored."""

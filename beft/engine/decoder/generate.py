@@ -1,74 +1,112 @@
-"""Greedy generation in batches: prompts side by side, each ends at its newline, all then early."""
+"""Greedy generation in batches; a row leaves the batch when its answer ends with a newline."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from beft.engine.decoder.likelihood import Cache, asking
 
 
 class Roomy(DynamicLayer):
-    """Keys and values of one layer with room for those to come: a token need not copy the others.
+    """Keys and values of one layer, with memory for later ones: a token need not copy the others.
 
     Attributes:
-        room: tokens to come for which memory is taken at once.
+        room: number of later tokens for which memory is allocated at once.
     """
 
     room = 64
+    held: tuple[torch.Tensor, ...] | None
 
     def update(self, key_states, value_states, *args, **kwargs):
         """Adds keys and values (B, heads, n, width); returns all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.held = None
-        start = self.get_seq_length()
+        start, before = self.get_seq_length(), self.held
         end = start + key_states.shape[2]
-        if self.held is None or self.held[0].shape[2] < end:
-            before = (self.keys, self.values)
+        if before is None or before[0].shape[2] < end:
             self.held = tuple(
                 x.new_empty(*x.shape[:2], end + self.room, x.shape[3])
                 for x in (key_states, value_states)
             )
-            for held, states in zip(self.held, before if start else (), strict=False):
-                held[:, :, :start] = states
+            for held, states in zip(self.held, before or (), strict=False):
+                held[:, :, :start] = states[:, :, :start]
+        assert self.held is not None
         for held, states in zip(self.held, (key_states, value_states), strict=True):
             held[:, :, start:end] = states
         self.keys, self.values = (held[:, :, :end] for held in self.held)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keeps these rows alone."""
+        """Removes all other rows."""
+        assert self.held is not None, "no token has been seen yet"
         self.held = tuple(held[indices] for held in self.held)
         end = self.get_seq_length()
         self.keys, self.values = (held[:, :, :end] for held in self.held)
 
 
-def with_room(past):
-    """The same cache in layers that grow without being copied; sliding windows stay as they are."""
+def with_room(past: DynamicCache) -> DynamicCache:
+    """The same cache in layers that grow without a copy; layers of sliding windows stay."""
     for i, layer in enumerate(past.layers):
-        if type(layer) is DynamicLayer:
-            past.layers[i] = Roomy()
-            past.layers[i].update(layer.keys, layer.values)
+        if type(layer) is DynamicLayer and layer.keys is not None and layer.values is not None:
+            past.layers[i] = roomy = Roomy()
+            roomy.update(layer.keys, layer.values)
     return past
 
 
-def newline_ids(tokenizer) -> tuple[int, ...]:
-    """Tokens whose text holds a newline, and the end of text: each ends an answer."""
-    return _newline_ids(tokenizer)
-
-
 @lru_cache(maxsize=4)
-def _newline_ids(tokenizer) -> tuple[int, ...]:
+def newline_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Tokens whose text holds a newline, and the end of text: each ends an answer."""
     found = [i for i in range(len(tokenizer)) if "\n" in tokenizer.decode([i])]
     end = tokenizer.eos_token_id
     return tuple(sorted({*found, *([] if end is None else [end])}))
 
 
+@dataclass
+class _Batch:
+    """Rows (B) whose answers are not complete.
+
+    Attributes:
+        past: keys and values of the tokens so far, T of each row.
+        seen: (B, T) whether a row's next token attends to a cached token: not to padding.
+        places: (B,) position of a row's next token.
+        following: (B,) that token.
+    """
+
+    past: DynamicCache
+    seen: torch.Tensor
+    places: torch.Tensor
+    following: torch.Tensor
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Removes all other rows."""
+        self.past.batch_select_indices(rows)
+        self.seen, self.places = self.seen[rows], self.places[rows]
+        self.following = self.following[rows]
+
+    def advance(self, model: PreTrainedModel) -> None:
+        """Computes one more token of each row."""
+        self.seen = torch.cat([self.seen, self.seen.new_ones(len(self.seen), 1)], dim=1)
+        mask = torch.zeros(self.seen.shape, dtype=model.dtype, device=self.seen.device)
+        mask.masked_fill_(~self.seen, torch.finfo(model.dtype).min)
+        out = model(
+            input_ids=self.following[:, None],
+            attention_mask=mask[:, None, None],
+            position_ids=self.places[:, None],
+            past_key_values=self.past,
+            use_cache=True,
+        )
+        self.past, self.following = out.past_key_values, out.logits[:, -1].argmax(-1)
+        self.places = self.places + 1
+
+
 @torch.inference_mode()
 def generate(
-    model,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     stop: Sequence[int],
     most: int,
@@ -78,20 +116,40 @@ def generate(
 ) -> list[list[int]] | None:
     """Greedy continuations of prompts, computed together.
 
-    Rows are padded behind their prompt; a cache keeps what has been computed, and rows whose
-    answer is complete leave it.
-
     Args:
         stop: tokens that end an answer and are not part of it.
-        most: tokens of an answer at most.
+        most: largest number of tokens of an answer.
         cache: keys and values that every row sees (a trained prefix).
         tick: called before each pass.
 
     Returns:
         The new tokens of each prompt; None where logits are not finite.
     """
-    dtype = model.dtype
-    lowest = torch.finfo(dtype).min
+    tick()
+    batch = _after_prompts(model, prompts, device, cache)
+    if batch is None:
+        return None
+    ends = torch.tensor(list(stop), device=device)
+    alive = list(range(len(prompts)))
+    answers: list[list[int]] = [[] for _ in prompts]
+    for step in range(most):
+        going = (~torch.isin(batch.following, ends)).nonzero()[:, 0]
+        for row, token in zip(going.tolist(), batch.following[going].tolist(), strict=True):
+            answers[alive[row]].append(token)
+        if not len(going) or step + 1 == most:
+            break
+        if len(going) < len(alive):
+            batch.keep(going)
+            alive = [alive[i] for i in going.tolist()]
+        tick()
+        batch.advance(model)
+    return answers
+
+
+def _after_prompts(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], device: str, cache: Cache | None
+) -> _Batch | None:
+    """The batch after one pass over the prompts, which are padded at their end."""
     lengths = torch.tensor([len(p) for p in prompts], device=device)
     width = int(lengths.max())
     ids = torch.zeros(len(prompts), width, dtype=torch.int64, device=device)
@@ -102,16 +160,10 @@ def generate(
     places = torch.arange(width, device=device)
     hidden = (places[None] > places[:, None]) | (places[None, None] >= lengths[:, None, None])
     hidden &= places[None, None] != places[:, None]  # a padded cell sees itself: no empty row
-    mask = torch.zeros(len(prompts), 1, width, start + width, dtype=dtype, device=device)
-    mask[..., start:].masked_fill_(hidden[:, None], lowest)
-    # A table of which cached cells each row may see from now on.
-    seen = torch.cat(
-        [torch.ones(len(prompts), start, dtype=torch.bool, device=device),
-         places[None] < lengths[:, None]], dim=1,
-    )  # fmt: skip
-    tick()
-    last = torch.arange(len(prompts), device=device) * width + lengths - 1
-    with asking(model, last):
+    shape = (len(prompts), 1, width, start + width)
+    mask = torch.zeros(shape, dtype=model.dtype, device=device)
+    mask[..., start:].masked_fill_(hidden[:, None], torch.finfo(model.dtype).min)
+    with asking(model, torch.arange(len(prompts), device=device) * width + lengths - 1):
         out = model(
             input_ids=ids,
             attention_mask=mask,
@@ -121,29 +173,7 @@ def generate(
         )
     if not torch.isfinite(out.logits).all():
         return None
+    prefix = torch.ones(len(prompts), start, dtype=torch.bool, device=device)
+    seen = torch.cat([prefix, places[None] < lengths[:, None]], dim=1)
     past, following = with_room(out.past_key_values), out.logits[0].argmax(-1)
-    ends = torch.tensor(list(stop), device=device)
-    alive = list(range(len(prompts)))
-    answers: list[list[int]] = [[] for _ in prompts]
-    for step in range(most):
-        going = (~torch.isin(following, ends)).nonzero()[:, 0]
-        for place, token in zip(going.tolist(), following[going].tolist(), strict=True):
-            answers[alive[place]].append(token)
-        if not len(going) or step + 1 == most:
-            break
-        if len(going) < len(alive):
-            past.batch_select_indices(going)
-            alive = [alive[i] for i in going.tolist()]
-            seen, lengths, following = seen[going], lengths[going], following[going]
-        seen = torch.cat([seen, seen.new_ones(len(alive), 1)], dim=1)
-        mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, lowest)
-        tick()
-        out = model(
-            input_ids=following[:, None],
-            attention_mask=mask[:, None, None],
-            position_ids=(lengths + start + step)[:, None],
-            past_key_values=past,
-            use_cache=True,
-        )
-        past, following = out.past_key_values, out.logits[:, -1].argmax(-1)
-    return answers
+    return _Batch(past, seen, lengths + start, following)

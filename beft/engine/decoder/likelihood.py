@@ -6,22 +6,24 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
+from torch.utils.hooks import RemovableHandle
+from transformers import DynamicCache, PreTrainedModel
 
 from beft.engine.decoder.rows import Rows
 from beft.engine.precision import autocast
 from beft.models.sites import Site
 
-Cache = Callable[[int], object]  # batch size -> keys and values before every row
+Cache = Callable[[int], DynamicCache]  # batch size -> keys and values that every row sees first
 
 
-def lowering(model, device: str, precision: str):
-    """bfloat16 autocast for a model in float32; one that is in bfloat16 itself needs none."""
+def lowering(model: PreTrainedModel, device: str, precision: str) -> torch.autocast:
+    """bfloat16 autocast for a model in float32; a model in bfloat16 needs none."""
     return autocast(device, precision if model.dtype == torch.float32 else "float32")
 
 
 @contextmanager
-def asking(model, places: torch.Tensor) -> Iterator[None]:
-    """Within it, the model computes logits at these flat places (B * W) alone, (1, K, V)."""
+def asking(model: PreTrainedModel, places: torch.Tensor) -> Iterator[None]:
+    """Makes the model compute logits at these K flat positions of (B * W) only, (1, K, V)."""
     hook = model.get_output_embeddings().register_forward_pre_hook(
         lambda module, args: (args[0].flatten(0, 1).index_select(0, places)[None], *args[1:])
     )
@@ -33,12 +35,12 @@ def asking(model, places: torch.Tensor) -> Iterator[None]:
 
 @contextmanager
 def adding(
-    model, changes: Mapping[Site, torch.Tensor], owner: torch.Tensor | None
+    model: PreTrainedModel, changes: Mapping[Site, torch.Tensor], owner: torch.Tensor | None
 ) -> Iterator[None]:
-    """Within it, each token's biases are changed by those of its run.
+    """Adds to the biases of each token the changes of its run.
 
-    What is added is the difference to the model's own bias, in float32 before rounding, so that a
-    run that changes nothing computes exactly what the model does.
+    The difference to the model's bias is added in float32, before rounding, so that a run that
+    changes nothing computes exactly what the model computes.
 
     Args:
         changes: site -> (R, width), differentiable.
@@ -55,20 +57,23 @@ def adding(
         yield
 
 
-def _whole(model, parts: list[tuple[Site, torch.Tensor]]) -> torch.Tensor:
-    """Changes of a module's whole output, (R, width); zero where a fused projection has others."""
+def _whole(model: PreTrainedModel, parts: list[tuple[Site, torch.Tensor]]) -> torch.Tensor:
+    """Changes of a module's whole output, (R, width); zero in other rows of a fused projection."""
     site, change = parts[0]
     if site.rows is None:
         return change
     width = model.get_parameter(site.parameter).numel()
     whole = change.new_zeros(len(change), width)
-    for own, values in parts:
-        index = torch.as_tensor(own.rows.index(), device=change.device)
-        whole = whole.index_copy(1, index, values)
+    for part, values in parts:
+        if part.rows is not None:
+            index = torch.as_tensor(part.rows.index(), device=change.device)
+            whole = whole.index_copy(1, index, values)
     return whole
 
 
-def add_hook(module, added: torch.Tensor, owner: torch.Tensor | None):
+def add_hook(
+    module: torch.nn.Module, added: torch.Tensor, owner: torch.Tensor | None
+) -> RemovableHandle:
     """Adds to each token's output of a module the vector (R, width) of its run."""
 
     def add(module, args, out):
@@ -80,21 +85,27 @@ def add_hook(module, added: torch.Tensor, owner: torch.Tensor | None):
     return module.register_forward_hook(add)
 
 
-def candidate_scores(model, rows: Rows, cache: Cache | None = None) -> torch.Tensor:
+def candidate_scores(
+    model: PreTrainedModel, rows: Rows, cache: Cache | None = None
+) -> torch.Tensor:
     """The summed log-likelihood of every candidate, (C,) float32.
 
     Args:
         cache: keys and values that every row sees (a trained prefix).
     """
-    given = {"input_ids": rows.ids, "position_ids": rows.positions, "attention_mask": rows.mask}
+    given: dict[str, object] = {
+        "input_ids": rows.ids,
+        "position_ids": rows.positions,
+        "attention_mask": rows.mask,
+    }
     if cache is not None:
-        given |= behind(rows, cache(len(rows.ids)))
+        given |= after_prefix(rows, cache(len(rows.ids)))
     with asking(model, rows.places):
         logits = model(**given, use_cache=cache is not None).logits[0].float()
     return summed(logits, rows)
 
 
-def behind(rows: Rows, past) -> dict:
+def after_prefix(rows: Rows, past: DynamicCache) -> dict[str, object]:
     """Arguments of a model whose rows see keys and values of `past` before their own tokens."""
     length = past.get_seq_length()
     seen = rows.mask.new_zeros(*rows.mask.shape[:3], length)
@@ -136,7 +147,7 @@ def example_losses(
     """
     if objective == "language_model_on_answer":
         return -normalised(scores, rows.lengths)
-    own = scores if scoring == "plain" else normalised(scores, rows.lengths)
-    table = grid(own, rows.counts, float("-inf"))
+    scored = scores if scoring == "plain" else normalised(scores, rows.lengths)
+    table = grid(scored, rows.counts, float("-inf"))
     labels = torch.as_tensor(np.array(gold), device=scores.device)
     return cross_entropy(table, labels, reduction="none")

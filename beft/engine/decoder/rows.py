@@ -1,8 +1,8 @@
-"""Rows of tokens for one pass of a decoder: prompts once each, their candidates as branches.
+"""Rows of tokens for one pass of a decoder: each prompt once, its candidates as branches.
 
-A candidate's tokens see the prompt and their own beginning, not the other candidates, so that one
-pass gives the likelihood of all of them. Several examples lie in one row, side by side, where they
-are short; nothing is computed for a candidate's last token, which predicts nothing.
+A candidate's tokens attend to the prompt and to earlier tokens of the same candidate, so that one
+pass gives the likelihood of all candidates. Short examples share a row. The last token of a
+candidate predicts nothing and is left out.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import torch
 
 from beft.data.prompts import Prompts
 
-WIDTH = 256  # tokens of a row that several examples share; longer ones have a row of their own
+WIDTH = 256  # tokens of a row that several examples share; longer examples do not share a row
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Item:
     candidates: list[list[int]]
 
     def fed(self) -> int:
-        """Tokens that the model has to see."""
+        """Tokens that the model reads."""
         return len(self.prompt) + sum(len(c) - 1 for c in self.candidates)
 
 
@@ -34,15 +34,15 @@ class Rows:
     """One pass.
 
     Attributes:
-        ids, positions: (B, W) tokens, and their places in their own sequence.
+        ids, positions: (B, W) tokens, and their positions in their sequences.
         mask: (B, 1, W, W) added to attention scores: 0 or the type's lowest number.
         owner: (B, W) the run of each token.
-        places: (K,) flat positions whose next token is asked for.
-        asked: (A,) for each token of all candidates, which of the K places predicts it.
+        places: (K,) flat positions (of B * W) at which logits are computed.
+        asked: (A,) index into `places` of the logits that predict each token of all candidates.
         targets: (A,) that token.
         candidate: (A,) the candidate that it is part of.
         lengths: (C,) tokens of each candidate.
-        counts: candidates of each example, in the order in which they were given.
+        counts: candidates of each example, in the order of the examples.
     """
 
     ids: torch.Tensor
@@ -57,8 +57,10 @@ class Rows:
     counts: list[int]
 
 
-def items(data: Prompts, rows: Sequence[int], run: int = 0, gold: bool = False) -> list[Item]:
-    """Examples of a pass; with `gold`, their right answer is the only candidate."""
+def items(
+    data: Prompts, rows: Sequence[int] | np.ndarray, run: int = 0, gold: bool = False
+) -> list[Item]:
+    """Examples of a pass; with `gold`, the right answer is the only candidate."""
     return [
         Item(run, data.prompts[r], [data.answers[r][data.gold(r)]] if gold else data.answers[r])
         for r in rows
@@ -66,7 +68,7 @@ def items(data: Prompts, rows: Sequence[int], run: int = 0, gold: bool = False) 
 
 
 def shelves(sizes: Sequence[int]) -> list[list[int]]:
-    """Which examples share a row: first fit, longest first; a function of the sizes alone."""
+    """The examples of each row: first fit, longest first; a function of the sizes alone."""
     width = max([WIDTH, *sizes])
     rows: list[list[int]] = []
     left: list[int] = []
@@ -83,7 +85,7 @@ def shelves(sizes: Sequence[int]) -> list[list[int]]:
 
 
 def cells_of(examples: Sequence[Item]) -> tuple[list[np.ndarray], tuple[int, int]]:
-    """The flat places of each example's tokens in their rows, and the shape (B, W) of the rows."""
+    """Flat positions of each example's tokens in the rows, and the shape (B, W) of the rows."""
     sizes = [example.fed() for example in examples]
     placed = shelves(sizes)
     width = max(sum(sizes[i] for i in row) for row in placed)
@@ -100,30 +102,33 @@ def arrange(examples: Sequence[Item], device: str, dtype: torch.dtype = torch.fl
     """The rows of these examples.
 
     Args:
-        dtype: of the mask: the one that the model is in.
+        dtype: of the mask; the model's.
     """
     cells, shape = cells_of(examples)
     ids, positions, owner, branch = (np.zeros(shape[0] * shape[1], np.int64) for _ in range(4))
-    # The number of each cell's example; cells without a token have one each and see themselves.
+    # The number of each cell's example; empty cells have one each and attend to themselves.
     example = -1 - np.arange(len(ids))
-    before, targets, candidate, done = [], [], [], 0
-    for number, (item, own) in enumerate(zip(examples, cells, strict=True)):
+    before: list[int] = []
+    targets: list[int] = []
+    candidate: list[int] = []
+    done = 0
+    for number, (item, cell) in enumerate(zip(examples, cells, strict=True)):
         start = len(item.prompt)
-        example[own], owner[own] = number, item.run
-        ids[own[:start]], positions[own[:start]] = item.prompt, np.arange(start)
+        example[cell], owner[cell] = number, item.run
+        ids[cell[:start]], positions[cell[:start]] = item.prompt, np.arange(start)
         place = start
         for c, tokens in enumerate(item.candidates):
-            part = own[place : place + len(tokens) - 1]
+            part = cell[place : place + len(tokens) - 1]
             ids[part], branch[part] = tokens[:-1], c + 1
             positions[part] = start + np.arange(len(part))
-            before += [own[start - 1], *part]
+            before += [cell[start - 1], *part]
             targets += tokens
             candidate += [done + c] * len(tokens)
             place += len(part)
         done += len(item.candidates)
     places, asked = np.unique(np.array(before, np.int64), return_inverse=True)
 
-    def tensor(values) -> torch.Tensor:
+    def tensor(values: np.ndarray | list[int]) -> torch.Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=device)
 
     return Rows(
@@ -141,10 +146,10 @@ def arrange(examples: Sequence[Item], device: str, dtype: torch.dtype = torch.fl
 
 
 def _mask(example: torch.Tensor, branch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What each token sees: of its own example what came before, the prompt or its own branch."""
+    """Lets each token attend to earlier tokens of its example: the prompt and its candidate."""
     same = example[:, :, None] == example[:, None, :]
-    own = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
+    visible = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
     width = example.shape[1]
     earlier = torch.ones(width, width, dtype=torch.bool, device=example.device).tril()
     mask = torch.zeros(same.shape, dtype=dtype, device=example.device)
-    return mask.masked_fill_(~(same & own & earlier), torch.finfo(dtype).min)[:, None]
+    return mask.masked_fill_(~(same & visible & earlier), torch.finfo(dtype).min)[:, None]

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from beft.data.encoded import Encoded
 from beft.engine.noise import Noise, token_keys
 from beft.engine.shares import Share
 
@@ -16,12 +17,12 @@ SPLIT = {"cpu": 6000, "cuda": 500_000}
 
 @dataclass(frozen=True)
 class Block:
-    """Sequences of similar length, attended to together.
+    """Sequences of similar length, padded to (S, L) for attention.
 
     Attributes:
-        places: (S, L) each cell's token in the row; behind its end, a sequence's last token again.
-        real: (S, L) True where a cell is a token's own; None where all are.
-        mask: (S, 1, L) what is added to attention scores, 0 or -inf; None where all are real.
+        places: (S, L) index into the row for each position; padding repeats the last token.
+        real: (S, L) False for padding; None where there is none.
+        mask: (S, 1, L) added to attention scores, 0 or -inf; None where there is no padding.
     """
 
     places: torch.Tensor
@@ -36,11 +37,11 @@ class Flat:
     Attributes:
         ids, positions, types: (1, N); `types` is None where the tokenizer gives none.
         blocks: the sequences, longest first.
-        cells: (N,) the cell of each token among those of all blocks, one after the other.
-        first: (S,) the place of each sequence's first token.
+        cells: (N,) index of each token into the concatenated positions of all blocks.
+        first: (S,) index of each sequence's first token in the row.
         slots: (S,) the run of each sequence; a run's tokens are contiguous.
-        lengths: (S,) of each sequence.
-        sequences: per run, how many it has in the row.
+        lengths: (S,) tokens of each sequence.
+        sequences: the number of sequences of each run.
         noise: dropout; None when it is off.
     """
 
@@ -57,23 +58,23 @@ class Flat:
     _grids: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict, repr=False)
 
     def grid(self, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where rows of tokens and heads, (N * heads, ...), stand in blocks (S, heads, L).
+        """Two index tensors between rows (N * heads, ...) and blocks (S, heads, L, ...).
 
         Returns:
-            The row of each place of all blocks, one after the other; the place of each row.
+            Block position -> row, for the positions of all blocks; row -> block position.
         """
         if heads not in self._grids:
             self._grids[heads] = _grid(self, heads)
         return self._grids[heads]
 
     def owner(self, rows: int) -> torch.Tensor:
-        """The run of each token, (N,), or of each first token, (S,), by how many rows there are."""
+        """The run of each token, (N,), or of each first token, (S,), whichever has `rows` rows."""
         if rows == len(self.slots):
             return self.slots
         return self._tokens_owner
 
     def counts(self, rows: int) -> list[torch.Tensor]:
-        """How many rows make a sequence, and sequences a run; the latter alone for first tokens."""
+        """Rows of each sequence, and sequences of each run; only the latter for first tokens."""
         return [self._sizes] if rows == len(self.slots) else [self.lengths, self._sizes]
 
     @cached_property
@@ -84,16 +85,20 @@ class Flat:
     def _tokens_owner(self) -> torch.Tensor:
         return self.slots.repeat_interleave(self.lengths, output_size=self.ids.shape[1])
 
-    def inputs(self) -> dict:
+    def inputs(self) -> dict[str, object]:
         """Arguments of the base model."""
-        given = {"input_ids": self.ids, "position_ids": self.positions, "flat": self}
+        given: dict[str, object] = {
+            "input_ids": self.ids,
+            "position_ids": self.positions,
+            "flat": self,
+        }
         return given if self.types is None else {**given, "token_type_ids": self.types}
 
 
 def flatten(
-    shares: Sequence[Share], offset: int, device: str, seeds: Sequence[int] | None = None
+    shares: Sequence[Share[Encoded]], offset: int, device: str, seeds: Sequence[int] | None = None
 ) -> Flat:
-    """The row of these examples, run after run.
+    """The row of these examples, in the order of the shares.
 
     Args:
         offset: position number of a sequence's first token.
@@ -105,12 +110,13 @@ def flatten(
     total = int(lengths.sum())
     counts = [len(share.rows) for share in shares]
 
-    def tensor(values) -> torch.Tensor:
-        return torch.as_tensor(np.asarray(values), device=device)
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, device=device)
 
     types = noise = None
     if shares[0].data.types is not None:
-        types = tensor(np.concatenate([data.types[row] for data, row in examples]))[None]
+        segments = [data.types[row] for data, row in examples if data.types is not None]
+        types = tensor(np.concatenate(segments))[None]
     if seeds is not None:
         numbers = np.concatenate(
             [s.start + np.arange(n) for s, n in zip(shares, counts, strict=True)]
@@ -135,13 +141,13 @@ def flatten(
 def _blocks(
     lengths: np.ndarray, starts: np.ndarray, device: str, tensor: Callable
 ) -> tuple[list[Block], torch.Tensor]:
-    """Sequences by length, in as few blocks as waste little, and the cell of each token."""
+    """Sequences by length, in as few blocks as waste little, and `Flat.cells`."""
     ranking = np.argsort(-lengths, kind="stable")
     blocks, cells, done = [], np.empty(int(lengths.sum()), np.int64), 0
     for members in np.split(ranking, _cuts(lengths[ranking], SPLIT[device.partition(":")[0]])):
-        own, column = lengths[members][:, None], np.arange(lengths[members[0]])
-        real = column < own
-        places = starts[members][:, None] + np.minimum(column, own - 1)
+        length, column = lengths[members][:, None], np.arange(lengths[members[0]])
+        real = column < length
+        places = starts[members][:, None] + np.minimum(column, length - 1)
         cells[places[real]] = done + np.flatnonzero(real)
         done += real.size
         if real.all():
@@ -162,12 +168,12 @@ def _grid(flat: Flat, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
         back.append(done * heads + cell + cell // longest * longest * (heads - 1))
         steps.append(torch.full_like(cell, longest))
         done += count * longest
-    back, steps = torch.cat(back)[flat.cells], torch.cat(steps)[flat.cells]
-    return torch.cat(there), (back[:, None] + head * steps[:, None]).view(-1)
+    first, step = torch.cat(back)[flat.cells], torch.cat(steps)[flat.cells]
+    return torch.cat(there), (first[:, None] + head * step[:, None]).view(-1)
 
 
 def _cuts(lengths: np.ndarray, worth: int) -> list[int]:
-    """Where new blocks begin: where all shorter sequences together save cells that are worth it."""
+    """Indices of new blocks: where shorter ones save all later sequences `worth` cells or more."""
     cuts, width = [], int(lengths[0])
     for i, length in enumerate(lengths):
         if (len(lengths) - i) * (width**2 - int(length) ** 2) > worth:
@@ -177,7 +183,8 @@ def _cuts(lengths: np.ndarray, worth: int) -> list[int]:
 
 
 def first_position(base: torch.nn.Module) -> int:
-    """Number of a sequence's first position: RoBERTa's kin count from behind the padding's."""
+    """Number of a sequence's first position: models like RoBERTa begin after the padding's."""
     embeddings = getattr(base, "embeddings", None)
-    counts = hasattr(embeddings, "create_position_ids_from_input_ids")
-    return int(embeddings.padding_idx) + 1 if counts else 0
+    if embeddings is None or not hasattr(embeddings, "create_position_ids_from_input_ids"):
+        return 0
+    return int(embeddings.padding_idx) + 1

@@ -23,11 +23,11 @@ class Frozen:
         self.packs = not self.weight.is_cuda and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
     @cached_property
-    def _there(self) -> torch.Tensor:
+    def _forward(self) -> torch.Tensor:
         return self._packed(self.weight)
 
     @cached_property
-    def _back(self) -> torch.Tensor:
+    def _backward(self) -> torch.Tensor:
         return self._packed(self.weight.t().contiguous())
 
     def _packed(self, weight: torch.Tensor) -> torch.Tensor:
@@ -37,15 +37,17 @@ class Frozen:
 
     def product(self, x: torch.Tensor, bias: bool) -> torch.Tensor:
         """x (..., in) times the weight, with or without the bias, (..., out)."""
-        return self._times(x, self._there, self.bias if bias else None)
+        return self._times(x, self._forward, self.bias if bias else None)
 
     def back(self, grad: torch.Tensor) -> torch.Tensor:
         """The gradient of x from that of the product."""
         if not self.packs:  # no second copy of the weights, which may be many
             return grad.to(self.weight.dtype) @ self.weight
-        return self._times(grad, self._back, None)
+        return self._times(grad, self._backward, None)
 
-    def _times(self, x, weight, bias) -> torch.Tensor:
+    def _times(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         x = x.to(self.weight.dtype)
         if not self.packs:
             return linear(x, weight, bias)
@@ -65,7 +67,7 @@ class _Product(torch.autograd.Function):
 
 
 def frozen_linears(encoder: Encoder, dtype: torch.dtype) -> dict[str, Frozen]:
-    """The linear modules that the head does not own: module name -> its frozen form."""
+    """Name -> frozen form of the linear modules outside the head."""
     heads = {name.rpartition(".")[0] for name in encoder.head}
     return {
         name: Frozen(module, dtype)
@@ -74,6 +76,6 @@ def frozen_linears(encoder: Encoder, dtype: torch.dtype) -> dict[str, Frozen]:
     }
 
 
-def forward_of(module: torch.nn.Linear, frozen: Frozen) -> Callable:
-    """A forward method for the module; a bias that is taken from it is left out."""
+def forward_of(module: torch.nn.Module, frozen: Frozen) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A forward method for the module, without the bias while the module has none."""
     return lambda x: _Product.apply(x, frozen, module.bias is not None)

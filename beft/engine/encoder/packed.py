@@ -1,54 +1,59 @@
 """Many bias-only runs of an encoder: one row of all real tokens of all runs, and each token adds
 the biases of its run. Nothing else of the model is held or computed more than once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-from beft.data.encoded import Encoded, by_tokens
+from beft.data.encoded import Encoded
+from beft.engine.batches import by_tokens
 from beft.engine.encoder.flat import Flat, first_position, flatten
 from beft.engine.encoder.frozen import frozen_linears
+from beft.engine.encoder.predict import losses_of
 from beft.engine.encoder.rowwise import computing, first_states, heads
-from beft.engine.memory import attempted
-from beft.engine.precision import autocast, losses_of, lowered
+from beft.engine.precision import autocast, lowered
 from beft.engine.shares import Share
 from beft.engine.slots import Slots
 from beft.models.encoder import Encoder
 from beft.study.recipe import Recipe
 
 
-class Flattened(Slots):
-    """Slots of an encoder without padding."""
+class Flattened(Slots[Encoder, Encoded]):
+    """Slots of an encoder, computed without padding."""
 
     def __init__(
-        self, encoder: Encoder, recipes: Sequence[Recipe], train: Sequence[Encoded], device: str
+        self, model: Encoder, recipes: Sequence[Recipe], train: Sequence[Encoded], device: str
     ):
         """See `Slots`."""
-        super().__init__(encoder, recipes, train, device)
-        self.offset = first_position(self.model.base_model)
+        super().__init__(model, recipes, train, device)
+        self.offset = first_position(model.model.base_model)
         dtype = torch.bfloat16 if lowered(device, self.precision) else torch.float32
-        self.linears = frozen_linears(encoder, dtype)
+        self.linears = frozen_linears(model, dtype)
 
     def logits(self, flat: Flat, runs: Sequence[int]) -> torch.Tensor:
         """The head's outputs of all sequences, (S, labels), run after run."""
         values = {leaf.parameter: self.value(leaf, runs) for leaf in self.leaves}
-        own = {n: v for n, v in values.items() if n in self.encoder.head}
+        own = {n: v for n, v in values.items() if n in self.model.head}
         biases = {n: v for n, v in values.items() if n not in own}
-        with computing(self.encoder, flat, self.linears, biases):
-            return heads(self.encoder, flat, first_states(self.encoder, flat), own)
+        with computing(self.model, flat, self.linears, biases):
+            return heads(self.model, flat, first_states(self.model, flat), own)
 
-    def _losses(self, chunk: list[Share], seeds: dict[int, int]) -> torch.Tensor:
-        """The loss of each example of these shares, in order; differentiable."""
+    @contextmanager
+    def _losses(self, chunk: list[Share[Encoded]], seeds: dict[int, int]) -> Iterator[torch.Tensor]:
+        """The loss of each example of these shares, (n,), in order; differentiated within."""
         runs = [share.run for share in chunk]
         flat = flatten(chunk, self.offset, self.device, [seeds[run] for run in runs])
-        labels = torch.cat([share.labels() for share in chunk]).to(self.device)
+        labels = torch.cat([share.data.labels[torch.as_tensor(share.rows)] for share in chunk])
         with autocast(self.device, self.precision):
-            return losses_of(self.logits(flat, runs), labels)
+            losses = losses_of(self.logits(flat, runs), labels.to(self.device))
+        yield losses
 
     def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
         """Logits (n, labels) float32 of every example for each run, dropout off."""
-        out = [np.empty((len(data), self.model.config.num_labels), np.float32) for _ in runs]
+        shape = (len(data), self.model.labels)
+        out = [np.empty(shape, np.float32) for _ in runs]
 
         def answered(pairs: np.ndarray) -> np.ndarray:
             """Logits of pairs of a run and a row, run after run: (pairs, labels)."""
@@ -60,9 +65,10 @@ class Flattened(Slots):
             return self.logits(flat, [share.run for share in shares]).cpu().numpy()
 
         with torch.inference_mode(), autocast(self.device, self.precision):
-            for rows in by_tokens(data, 2 * self.tokens // len(runs)):
+            for rows in by_tokens(data, 2 * self.passes.tokens // len(runs)):
                 self.tick()
-                for pairs, logits in attempted(np.arange(len(runs) * len(rows)), answered):
+                every = np.arange(len(runs) * len(rows))
+                for pairs, logits in self.passes.attempt(every, answered):
                     for i in np.unique(pairs // len(rows)):
                         own = pairs // len(rows) == i
                         out[i][rows[pairs[own] % len(rows)]] = logits[own]

@@ -1,8 +1,8 @@
-"""Makes a Hugging Face encoder compute a row of tokens: each slot with its own biases, with the
-dropout of the row, and behind the last attention only what the head reads."""
+"""Makes a Hugging Face encoder compute a row of tokens: each run with its biases, with the row's
+dropout, and after the last attention only the tokens that the head reads."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from beft.engine.encoder.attention import IMPLEMENTATION
 from beft.engine.encoder.flat import Flat
 from beft.engine.encoder.frozen import Frozen, forward_of
+from beft.engine.noise import Noise
 from beft.models.encoder import Encoder
 
 
@@ -49,7 +50,7 @@ def computing(
     linears: Mapping[str, Frozen],
     biases: Mapping[str, torch.Tensor],
 ) -> Iterator[None]:
-    """The model computing this row.
+    """Makes the model compute this row.
 
     Args:
         linears: from `frozen_linears`.
@@ -63,17 +64,25 @@ def computing(
         model.eval()
         for name, frozen in linears.items():
             module = model.get_submodule(name)
-            module.forward = forward_of(module, frozen)
-            stack.callback(delattr, module, "forward")
+            _replace_forward(stack, module, forward_of(module, frozen))
         for parameter, values in biases.items():
             _install_bias(stack, model, parameter, values, flat)
         if flat.noise is not None:
-            _install_dropout(stack, encoder, flat)
+            _install_dropout(stack, encoder, flat.noise)
         _install_cut(stack, encoder, flat)
         yield
 
 
-def _install_bias(stack: ExitStack, model, parameter: str, values, flat: Flat) -> None:
+def _replace_forward(
+    stack: ExitStack, module: torch.nn.Module, forward: Callable[..., object]
+) -> None:
+    module.forward = forward
+    stack.callback(delattr, module, "forward")
+
+
+def _install_bias(
+    stack: ExitStack, model: torch.nn.Module, parameter: str, values: torch.Tensor, flat: Flat
+) -> None:
     module = model.get_submodule(parameter.rpartition(".")[0])
     kept, module.bias = module.bias, None
     stack.callback(setattr, module, "bias", kept)
@@ -81,9 +90,11 @@ def _install_bias(stack: ExitStack, model, parameter: str, values, flat: Flat) -
     stack.callback(hook.remove)
 
 
-def _install_dropout(stack: ExitStack, encoder: Encoder, flat: Flat) -> None:
-    def drop(module, args, out):
-        return args[0] * flat.noise.hidden(args[0].shape, module.p)
+def _install_dropout(stack: ExitStack, encoder: Encoder, noise: Noise) -> None:
+    def drop(
+        module: torch.nn.Dropout, args: tuple[torch.Tensor], out: torch.Tensor
+    ) -> torch.Tensor:
+        return args[0] * noise.hidden(args[0].shape, module.p)
 
     for module in encoder.model.modules():
         if isinstance(module, torch.nn.Dropout) and module.p > 0:
@@ -95,9 +106,9 @@ def _install_dropout(stack: ExitStack, encoder: Encoder, flat: Flat) -> None:
 
 
 def _install_cut(stack: ExitStack, encoder: Encoder, flat: Flat) -> None:
-    """Nothing mixes tokens behind the last attention, so first tokens alone go on from there.
+    """Drops all but the first tokens after the last attention, since nothing mixes tokens there.
 
-    That takes a module that adds the attention's output to its input, as BERT and its kin have.
+    That takes a module that adds the attention's output to its input, as in models like BERT.
     """
     if "attention_output" not in encoder.sites.terms:
         return
@@ -117,37 +128,43 @@ def first_states(encoder: Encoder, flat: Flat) -> torch.Tensor:
 
 
 def heads(
-    encoder: Encoder, flat: Flat, states: torch.Tensor, own: Mapping[str, torch.Tensor]
+    encoder: Encoder, flat: Flat, states: torch.Tensor, values: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
     """Logits of all sequences, (S, labels) float32, each from its run's head; within `computing`.
 
     Args:
         states: from `first_states`.
-        own: parameter name -> the value of each run, (R, *shape).
+        values: parameter name -> the value of each run, (R, *shape).
 
     Raises:
-        TypeError: when the head has parameters of other modules.
+        TypeError: when the head has parameters of modules that are not linear.
     """
+    runs = len(flat.sequences)
     with ExitStack() as stack:
-        for name in {name.rpartition(".")[0] for name in own}:
+        for name in {name.rpartition(".")[0] for name in values}:
             module = encoder.model.get_submodule(name)
             if not isinstance(module, torch.nn.Linear):
                 raise TypeError(f"{name} of the head is not a linear module")
-            weights = own.get(f"{name}.weight", [module.weight] * len(flat.sequences))
-            biases = own.get(f"{name}.bias", [module.bias] * len(flat.sequences))
-            module.forward = partial(_own_linear, flat.sequences, weights, biases)
-            stack.callback(delattr, module, "forward")
+            weights = values.get(f"{name}.weight", [module.weight] * runs)
+            biases = values.get(f"{name}.bias", [module.bias] * runs)
+            forward = partial(_linear_of_runs, flat.sequences, weights, biases)
+            _replace_forward(stack, module, forward)
         return head_logits(encoder, flat, states)
 
 
-def _own_linear(sequences: list[int], weights, biases, x: torch.Tensor) -> torch.Tensor:
-    """A linear module whose rows belong to runs, each with its own weight and bias."""
+def _linear_of_runs(
+    sequences: list[int],
+    weights: Iterable[torch.Tensor],
+    biases: Iterable[torch.Tensor | None],
+    x: torch.Tensor,
+) -> torch.Tensor:
+    """A linear module that computes each run's rows with the run's weight and bias."""
     parts = zip(x.split(sequences), weights, biases, strict=True)
     return torch.cat([torch.nn.functional.linear(part, w, b) for part, w, b in parts])
 
 
 def head_logits(encoder: Encoder, flat: Flat, states: torch.Tensor) -> torch.Tensor:
-    """What the model computes after its base, (S, labels), from first tokens (S, H)."""
+    """Logits (S, labels) from the states of first tokens (S, H): the model after its base."""
     base = encoder.model.base_model
 
     def given(*args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:

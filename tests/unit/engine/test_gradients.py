@@ -6,10 +6,11 @@ import torch
 from support import tiny
 from support.examples import encoded
 
-from beft.data.encoded import collate
 from beft.engine import gradients
+from beft.engine.batches import collate
 from beft.engine.dispatch import serves
-from beft.engine.gradients import log_likelihood, measure
+from beft.engine.encoder.gradients import log_likelihood
+from beft.engine.gradients import measure
 from beft.models.encoder import load_encoder
 from beft.selectors.inert import inert_terms
 

@@ -46,7 +46,9 @@ def test_fitting_tokens(monkeypatch, caplog, free, expected):
 
 def test_smaller_ends_with_the_error(caplog):
     error = torch.OutOfMemoryError("CUDA out of memory")
-    assert memory.smaller(9, error) == 4
+    passes = memory.Passes()
+    assert passes.half(9, error) == 4
     assert "did not fit" in caplog.text
     with pytest.raises(torch.OutOfMemoryError, match="CUDA"):
-        memory.smaller(1, error)
+        passes.half(1, error)
+    assert passes.refused == 1

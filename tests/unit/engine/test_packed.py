@@ -7,11 +7,12 @@ from support import tiny
 from support.examples import encoded
 from support.recipes import recipe
 
-from beft.data.encoded import Encoded, collate
+from beft.data.encoded import Encoded
+from beft.engine.batches import collate
 from beft.engine.dispatch import engine, groups, serves
 from beft.engine.encoder.packed import Flattened
+from beft.engine.encoder.predict import predict
 from beft.engine.noise import Noise
-from beft.engine.precision import predict
 from beft.models.encoder import load_encoder
 from beft.training.loop import Control, Data, train
 
@@ -38,7 +39,7 @@ def test_flat_logits_equal_padded_ones(tmp_path, architecture, labels):
     assert serves(encoder, "cpu")
     data = of_lengths(list(range(1, 129, 3)), takes_types(encoder))
     slots = Flattened(encoder, [recipe("b_v", labels)], [data], "cpu")
-    expected = predict(encoder.model, data, 0, "cpu", "float32")
+    expected = predict(encoder, data, "cpu", "float32")
     np.testing.assert_allclose(slots.predict(data, [0])[0], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -181,8 +182,8 @@ def test_bfloat16_is_what_autocast_gives(folder):
     for name, p in encoder.model.named_parameters():
         if name not in encoder.fresh:
             assert p.dtype == torch.float32 and torch.equal(p, before[name]), name
-    expected = predict(encoder.model, data, 0, "cpu", "bfloat16")
-    assert not np.allclose(expected, predict(encoder.model, data, 0, "cpu", "float32"), atol=1e-5)
+    expected = predict(encoder, data, "cpu", "bfloat16")
+    assert not np.allclose(expected, predict(encoder, data, "cpu", "float32"), atol=1e-5)
     np.testing.assert_allclose(got, expected, rtol=0.05, atol=0.05)
 
 

@@ -13,7 +13,7 @@ from support import tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer, BartConfig, ViTConfig
 
 from beft.errors import UserError
-from beft.models.decoder import Decoder, load_decoder, projection_modules
+from beft.models.decoder import Decoder, load_decoder
 from beft.models.encoder import load_encoder
 from beft.models.sites import read_biases
 
@@ -154,7 +154,7 @@ def test_a_causal_model_of_a_family_of_encoders_is_taken(tmp_path):
 
 
 def test_projection_modules_of_an_encoder(tmp_path):
-    found = projection_modules(load_encoder(tiny.checkpoint("bert", tmp_path), 2))
+    found = load_encoder(tiny.checkpoint("bert", tmp_path), 2).sites.projection_modules()
     stem = "bert.encoder.layer.1.attention.self"
     assert {t: m[1] for t, m in found.items()} == {
         "q": f"{stem}.query",

@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from beft.errors import UserError
-from beft.models.decoder import Decoder, load_decoder, projection_modules
+from beft.models.decoder import Decoder, load_decoder
 from beft.models.sites import read_biases, write_biases
 from beft.techniques import TECHNIQUES
 
@@ -301,6 +301,6 @@ def test_projection_modules_are_linears_by_term(folder, architecture):
     path, projections, _ = NAMES[architecture]
     own = projections.split()
     expected = [[f"{path.format(i)}.{m}" for i in range(tiny.LAYERS)] for m in own]
-    found = projection_modules(decoder)
+    found = decoder.sites.projection_modules()
     assert list(map(list, found.values())) == (expected if len(own) == 3 else expected * 3)
     assert list(found) == ["q", "k", "v"] and decoder.sites.fused == (len(own) == 1)

@@ -10,11 +10,11 @@ from support import tiny
 from support.examples import encoded
 from support.recipes import recipe
 
-from beft.data.encoded import collate
 from beft.data.order import order
+from beft.engine.batches import collate
 from beft.engine.dispatch import engine, packs_together
-from beft.engine.precision import predict
-from beft.engine.single import parts_of, shapes_of, trained_numbers
+from beft.engine.encoder.predict import predict
+from beft.engine.parts import parts_of, shapes_of, trained_numbers
 from beft.models.encoder import init_head, load_encoder
 from beft.models.sites import read_biases
 from beft.tasks.metrics import sums
@@ -123,7 +123,7 @@ def test_equals_a_plain_loop(encoder, data, tmp_path, technique, flat):
             rtol=1e-5,
             atol=1e-6,
         )
-    logits = predict(reference.model, data.validation["validation"], 0, "cpu", "float32")
+    logits = predict(reference, data.validation["validation"], "cpu", "float32")
     expected = torch.from_numpy(logits.argmax(1))
     assert torch.equal(state.tensors["predictions/last/validation"], expected)
 

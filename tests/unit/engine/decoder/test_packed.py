@@ -8,15 +8,17 @@ import torch
 from support import tiny
 from support.recipes import prompted
 
-import beft.engine.decoder.packed
+import beft.engine.decoder.losses
 import beft.engine.decoder.rows
 from beft.data.prompts import ABSENT, encode_prompts, evaluated_rows
 from beft.engine.decoder.answer import answers
 from beft.engine.decoder.check import check_rows
 from beft.engine.decoder.generate import generate, newline_ids
 from beft.engine.decoder.likelihood import candidate_scores
-from beft.engine.decoder.packed import Prompted, Whole, share_losses
+from beft.engine.decoder.losses import share_losses
+from beft.engine.decoder.packed import Prompted
 from beft.engine.decoder.rows import arrange, items, shelves
+from beft.engine.decoder.single import SinglePrompted
 from beft.engine.dispatch import engine
 from beft.engine.gradients import measure
 from beft.engine.shares import Share
@@ -187,7 +189,7 @@ def test_a_pack_trains_each_run_as_if_alone(tmp_path, architecture, technique, w
     after = [pack.snapshot(run) for run in range(3)]
     scores = pack.predict(data, [0, 1, 2])
     for run, recipe in enumerate(recipes):
-        alone = Whole(model, recipe, data, "cpu")
+        alone = SinglePrompted(model, [recipe], [data], "cpu")
         for step, b in enumerate(batches):
             loss = alone.step({0: b[run]}, {0: run + 1})[0]
             assert loss == pytest.approx(losses[step][run], abs=2e-4)
@@ -208,7 +210,7 @@ def test_a_batch_that_is_cut_gives_the_same_update(tmp_path):
     assert model.model.config.dropout > 0  # its masks must not depend on the cut
     for tokens in (2048, 20):
         pack = Prompted(model, [prompted("b_v"), prompted("b_q")], [data] * 2, "cpu")
-        pack.measured, pack.tokens = True, tokens
+        pack.measured, pack.passes.tokens = True, tokens
         batches = {0: np.arange(5), 1: np.array([3, 1, 2, 0])}
         pack.step(batches, {0: 3, 1: 4})
         found.append((pack.theta.clone(), pack.optimizer.mean.clone()))
@@ -232,7 +234,7 @@ def test_a_pass_refused_halfway_back_leaves_nothing_behind(tmp_path, technique, 
             return result
 
         monkeypatch.setattr(torch.autograd, "grad", grad)
-        made = Whole(model, prompted(technique, **more), data, "cpu")
+        made = SinglePrompted(model, [prompted(technique, **more)], [data], "cpu")
         made.step({0: np.arange(5)}, {0: 1})
         found.append([m["exp_avg"].clone() for m in made.optimizer.state.values()])
         made.close()
@@ -243,7 +245,7 @@ def test_a_pass_refused_halfway_back_leaves_nothing_behind(tmp_path, technique, 
 @pytest.mark.parametrize("architecture", ["opt", "gpt2", "llama"])
 def test_a_prefix_with_dropout_of_attention(tmp_path, architecture):
     model = load_decoder(tiny.decoder_checkpoint(architecture, tmp_path), dropout=0.3)
-    made = Whole(model, prompted("prefix", prefix_tokens=5), encoded(model), "cpu")
+    made = SinglePrompted(model, [prompted("prefix", prefix_tokens=5)], [encoded(model)], "cpu")
     losses = [made.step({0: np.arange(5)}, {0: i})[0] for i in range(10)]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     made.close()
@@ -274,7 +276,7 @@ def test_where_one_example_does_not_fit_layers_are_computed_twice(tmp_path, tech
     """Refused until every pass has one example, and once more: the same update after all."""
     model = load_decoder(tiny.decoder_checkpoint("llama", tmp_path), dropout=0.0)
     data, found = encoded(model), []
-    real = beft.engine.decoder.packed.candidate_scores
+    real = beft.engine.decoder.losses.candidate_scores
     for most in (2048, 0):
 
         def scores(model, rows, cache=None, most=most):
@@ -282,7 +284,7 @@ def test_where_one_example_does_not_fit_layers_are_computed_twice(tmp_path, tech
                 raise torch.OutOfMemoryError("no")
             return real(model, rows, cache)
 
-        monkeypatch.setattr(beft.engine.decoder.packed, "candidate_scores", scores)
+        monkeypatch.setattr(beft.engine.decoder.losses, "candidate_scores", scores)
         recipes = [prompted(technique, lora_rank=8, lora_alpha=16)]
         made = engine(model, recipes, [data], "cpu", True)
         made.measured = True
@@ -344,7 +346,9 @@ def test_every_technique_learns_and_leaves_the_model_as_it_was(tmp_path, archite
     data = encoded(model)
     before = {n: p.detach().clone() for n, p in model.model.named_parameters()}
     more = {"lora_rank": 8, "lora_alpha": 16, "prefix_tokens": 5}
-    made = Whole(model, prompted(technique, learning_rate=1e-2, dropout=0.0, **more), data, "cpu")
+    made = SinglePrompted(
+        model, [prompted(technique, learning_rate=1e-2, dropout=0.0, **more)], [data], "cpu"
+    )
     start = made.predict(data, [0])[0]
     losses = [made.step({0: np.arange(5)}, {0: i})[0] for i in range(12)]
     assert min(losses[-3:]) < losses[0]
@@ -396,7 +400,7 @@ def test_a_generated_answer_is_trained_to_end(tmp_path):
     words = [Words("", "the dog", " It was", (" a good cat",), (0,))]
     data = encoded(model, words, end="\n")
     more = {"objective": "language_model_on_answer", "learning_rate": 3e-2, "max_new_tokens": 9}
-    made = Whole(model, prompted("full", **more), data, "cpu")
+    made = SinglePrompted(model, [prompted("full", **more)], [data], "cpu")
     for step in range(30):
         made.step({0: np.array([0])}, {0: step})
     tokens = made.predict(data, [0])[0]

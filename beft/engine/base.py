@@ -1,0 +1,87 @@
+"""The interface of engines: R runs on one model, whatever computes them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+
+from beft.engine.memory import Passes
+from beft.study.recipe import Recipe
+
+Losses = dict[int, float | None]
+Tensors = Mapping[str, torch.Tensor]
+Settings = Mapping[str, Any]  # a recipe's training settings: numbers, names, None
+
+
+class Examples(Protocol):
+    """Tokenised examples of a task: `Encoded` for encoders, `Prompts` for decoders."""
+
+    def __len__(self) -> int: ...
+
+    def length(self, row: int) -> int:
+        """Tokens of an example."""
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The examples at these rows, in this order."""
+
+    def decide(self, outputs: np.ndarray, /) -> np.ndarray:
+        """Predictions from the outputs of `Engine.predict`."""
+
+    def evaluate(self, predictions: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
+        """Each metric as a fraction."""
+
+    def columns(self, predictions: np.ndarray, metric: str) -> np.ndarray:
+        """The terms that each example adds to a metric's sums, (n, k)."""
+
+
+class Engine(Protocol):
+    """R runs on one model; a run is identified by its index in `recipes`."""
+
+    tick: Callable[[], None]  # called between batches of `predict`; may raise to leave
+    passes: Passes  # their size, and how many did not fit into memory
+
+    @property
+    def recipes(self) -> Sequence[Recipe]: ...
+
+    def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> Losses:
+        """One update of each of these runs.
+
+        Args:
+            batches: run -> rows of its training subset.
+            seeds: run -> seed of this step's dropout.
+
+        Returns:
+            run -> mean loss; None, and no update, where loss or gradient is not finite.
+        """
+
+    # Any: an engine takes the kind of `Examples` that its model reads.
+    def predict(self, data: Any, runs: Sequence[int]) -> list[np.ndarray]:
+        """Logits (n, labels) of every example for each of these runs, dropout off.
+
+        For a decoder: scores (n, C) of candidates, or generated tokens (n, T).
+        """
+
+    def start_from(self, run: int, biases: Tensors | None, head: Tensors | None) -> None:
+        """Replaces a run's values before its first step.
+
+        Args:
+            biases: term -> (layers, width), of all terms; those that are not trained are ignored
+                where runs share the model. None keeps the pretrained ones.
+            head: parameter name -> value; None keeps the initial head.
+        """
+
+    def snapshot(self, run: int) -> dict[str, torch.Tensor]:
+        """All biases of a run: term -> (layers, width) float32 on the CPU."""
+
+    def head(self, run: int) -> dict[str, torch.Tensor]:
+        """A run's head: parameter name -> value on the CPU."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Trained values and optimiser state, for a checkpoint."""
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Continues from what `state` returned."""
+
+    def close(self) -> None:
+        """Restores the model's pretrained weights."""

@@ -1,0 +1,104 @@
+"""Per-example gradients of an encoder's biases, without padding or from a padded batch."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+import numpy as np
+import torch
+
+from beft.data.encoded import Encoded
+from beft.engine.batches import collate
+from beft.engine.encoder.flat import Flat, first_position, flatten
+from beft.engine.encoder.frozen import Frozen
+from beft.engine.encoder.rowwise import AddOwn, computing, first_states, head_logits
+from beft.engine.shares import Share
+from beft.models.encoder import Encoder
+
+Parameters = Mapping[str, torch.nn.Parameter]
+Hook = Callable[[torch.nn.Module, tuple, torch.Tensor], torch.Tensor | None]
+
+
+def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """log p(y_i|x_i) of each example, (B,).
+
+    Classes: log-softmax at the label. Regression: a Gaussian of unit variance around the output,
+    up to its constant.
+    """
+    if logits.shape[1] == 1:
+        return -0.5 * (logits[:, 0] - labels) ** 2
+    return torch.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
+
+
+def flat_gradients(
+    encoder: Encoder,
+    parameters: Parameters,
+    linears: Mapping[str, Frozen],
+    data: Encoded,
+    device: str,
+    rows: np.ndarray,
+) -> dict[str, torch.Tensor]:
+    """The gradient of log p(y_i|x_i) for each example: parameter name -> (rows, width).
+
+    The packed engine's mechanism with one slot per example, in one row of tokens. A bias is added
+    to every token, so its gradient for an example is the sum over that example's tokens of the
+    gradient of what it is added to.
+    """
+    model = encoder.model
+    shares = [Share(i, data, rows[i : i + 1]) for i in range(len(rows))]
+    row = flatten(shares, first_position(model.base_model), device)
+    slots = {n: p.new_zeros(len(rows), len(p), requires_grad=True) for n, p in parameters.items()}
+    with computing(encoder, row, linears, {}), ExitStack() as stack:
+        for name, slot in slots.items():
+            module = model.get_submodule(name.rpartition(".")[0])
+            stack.callback(module.register_forward_hook(_sums_into(slot, row)).remove)
+        logits = head_logits(encoder, row, first_states(encoder, row))
+    labels = data.labels[torch.as_tensor(rows)].to(device)
+    total = log_likelihood(logits, labels).sum()
+    return dict(zip(slots, torch.autograd.grad(total, list(slots.values())), strict=True))
+
+
+def _sums_into(slot: torch.Tensor, row: Flat) -> Hook:
+    return lambda module, args, out: AddOwn.apply(out, slot, row, False)
+
+
+def padded_gradients(
+    encoder: Encoder, parameters: Parameters, data: Encoded, device: str, rows: np.ndarray
+) -> dict[str, torch.Tensor]:
+    """The same from a padded batch.
+
+    Examples go one by one where a module is applied more than once, or to something that is not
+    the batch (DeBERTa's relative positions).
+    """
+    model = encoder.model
+    batch = collate(data, rows, encoder.tokenizer.pad_token_id, device)
+    labels = batch["labels"]
+    inputs = {k: v for k, v in batch.items() if k != "labels"}
+    outputs: dict[str, list[torch.Tensor]] = {name: [] for name in parameters}
+
+    def keep(name: str) -> Hook:
+        return lambda module, args, out: outputs[name].append(out)
+
+    with ExitStack() as stack:
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(True)
+            module = model.get_submodule(name.rpartition(".")[0])
+            stack.callback(module.register_forward_hook(keep(name)).remove)
+        total = log_likelihood(model(**inputs).logits.float(), labels).sum()
+    size = len(labels)
+    once = all(len(o) == 1 and o[0].shape[0] == size and o[0].ndim == 3 for o in outputs.values())
+    if not once:
+        return _one_by_one(encoder, parameters, batch)
+    grads = torch.autograd.grad(total, [o[0] for o in outputs.values()])
+    return {n: g.sum(1) for n, g in zip(outputs, grads, strict=True)}
+
+
+def _one_by_one(
+    encoder: Encoder, parameters: Parameters, batch: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    rows = []
+    for i in range(len(batch["labels"])):
+        one = {k: v[i : i + 1] for k, v in batch.items()}
+        labels = one.pop("labels")
+        total = log_likelihood(encoder.model(**one).logits.float(), labels).sum()
+        rows.append(torch.autograd.grad(total, list(parameters.values())))
+    return {n: torch.stack(g) for n, g in zip(parameters, zip(*rows, strict=True), strict=True)}
