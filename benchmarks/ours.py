@@ -17,8 +17,8 @@ from beft.data.encoded import Encoded
 from beft.engine.dispatch import engine
 from beft.models.encoder import Encoder
 from beft.study.recipe import Recipe
-from beft.training.loop import Control, Data
 from beft.training.loop import train as run_to_end
+from beft.training.state import Control, Data
 from benchmarks.material import material, recipe
 
 

@@ -21,10 +21,12 @@ from beft.adapters.merge_results import (
 )
 from beft.code_identity import code_digest
 from beft.engine.parts import trained_terms
+from beft.models.decoder import Decoder
 from beft.store.files import to_json
 from beft.study.measurements import MERGE_VERSION, Couple, Merged
 from beft.study.project import Project
-from beft.training.shared import Bench, current_inputs, is_decoder
+from beft.training.inputs import current_inputs
+from beft.training.shared import Loader
 
 
 def render_merge(
@@ -44,13 +46,12 @@ def render_merge(
     runs = open_runs(project, merged)
     check_runs(runs)
     found: dict[tuple, float] = {}
-    models: dict = {}
+    decoders: dict[object, Decoder] = {}
     done, total = 0, 2 * len(merged.couples)
     for side in (0, 1):
         recipe = merged.couples[0].tuned[side]
         current_inputs(project.layout, recipe)
-        bench = Bench(project.layout, device, models if is_decoder(recipe) else {}, {})
-        host = Host(bench, recipe)
+        host = Host(Loader(project.layout, device, decoders), recipe)
         for couple in merged.couples:
             seed = couple.tuned[0].seed
             progress(done, total, f"{recipe.task['name']}, seed {seed}")

@@ -21,7 +21,8 @@ from beft.store.run_format import RECIPE, Epoch
 from beft.study.project import Project
 from beft.study.recipe import Recipe
 from beft.techniques import TECHNIQUES
-from beft.training.shared import check_inputs, is_decoder
+from beft.training.inputs import check_inputs
+from beft.training.shared import is_decoder
 
 PREFIX = "base_model.model."  # what PEFT puts before the names of the base model's modules
 WHOLE = ("classifier", "score")  # heads that PEFT saves in any case

@@ -11,7 +11,7 @@ from beft.errors import UserError
 from beft.store.run_folder import Run
 from beft.store.run_format import Epoch
 from beft.study.recipe import Recipe
-from beft.training.shared import Bench
+from beft.training.shared import Loader
 
 ALIKE = 0.995  # the share of a run's predictions that computing them again has to give
 Tensors = Mapping[str, torch.Tensor]
@@ -54,14 +54,14 @@ def _tensors(arrays: Mapping[str, np.ndarray]) -> Tensors:
 class Host:
     """The model of a task's runs, which takes biases and heads and answers the validation sets."""
 
-    def __init__(self, bench: Bench, recipe: Recipe):
+    def __init__(self, loader: Loader, recipe: Recipe):
         """A host for runs with the model, task and settings of this one.
 
         Args:
-            bench: of this task alone.
+            loader: of this task alone.
         """
-        self.bench, self.model = bench, bench.model(recipe)
-        self.flat = serves(self.model, bench.device)
+        self.loader, self.model = loader, loader.model(recipe)
+        self.flat = serves(self.model, loader.device)
 
     def predictions(
         self, recipe: Recipe, biases: Tensors | None = None, head: Tensors | None = None
@@ -73,13 +73,13 @@ class Host:
             biases: of all terms; those that its technique trains are used. None: pretrained ones.
             head: None: the one that a run starts with.
         """
-        used = engine(self.model, [recipe], [], self.bench.device, self.flat)
+        used = engine(self.model, [recipe], [], self.loader.device, self.flat)
         try:
             used.start_from(0, biases, head)
             return {
                 split: data.decide(used.predict(data, [0])[0])
                 for split in recipe.task["validation"]
-                for data in [self.bench.split(recipe, split)]
+                for data in [self.loader.split(recipe, split)]
             }
         finally:
             used.close()
@@ -88,7 +88,7 @@ class Host:
         """The reported metric of predictions, for each validation split."""
         metric = recipe.task["metric"]
         return {
-            split: self.bench.split(recipe, split).evaluate(decided, [metric])[metric]
+            split: self.loader.split(recipe, split).evaluate(decided, [metric])[metric]
             for split, decided in found.items()
         }
 

@@ -13,13 +13,15 @@ from beft.adapters.export import adapter_files, check_run, check_target, find_ru
 from beft.adapters.host import Host, Tensors, Values, values_of
 from beft.engine.parts import trained_terms
 from beft.errors import UserError
+from beft.models.decoder import Decoder
 from beft.store.files import to_json, write_folder
 from beft.store.run_folder import open_run
 from beft.store.run_format import Epoch
 from beft.study.layout import Layout
 from beft.study.project import Project
 from beft.study.recipe import Recipe
-from beft.training.shared import Bench, current_inputs, is_decoder
+from beft.training.inputs import current_inputs
+from beft.training.shared import Loader
 
 
 def weighted_mean(biases: Sequence[Tensors], weights: Sequence[float]) -> dict[str, torch.Tensor]:
@@ -144,12 +146,12 @@ def _scores(
     merged: Mapping[str, torch.Tensor],
     device: str,
 ) -> list[dict[str, Any]]:
-    rows, models = [], {}
+    rows = []
+    decoders: dict[object, Decoder] = {}
     for recipe, own in zip(recipes, values, strict=True):
         current_inputs(layout, recipe)
         # Decoders have no head, so one model serves all tasks.
-        bench = Bench(layout, device, models if is_decoder(recipe) else {}, {})
-        host = Host(bench, recipe)
+        host = Host(Loader(layout, device, decoders), recipe)
         host.check(recipe, own)
         found = host.metrics(recipe, host.predictions(recipe, merged, own.head))
         for split, score in found.items():

@@ -43,8 +43,8 @@ def train(
     device = set_up(execution, device, threads)
     import torch
 
-    from beft.training.loop import Interrupted
     from beft.training.pack import run_pack
+    from beft.training.state import Interrupted
 
     seconds = execution.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
     with Progress() as progress:

@@ -93,7 +93,8 @@ def load_decoder(
         found = find_sites(model, sites)
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
-    return Decoder(model.to(device).eval(), tokenizer, found, added=added)
+    model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
+    return Decoder(model.eval(), tokenizer, found, added=added)
 
 
 def _check_decoder(config: PreTrainedConfig, label: str) -> None:

@@ -95,7 +95,8 @@ def load_encoder(
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
     head, fresh = _head(model, missing, label)
-    encoder = Encoder(model.to(device).eval(), tokenizer, found, head, fresh)
+    model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
+    encoder = Encoder(model.eval(), tokenizer, found, head, fresh)
     init_head(encoder, seed=0)
     return encoder
 

@@ -1,6 +1,8 @@
-"""The file of a checkpoint: tensors, plain text beside them, and a checksum of all of it."""
+"""Checkpoints: the trained values and states of the runs of an engine, in one checksummed file."""
 
+import json
 import logging
+import time
 import zlib
 from pathlib import Path
 
@@ -8,16 +10,72 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
+from beft.engine.base import Engine
 from beft.store.files import write_file
+from beft.training.state import Control, State
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint.safetensors"
 
-def write(path: Path, texts: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
-    """Writes a checkpoint, whole or not at all.
+
+def save_states(engine: Engine, states: list[State], control: Control) -> None:
+    """Writes the runs' tensors, and the plain part of their states as the file's metadata.
 
     Raises:
         UserError: when it cannot be written.
+    """
+    if control.checkpoint is None:
+        return
+    tensors = {f"engine/{k}": v for k, v in engine.state().items()}
+    plain = []
+    for run, state in enumerate(states):
+        tensors |= {f"{run}/{k}": v.contiguous().clone() for k, v in state.tensors.items()}
+        plain.append({k: v for k, v in vars(state).items() if k != "tensors"})
+        plain[-1]["seconds"] += time.monotonic() - control.started
+        plain[-1]["refused"] += engine.passes.refused
+    write(control.checkpoint, {"digests": _digests(engine), "states": json.dumps(plain)}, tensors)
+
+
+def resume(engine: Engine, control: Control) -> list[State] | None:
+    """The states of a sound checkpoint of these very runs, loaded into the engine."""
+    if control.checkpoint is None:
+        return None
+    try:
+        metadata, tensors = read(control.checkpoint)
+        if metadata["digests"] != _digests(engine):
+            raise ValueError("it belongs to other runs")
+        states = [State(**plain) for plain in json.loads(metadata["states"])]
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        log.warning("%s: not usable (%s); starting over", control.checkpoint, error)
+        return None
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        groups.setdefault(group, {})[name] = tensor
+    engine.load(groups["engine"])
+    for run, state in enumerate(states):
+        state.tensors = groups.get(str(run), {})
+    log.info("resumed after epoch %d, step %d", states[0].epoch, states[0].step)
+    return states
+
+
+def digests(path: Path) -> list[str]:
+    """Digests of the recipes in a checkpoint, in its order; none when it cannot be read."""
+    try:
+        return read(path)[0]["digests"].split()
+    except Exception as error:
+        log.warning("%s: not usable (%s); starting over", path, error)
+        return []
+
+
+def write(path: Path, texts: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
+    """Writes texts and tensors with a checksum, whole or not at all.
+
+    Raises:
+        UserError: when they cannot be written.
     """
     metadata = texts | {"checksum": _checksum(texts, tensors)}
     write_file(path, save(tensors, metadata=metadata))
@@ -38,13 +96,8 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     return texts, tensors
 
 
-def digests(path: Path) -> list[str]:
-    """The recipes whose states a checkpoint holds, in its order; none when it cannot be read."""
-    try:
-        return read(path)[0]["digests"].split()
-    except Exception as error:
-        log.warning("%s: not usable (%s); starting over", path, error)
-        return []
+def _digests(engine: Engine) -> str:
+    return " ".join(recipe.digest for recipe in engine.recipes)
 
 
 def _checksum(texts: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
@@ -54,5 +107,5 @@ def _checksum(texts: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
         total = zlib.crc32(f"{name} {text}".encode(), total)
     for name, tensor in sorted(tensors.items()):
         total = zlib.crc32(name.encode(), total)
-        total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), total)
+        total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, total)
     return f"{total:08x}"

@@ -1,4 +1,4 @@
-"""Training what a pack lacks: what is half done goes on, the rest in groups that share a model."""
+"""Trains the runs that a pack lacks: resumes those half done, groups those that share a model."""
 
 import datetime
 import logging
@@ -8,16 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from beft.engine.dispatch import engine, groups, packs_together, serves
 from beft.engine.memory import Passes
-from beft.engine.parts import parts_of
-from beft.engine.peft_methods import added_numbers
 from beft.engine.precision import lowered
 from beft.errors import UserError
-from beft.models.decoder import Decoder
-from beft.models.encoder import Encoder
+from beft.models.base import Model
 from beft.store.files import set_aside, sweep, to_json, write_folder
 from beft.store.locks import Lock
 from beft.store.owners import own
@@ -27,9 +23,13 @@ from beft.study.identity import digest
 from beft.study.recipe import Recipe
 from beft.techniques import TECHNIQUES
 from beft.training import checkpoint, provenance
-from beft.training.loop import CHECKPOINT, Control, Data, Interrupted, train
+from beft.training.checkpoint import CHECKPOINT
+from beft.training.gradient_files import gradients_file
+from beft.training.inputs import Inputs, check_inputs
+from beft.training.loop import train
 from beft.training.results import run_files
-from beft.training.shared import Bench, check_inputs, gradients_file
+from beft.training.shared import Loader
+from beft.training.state import Control, Data, Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +38,30 @@ POLL = 5.0  # seconds between two looks at runs that others train
 
 @dataclass(frozen=True)
 class Job:
-    """What training the runs of a pack has in common."""
+    """Trains the runs of a pack.
 
-    bench: Bench
+    Attributes:
+        recipes: digest -> recipe.
+        inputs: checksums of the data and weights that are here now.
+        origin: digest of code and inputs; a checkpoint is used only by a job of the same origin.
+        checkpoint_seconds, stop, progress: see `Control`.
+    """
+
+    loader: Loader
     recipes: dict[str, Recipe]
-    inputs: dict[str, Any]
+    inputs: Inputs
     origin: str
     checkpoint_seconds: float
     stop: Callable[[], bool]
     progress: Callable[[int, int, str], None]
 
     def bring(self, held: dict[str, Lock]) -> None:
-        """Trains what is not there yet of the runs whose locks are held."""
+        """Trains the runs that are missing, of those whose locks are held."""
         todo = {d: held[d] for d in held if not self._is_done(self.recipes[d])}
         if todo:
-            first, device = next(iter(self.recipes.values())), self.bench.device
+            first, device = next(iter(self.recipes.values())), self.loader.device
             flat = any(packs_together(r) for r in self.recipes.values()) and serves(
-                self.bench.model(first), device
+                self.loader.model(first), device
             )
             begun = self._begun(todo)
             rest = set(todo) - {r.digest for group in begun for r in group}
@@ -63,14 +70,18 @@ class Job:
                 self._bring_group(group, todo, flat)
 
     def flaw(self, recipe: Recipe) -> str | None:
-        """Why a run is yet to be trained; None when it is there, and from the present inputs."""
-        run = open_run(self.bench.layout, recipe)
+        """Why a run has to be trained; None when it is there.
+
+        Raises:
+            UserError: it is there, but was trained on other data or weights.
+        """
+        run = open_run(self.loader.layout, recipe)
         if run.flaw is None:
             check_inputs(run, self.inputs)
         return run.flaw
 
     def wait(self, others: dict[str, str]) -> None:
-        """Some seconds in which other processes may finish their runs of this pack."""
+        """Waits up to `POLL` seconds for runs of this pack that other processes train."""
         until = time.monotonic() + POLL
         while others and time.monotonic() < until:
             if self.stop():
@@ -80,7 +91,7 @@ class Job:
             time.sleep(0.1)
 
     def _is_done(self, recipe: Recipe) -> bool:
-        layout, problem = self.bench.layout, self.flaw(recipe)
+        layout, problem = self.loader.layout, self.flaw(recipe)
         sweep(layout.run(recipe))
         if problem not in (None, "missing"):
             folder = layout.run(recipe)
@@ -89,7 +100,7 @@ class Job:
         return problem is None
 
     def _bring_group(self, group: list[Recipe], todo: dict[str, Lock], flat: bool) -> None:
-        """Trains the runs of a group and writes those that are not there yet."""
+        """Trains the runs of a group and writes those in `todo`."""
         work = self._folder(group)
         try:
             self._train(group, todo, work, flat)
@@ -112,12 +123,12 @@ class Job:
                     note_failure(todo[recipe.digest].folder, status, reason)
 
     def _begun(self, todo: dict[str, Lock]) -> list[list[Recipe]]:
-        """Groups that an earlier process left half done, on the same data, weights and code.
+        """Groups with a checkpoint of an earlier process on the same data, weights and code.
 
-        They go on as they were, even when the pack has other runs by now or some of theirs are
-        written already, so that they end as if they had not been interrupted.
+        A group goes on unchanged, even when the pack has other runs by now or some of the group's
+        are written already, so that its runs end as if they had not been interrupted.
         """
-        layout = self.bench.layout
+        layout = self.loader.layout
         known = {d for d, r in self.recipes.items() if d in todo or not open_run(layout, r).flaw}
         found: list[list[Recipe]] = []
         for folder in sorted(self._folder([]).parent.glob(f"group-{self.origin}-*")):
@@ -129,52 +140,51 @@ class Job:
 
     def _folder(self, runs: list[Recipe]) -> Path:
         key = digest([r.digest for r in runs])
-        return self.bench.layout.work(f"group-{self.origin}-{key}")
+        return self.loader.layout.work(f"group-{self.origin}-{key}")
 
     def _train(self, runs: list[Recipe], todo: dict[str, Lock], work: Path, flat: bool) -> None:
-        bench = self.bench
+        loader, device = self.loader, self.loader.device
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        provenance.reset_peak_memory(bench.device)
-        encoder, data = bench.model(runs[0]), [bench.data(r) for r in runs]
+        provenance.reset_peak_memory(device)
+        model, data = loader.model(runs[0]), [loader.data(r) for r in runs]
         names = ", ".join(dict.fromkeys(r.technique for r in runs))
-        precision = runs[0].training["precision"]
         control = Control(
             work / CHECKPOINT,
             self.checkpoint_seconds,
             self.stop,
             lambda done, total, text: self.progress(done, total, f"{names}: {text}"),
         )
-        used = engine(encoder, runs, [d.train for d in data], bench.device, flat)
+        used = engine(model, runs, [d.train for d in data], device, flat)
         try:
             states = train(used, data, control)
-            extra = self._measured(runs[0], encoder, data[0], used.passes)
+            extra = self._measured(runs[0], model, data[0], used.passes)
         finally:
             used.close()
+        lower = lowered(device, runs[0].training["precision"])
         for recipe, state, given in zip(runs, states, data, strict=True):
             if recipe.digest not in todo:
                 continue
             todo[recipe.digest].check()
             seconds = (state.seconds + time.monotonic() - control.started) / len(runs)
             facts = provenance.collect(
-                bench.layout.root,
-                bench.device,
+                loader.layout.root,
+                device,
                 inputs=self.inputs,
                 started=started,
                 seconds=round(seconds, 3),
                 runs_together=len(runs),
                 tokens_per_pass=used.passes.tokens or None,  # None: whole batches
                 passes_refused=state.refused + used.passes.refused,
-                precision="bfloat16" if lowered(bench.device, precision) else "float32",
+                precision="bfloat16" if lower else "float32",
             )
-            parts = parts_of(encoder, recipe)
-            added = added_numbers(encoder, recipe)
-            files = run_files(recipe, state, encoder, parts, added, len(given.train)) | extra
-            write_folder(bench.layout.run(recipe), files | {PROVENANCE: to_json(facts)})
+            files = run_files(recipe, state, model, len(given.train)) | extra
+            write_folder(loader.layout.run(recipe), files | {PROVENANCE: to_json(facts)})
             log.info("%s: %s", recipe.folder(), state.reason or "done")
 
     def _measured(
-        self, recipe: Recipe, encoder: Encoder | Decoder, data: Data, passes: Passes
+        self, recipe: Recipe, model: Model, data: Data, passes: Passes
     ) -> dict[str, bytes]:
+        """The file of gradients, where the technique measures them."""
         if not TECHNIQUES[recipe.technique].measures:
             return {}
 
@@ -183,4 +193,5 @@ class Job:
                 raise Interrupted
             self.progress(done, total, text)
 
-        return {GRADIENTS: gradients_file(self.bench, recipe, encoder, data, passes, progress)}
+        device = self.loader.device
+        return {GRADIENTS: gradients_file(device, recipe, model, data, passes, progress)}

@@ -1,79 +1,22 @@
-"""The training loop of one or many runs: order, epochs, evaluation, checkpoint."""
+"""The training loop of one or many runs: order, epochs, evaluation."""
 
 import hashlib
-import json
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from beft.data.order import order
-from beft.engine.base import Engine
+from beft.engine.base import Engine, Examples
 from beft.engine.batches import chunks
-from beft.store.run_format import Part, column, kept
-from beft.study.recipe import Recipe
+from beft.store.run_format import Epoch, column
 from beft.tasks.metrics import sums
-from beft.training import checkpoint as saved
-
-log = logging.getLogger(__name__)
-
-
-CHECKPOINT = "checkpoint.safetensors"
-
-
-class Interrupted(Exception):
-    """The runs were asked to stop; their checkpoint is written."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A task's examples for one run: the training subset and each split it is evaluated on.
-
-    They are `Encoded`, or `Prompts` of a decoder. The first split chooses the best epoch.
-    """
-
-    train: Any
-    validation: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Control:
-    """How runs are executed; nothing here changes a result.
-
-    Attributes:
-        checkpoint: the checkpoint's file; None writes none, where runs are only timed.
-        checkpoint_seconds: between checkpoints inside an epoch.
-        stop: asked before each step; True writes a checkpoint and raises `Interrupted`.
-        progress: called with (steps done, steps in all, what is going on).
-    """
-
-    checkpoint: Path | None
-    checkpoint_seconds: float = 60
-    stop: Callable[[], bool] = lambda: False
-    progress: Callable[[int, int, str], None] = lambda done, total, text: None
-    started: float = field(default_factory=time.monotonic)
-
-
-@dataclass
-class State:
-    """Everything a run accumulates; a checkpoint is this and the trained values."""
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    history: list[dict] = field(default_factory=list)
-    best_epoch: int = 0
-    status: str = "ok"
-    reason: str = ""
-    seconds: float = 0.0  # spent by earlier processes
-    refused: int = 0  # passes that did not fit into memory in earlier processes
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)  # snapshots, heads, answers
+from beft.training import checkpoint
+from beft.training.state import Control, Data, Interrupted, Row, State
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
@@ -82,207 +25,205 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
 
 
+def metrics_of(task: Mapping[str, Any]) -> list[str]:
+    """The metrics that a recipe's task is evaluated by; the first one is reported."""
+    return task.get("metrics", [task["metric"]])
+
+
 def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]:
-    """Runs the engine's recipes to their end, from their checkpoint if there is one.
+    """Trains the engine's recipes to their end, from their checkpoint if there is one.
 
     The protocol is that of section 3.1: AdamW, constant rate, clipping, dropout, evaluation after
-    each epoch. Runs go in step, but each has its own order, epochs and end.
+    each epoch. The runs take their steps together, but each has its own order, epochs and end.
+
+    Args:
+        data: of each run.
 
     Returns:
         The final state of each run; `status` is `diverged` when a loss, gradient or output was
         not finite.
 
     Raises:
-        Interrupted: when `control.stop()` said so.
+        Interrupted: `control.stop()` returned True.
     """
-    states = _resume(engine, control)
+    states = checkpoint.resume(engine, control)
     if states is None:
         states = [State() for _ in engine.recipes]
         for run, state in enumerate(states):
-            state.tensors |= kept("biases", "pre", engine.snapshot(run))
-    orders: dict[int, list[np.ndarray]] = {}
-    engine.tick = lambda: _leave_if_asked(control)
-    last_saved = time.monotonic()
-    while active := [r for r in range(len(states)) if _unfinished(states[r], engine.recipes[r])]:
-        if control.stop():
-            _save(engine, states, control)
-            raise Interrupted
-        if time.monotonic() - last_saved >= control.checkpoint_seconds:
-            _save(engine, states, control)
-            last_saved = time.monotonic()
-        ended = _step(engine, data, states, active, orders)
-        _report(engine, data, states, control)
-        if ended:
-            for run in ended:
-                del orders[run]
-            _end_epoch(engine, data, states, ended)
-            _save(engine, states, control)
-            last_saved = time.monotonic()
-    untrained = [r for r in range(len(states)) if engine.recipes[r].training["epochs"] == 0]
-    if untrained:
-        _evaluate(engine, data, states, untrained, None)
+            state.keep("biases", "pre", engine.snapshot(run))
+    loop = Loop(engine, data, control, states)
+    engine.tick = loop.leave_if_asked
+    loop.run()
     for run, state in enumerate(states):
-        state.tensors |= kept("biases", "post", engine.snapshot(run))
-        state.tensors |= kept("head", "last", engine.head(run))
+        state.keep("biases", "post", engine.snapshot(run))
+        state.keep("head", "last", engine.head(run))
     return states
 
 
-def _leave_if_asked(control: Control) -> None:
-    """Between batches of an evaluation: what it would repeat is since the last checkpoint."""
-    if control.stop():
-        raise Interrupted
+@dataclass
+class Loop:
+    """The runs of an engine while they are trained; a run is identified by its index.
 
-
-def _unfinished(state: State, recipe: Recipe) -> bool:
-    return state.status == "ok" and state.epoch < recipe.training["epochs"]
-
-
-def _batches(recipe: Recipe, examples: int, epoch: int) -> list[np.ndarray]:
-    rows = order(examples, "epoch", recipe.seed, epoch)
-    return list(chunks(rows, recipe.training["batch_size"]))
-
-
-def _step(engine, data, states, active, orders) -> list[int]:
-    """One step of every active run; returns the runs whose epoch it ended."""
-    for run in active:
-        if run not in orders:
-            recipe = engine.recipes[run]
-            orders[run] = _batches(recipe, len(data[run].train), states[run].epoch)
-    batches = {r: orders[r][states[r].step] for r in active}
-    seeds = {r: step_seed(engine.recipes[r].seed, states[r].epoch, states[r].step) for r in active}
-    ended = []
-    for run, loss in engine.step(batches, seeds).items():
-        state = states[run]
-        if loss is None:
-            state.status = "diverged"
-            state.reason = f"loss or gradient not finite in epoch {state.epoch + 1}"
-            continue
-        state.loss_sum += loss * len(batches[run])
-        state.step += 1
-        if state.step == len(orders[run]):
-            ended.append(run)
-    return ended
-
-
-def _report(engine, data, states, control) -> None:
-    done = total = 0
-    for run, (recipe, state) in enumerate(zip(engine.recipes, states, strict=True)):
-        steps = math.ceil(len(data[run].train) / recipe.training["batch_size"])
-        total += steps * recipe.training["epochs"]
-        all_of_it = state.status != "ok"
-        done += steps * (recipe.training["epochs"] if all_of_it else state.epoch) + state.step
-    control.progress(done, total, f"epoch {max(s.epoch for s in states) + 1}")
-
-
-def _end_epoch(engine, data, states, ended) -> None:
-    losses = {}
-    for run in ended:
-        state = states[run]
-        losses[run] = state.loss_sum / len(data[run].train)
-        state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
-    _evaluate(engine, data, states, ended, losses)
-    for run in ended:
-        if (state := states[run]).status == "ok":
-            state.tensors |= kept("biases", state.epoch, engine.snapshot(run))
-
-
-def _evaluate(engine, data, states, runs, losses: dict[int, float] | None) -> None:
-    """Scores every validation split; keeps head and answers of a run's best epoch so far."""
-    task = engine.recipes[0].task
-    metrics = metrics_of(task)
-    splits = list(data[runs[0]].validation)
-    parts: dict[int, dict[Part, dict]]
-    parts = {run: {"predictions": {}, "examples": {}} for run in runs}
-    rows = {r: {"epoch": states[r].epoch, "train_loss": losses and losses[r]} for r in runs}
-    for split in splits:
-        for run, encoded, logits in _outputs(engine, data, runs, split):
-            if not np.isfinite(logits).all():
-                states[run].status = "diverged"
-                states[run].reason = f"outputs not finite after epoch {states[run].epoch}"
-                continue
-            decided = encoded.decide(logits)
-            parts[run]["predictions"][split] = torch.from_numpy(decided.copy())
-            columns = sums.smallest(encoded.columns(decided, task["metric"]))
-            parts[run]["examples"][split] = torch.from_numpy(columns)
-            found = encoded.evaluate(decided, metrics)
-            rows[run] |= {column(split, metric): value for metric, value in found.items()}
-    for run in runs:
-        if states[run].status == "ok":
-            key = column(splits[0], task["metric"])
-            _note(states[run], rows[run], key, parts[run], engine.head(run))
-
-
-def _outputs(engine, data, runs, split) -> Iterator[tuple[int, Any, np.ndarray]]:
-    """Each run with its examples of a split and its outputs on them.
-
-    A validation split is one for all runs; what is held out from training is each seed's own.
+    Attributes:
+        data, states: of each run.
+        orders: run -> the batches of its current epoch.
+        saved: `time.monotonic()` of the last checkpoint.
     """
-    shared: dict[int, list[int]] = {}
-    for run in runs:
-        shared.setdefault(id(data[run].validation[split]), []).append(run)
-    for together in shared.values():
-        encoded = data[together[0]].validation[split]
-        for run, logits in zip(together, engine.predict(encoded, together), strict=True):
-            yield run, encoded, logits
+
+    engine: Engine
+    data: Sequence[Data]
+    control: Control
+    states: list[State]
+    orders: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    saved: float = field(default_factory=time.monotonic)
+
+    def run(self) -> None:
+        """Steps and evaluations until every run has ended."""
+        while active := self._active():
+            if self.control.stop():
+                self.save()
+                raise Interrupted
+            if time.monotonic() - self.saved >= self.control.checkpoint_seconds:
+                self.save()
+            ended = self.step(active)
+            self._report()
+            if ended:
+                self._end_epoch(ended)
+                self.save()
+        epochs = [recipe.training["epochs"] for recipe in self.engine.recipes]
+        if untrained := [run for run, count in enumerate(epochs) if count == 0]:
+            self.evaluate(untrained, {})
+
+    def leave_if_asked(self) -> None:
+        """Raises `Interrupted` between batches of an evaluation, which is repeated on resuming."""
+        if self.control.stop():
+            raise Interrupted
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        checkpoint.save_states(self.engine, self.states, self.control)
+        self.saved = time.monotonic()
+
+    def step(self, active: list[int]) -> list[int]:
+        """One step of every active run; returns the runs whose epoch it ended."""
+        states, batches, seeds = self.states, {}, {}
+        for run in active:
+            recipe, state = self.engine.recipes[run], states[run]
+            if run not in self.orders:
+                rows = order(len(self.data[run].train), "epoch", recipe.seed, state.epoch)
+                self.orders[run] = list(chunks(rows, recipe.training["batch_size"]))
+            batches[run] = self.orders[run][state.step]
+            seeds[run] = step_seed(recipe.seed, state.epoch, state.step)
+        with self.control.around_step():
+            losses = self.engine.step(batches, seeds)
+        ended = []
+        for run, loss in losses.items():
+            state = states[run]
+            if loss is None:
+                state.diverge(f"loss or gradient not finite in epoch {state.epoch + 1}")
+                continue
+            state.loss_sum += loss * len(batches[run])
+            state.step += 1
+            if state.step == len(self.orders[run]):
+                ended.append(run)
+        return ended
+
+    def evaluate(self, runs: list[int], losses: Mapping[int, float]) -> None:
+        """Scores every validation split; keeps head and predictions of a run's best epoch so far.
+
+        Args:
+            losses: run -> mean training loss of its epoch.
+        """
+        task = self.engine.recipes[0].task
+        splits = list(self.data[runs[0]].validation)
+        found = {run: _Evaluation(self.states[run].epoch, losses.get(run)) for run in runs}
+        for split in splits:
+            for run, examples, outputs in self._outputs(runs, split):
+                if not np.isfinite(outputs).all():
+                    epoch = self.states[run].epoch
+                    self.states[run].diverge(f"outputs not finite after epoch {epoch}")
+                    continue
+                found[run].add(split, examples, outputs, task)
+        for run in runs:
+            if self.states[run].status == "ok":
+                reported = column(splits[0], task["metric"])
+                found[run].note(self.states[run], reported, self.engine.head(run))
+
+    def _active(self) -> list[int]:
+        """The runs that are to go on."""
+        epochs = [recipe.training["epochs"] for recipe in self.engine.recipes]
+        ok = [state.status == "ok" for state in self.states]
+        return [r for r, s in enumerate(self.states) if ok[r] and s.epoch < epochs[r]]
+
+    def _report(self) -> None:
+        """Reports the steps done; a run that diverged counts as complete."""
+        done = total = 0
+        for run, (recipe, state) in enumerate(zip(self.engine.recipes, self.states, strict=True)):
+            steps = math.ceil(len(self.data[run].train) / recipe.training["batch_size"])
+            epochs = recipe.training["epochs"]
+            total += steps * epochs
+            done += steps * (state.epoch if state.status == "ok" else epochs) + state.step
+        self.control.progress(done, total, f"epoch {max(s.epoch for s in self.states) + 1}")
+
+    def _end_epoch(self, ended: list[int]) -> None:
+        losses = {}
+        for run in ended:
+            del self.orders[run]
+            state = self.states[run]
+            losses[run] = state.loss_sum / len(self.data[run].train)
+            state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+        self.evaluate(ended, losses)
+        for run in ended:
+            state = self.states[run]
+            if state.status == "ok":
+                state.keep("biases", state.epoch, self.engine.snapshot(run))
+
+    def _outputs(self, runs: list[int], split: str) -> Iterator[tuple[int, Examples, np.ndarray]]:
+        """Each run with its examples of a split and its outputs on them.
+
+        Runs share a validation split; what is held out from training differs by seed.
+        """
+        shared: dict[int, list[int]] = {}
+        for run in runs:
+            shared.setdefault(id(self.data[run].validation[split]), []).append(run)
+        for together in shared.values():
+            examples = self.data[together[0]].validation[split]
+            outputs = self.engine.predict(examples, together)
+            for run, found in zip(together, outputs, strict=True):
+                yield run, examples, found
 
 
-def metrics_of(task: dict) -> list[str]:
-    """The metrics that a recipe's task is evaluated by; the first one is reported."""
-    return task.get("metrics", [task["metric"]])
+class _Evaluation:
+    """One evaluation of a run: its row of the history, and tensors of each split."""
 
+    def __init__(self, epoch: int, train_loss: float | None):
+        self.row: Row = {"epoch": epoch, "train_loss": train_loss}
+        self.predictions: dict[str, torch.Tensor] = {}
+        self.examples: dict[str, torch.Tensor] = {}
 
-def _note(state: State, row: dict, key: str, parts: dict[Part, dict], head: dict) -> None:
-    """Writes an epoch down, with the predictions and what each example adds to the metric."""
-    better = row[key] > max((h[key] for h in state.history), default=-math.inf)
-    state.history.append(row)
-    for part, of_splits in parts.items():
-        state.tensors |= kept(part, "last", of_splits)
+    def add(
+        self, split: str, examples: Examples, outputs: np.ndarray, task: Mapping[str, Any]
+    ) -> None:
+        """Adds predictions, metrics, and what each example adds to the reported metric."""
+        decided = examples.decide(outputs)
+        self.predictions[split] = torch.from_numpy(decided.copy())
+        columns = sums.smallest(examples.columns(decided, task["metric"]))
+        self.examples[split] = torch.from_numpy(columns)
+        found = examples.evaluate(decided, metrics_of(task))
+        self.row |= {column(split, metric): value for metric, value in found.items()}
+
+    def note(self, state: State, reported: str, head: dict[str, torch.Tensor]) -> None:
+        """Adds the evaluation to the run's state.
+
+        Args:
+            reported: column of the history that chooses the best epoch.
+        """
+        better = self.row[reported] > max((h[reported] for h in state.history), default=-math.inf)
+        state.history.append(self.row)
+        kept: tuple[Epoch, ...] = ("last", "best") if better else ("last",)
+        for epoch in kept:
+            state.keep("predictions", epoch, self.predictions)
+            state.keep("examples", epoch, self.examples)
         if better:
-            state.tensors |= kept(part, "best", of_splits)
-    if better:
-        state.best_epoch = state.epoch
-        state.tensors |= kept("head", "best", head)
-
-
-def _digests(engine: Engine) -> str:
-    return " ".join(recipe.digest for recipe in engine.recipes)
-
-
-def _save(engine: Engine, states: list[State], control: Control) -> None:
-    """Writes the checkpoint: safetensors, with the plain part of the states as its metadata."""
-    if control.checkpoint is None:
-        return
-    tensors = {f"engine/{k}": v for k, v in engine.state().items()}
-    plain = []
-    for run, state in enumerate(states):
-        tensors |= {f"{run}/{k}": v.contiguous().clone() for k, v in state.tensors.items()}
-        plain.append({k: v for k, v in vars(state).items() if k != "tensors"})
-        plain[-1]["seconds"] += time.monotonic() - control.started
-        plain[-1]["refused"] += engine.passes.refused
-    metadata = {"digests": _digests(engine), "states": json.dumps(plain)}
-    saved.write(control.checkpoint, metadata, tensors)
-
-
-def _resume(engine: Engine, control: Control) -> list[State] | None:
-    """The states of a sound checkpoint of these very runs, loaded into the engine."""
-    if control.checkpoint is None:
-        return None
-    try:
-        metadata, tensors = saved.read(control.checkpoint)
-        if metadata["digests"] != _digests(engine):
-            raise ValueError("it belongs to other runs")
-        states = [State(**plain) for plain in json.loads(metadata["states"])]
-    except FileNotFoundError:
-        return None
-    except Exception as error:
-        log.warning("%s: not usable (%s); starting over", control.checkpoint, error)
-        return None
-    groups: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        owner, _, name = key.partition("/")
-        groups.setdefault(owner, {})[name] = tensor
-    engine.load(groups["engine"])
-    for run, state in enumerate(states):
-        state.tensors = groups.get(str(run), {})
-    log.info("resumed after epoch %d, step %d", states[0].epoch, states[0].step)
-    return states
+            state.best_epoch = state.epoch
+            state.keep("head", "best", head)

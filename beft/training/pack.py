@@ -16,8 +16,10 @@ from beft.study.layout import Layout
 from beft.study.recipe import Pack, Recipe
 from beft.techniques import TECHNIQUES
 from beft.training import provenance
+from beft.training.gradient_files import probe_inert
 from beft.training.groups import Job
-from beft.training.shared import Bench, current_inputs, probe_inert
+from beft.training.inputs import current_inputs
+from beft.training.shared import Loader
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +46,11 @@ def run_pack(
     provenance.commit(layout.root)
     inputs = current_inputs(layout, pack.recipes[0])
     origin = digest([code_digest(), inputs])
-    bench = Bench(layout, device, {}, {})
+    loader = Loader(layout, device)
     with _stop_signals() as stop:
-        inert = _inert_runs(bench, pack)
+        inert = _inert_runs(loader, pack)
         recipes = {r.digest: r for r in pack.recipes if r.digest not in inert}
-        job = Job(bench, recipes, inputs, origin, checkpoint_seconds, stop, progress)
+        job = Job(loader, recipes, inputs, origin, checkpoint_seconds, stop, progress)
         locks = {d: Lock(layout.work(r.digest)) for d, r in recipes.items() if job.flaw(r)}
         while locks:
             with claimed(locks) as others:
@@ -79,12 +81,12 @@ def _entry(recipe: Recipe, status: str, reason: str, checksums: str | None) -> d
     }
 
 
-def _inert_runs(bench: Bench, pack: Pack) -> dict[str, str]:
+def _inert_runs(loader: Loader, pack: Pack) -> dict[str, str]:
     """Digests of runs to leave out, with the measurement that says why."""
     single = [r for r in pack.recipes if pack.may_skip(r)]
     if not single:
         return {}
-    inert = probe_inert(bench, single[0])
+    inert = probe_inert(loader, single[0])
     found = {}
     for recipe in single:
         term = TECHNIQUES[recipe.technique].term

@@ -1,28 +1,25 @@
 """The files of a finished run that follow from its recipe alone."""
 
-from typing import Any
-
 from safetensors.torch import save
 
-from beft.engine.parts import trained_numbers
+from beft.engine.parts import parts_of, trained_numbers
+from beft.engine.peft_methods import added_numbers
+from beft.models.base import Model
 from beft.store import run_format as F
 from beft.store.files import to_json
 from beft.study.recipe import Recipe
-from beft.techniques import Part
-from beft.training.loop import State, metrics_of
+from beft.training.loop import metrics_of
+from beft.training.state import State
 
 
-def run_files(
-    recipe: Recipe,
-    state: State,
-    encoder: Any,
-    parts: tuple[Part, ...],
-    added: int,
-    train_examples: int,
-) -> dict[str, bytes]:
-    """The files of a finished run that follow from its recipe alone."""
-    trained, total = trained_numbers(encoder, parts)
-    trained += added
+def run_files(recipe: Recipe, state: State, model: Model, train_examples: int) -> dict[str, bytes]:
+    """Name -> content of these files.
+
+    Args:
+        model: with pretrained weights.
+    """
+    trained, total = trained_numbers(model, parts_of(model, recipe))
+    trained += added_numbers(model, recipe)
     metric = recipe.task["metric"]
     scores: dict[str, F.Scores] = {}
     others: dict[str, dict[str, F.Scores]] = {}
@@ -44,8 +41,8 @@ def run_files(
         "trainable_percent": 100 * trained / total,
         "encoder_params": total,
     }
-    if names := getattr(encoder, "added", ()):
-        metrics["added_biases"] = sum(encoder.model.get_parameter(n).numel() for n in names)
+    if names := getattr(model, "added", ()):
+        metrics["added_biases"] = sum(model.model.get_parameter(n).numel() for n in names)
     if others:
         metrics["other_metrics"] = others
     arrays = F.array_files({k: t.contiguous().clone() for k, t in state.tensors.items()})

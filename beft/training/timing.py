@@ -4,7 +4,8 @@ import logging
 import math
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from beft.code_identity import code_digest
-from beft.engine.base import Engine
+from beft.engine.base import Engine, Examples
 from beft.engine.dispatch import engine, packs_together, serves
 from beft.errors import UserError
 from beft.store.files import to_json
@@ -20,8 +21,10 @@ from beft.study.layout import Layout
 from beft.study.measurements import SECONDS, TIMING_VERSION, Timed
 from beft.study.recipe import Recipe
 from beft.training import provenance
-from beft.training.loop import Control, Data, step_seed, train
-from beft.training.shared import Bench, current_inputs
+from beft.training.inputs import current_inputs
+from beft.training.loop import step_seed, train
+from beft.training.shared import Loader
+from beft.training.state import Control, Data
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ def render_timings(
     threads: int = 1,
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> bytes:
-    """Trains every run, `timed.repeats` times over, and gives what that took as JSON.
+    """Trains every run `timed.repeats` times and returns the seconds as JSON.
 
     The techniques take turns (ABC ABC), so that a machine that slows down slows all alike. Every
     run has a new process, which shares with the others the imports and nothing else.
@@ -59,7 +62,7 @@ def render_timings(
 
 
 def _alone(context: Any, name: str, *arguments: Any) -> dict[str, Any]:
-    """What `measure` gives in a process of its own."""
+    """The result of `measure`, called in a new process."""
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, *arguments), daemon=True)
     process.start()
@@ -96,17 +99,17 @@ def measure(layout: Layout, recipe: Recipe, device: str, threads: int) -> dict[s
         `hardware` and `threads`. Loading of data and model is not counted.
     """
     torch.set_num_threads(threads)
-    bench = Bench(layout, device, {}, {})
-    model, data = bench.model(recipe), bench.data(recipe)
+    loader = Loader(layout, device)
+    model, data = loader.model(recipe), loader.data(recipe)
     flat = packs_together(recipe) and serves(model, device)
     _warm_up(engine(model, [recipe], [data.train], device, flat), recipe, data)
     steps: list[float] = []
+    control = Control(None, around_step=lambda: _clocked(steps, device))
     _wait(device)
     started = time.perf_counter()
     used = engine(model, [recipe], [data.train], device, flat)
-    used.step = _clocked(used.step, steps, device)
     try:
-        (state,) = train(used, [data], Control(None))
+        (state,) = train(used, [data], control)
         _wait(device)
         seconds = time.perf_counter() - started
     finally:
@@ -125,9 +128,9 @@ def measure(layout: Layout, recipe: Recipe, device: str, threads: int) -> dict[s
 
 
 def _warm_up(used: Engine, recipe: Recipe, data: Data) -> None:
-    """A few steps and a batch of each evaluation: what is slow only once is over then."""
+    """A few steps and a batch of each evaluation, so that costs of the first call are not timed."""
 
-    def some(examples: Any) -> np.ndarray:
+    def some(examples: Examples) -> np.ndarray:
         return np.arange(min(recipe.training["batch_size"], len(examples)))
 
     try:
@@ -140,20 +143,16 @@ def _warm_up(used: Engine, recipe: Recipe, data: Data) -> None:
         used.close()
 
 
-def _clocked(step: Callable, spent: list[float], device: str) -> Callable:
-    """A function that also notes how long each of its calls took."""
-
-    def clocked(*arguments: Any) -> Any:
-        started = time.perf_counter()
-        result = step(*arguments)
-        _wait(device)
-        spent.append(time.perf_counter() - started)
-        return result
-
-    return clocked
+@contextmanager
+def _clocked(spent: list[float], device: str) -> Iterator[None]:
+    """Appends the seconds of what happens within, on the GPU too."""
+    started = time.perf_counter()
+    yield
+    _wait(device)
+    spent.append(time.perf_counter() - started)
 
 
 def _wait(device: str) -> None:
-    """A GPU goes on computing after it was asked to."""
+    """Waits for a GPU, which goes on computing after a call has returned."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)

@@ -8,18 +8,18 @@ from types import FrameType
 from typing import Any
 
 from beft.store import files
-from beft.training import loop, pack, results, shared
+from beft.training import checkpoint, gradient_files, loop, pack, results
 
 # What a moment may lie in; in a process, a phase is entered many times.
 PHASES = {
     function.__code__: name
     for name, function in {
         "pack": pack.run_pack,
-        "resume": loop._resume,
-        "step": loop._step,
-        "save": loop._save,
-        "evaluate": loop._evaluate,
-        "measure": shared.gradients_file,
+        "resume": checkpoint.resume,
+        "step": loop.Loop.step,
+        "save": checkpoint.save_states,
+        "evaluate": loop.Loop.evaluate,
+        "measure": gradient_files.gradients_file,
         "files": results.run_files,
         "folder": files.write_folder,
         "manifest": pack._entry,  # of the first run; the manifest is written after the last one
@@ -60,7 +60,8 @@ def watch(journal: str, phase: str = "", entry: int = 0, calls: int = 0, number:
         note("phase", name, begun.pop(frame), total)
         if name in ("step", "resume"):
             states = frame.f_locals.get("states") or []
-            digests = [recipe.digest for recipe in frame.f_locals["engine"].recipes]
+            used = frame.f_locals.get("engine") or frame.f_locals["self"].engine
+            digests = [recipe.digest for recipe in used.recipes]
             done = [[s.epoch, s.step] for s in states]
             note(name, dict(zip(digests, done, strict=False)))
 

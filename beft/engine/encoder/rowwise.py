@@ -84,7 +84,8 @@ def _install_bias(
     stack: ExitStack, model: torch.nn.Module, parameter: str, values: torch.Tensor, flat: Flat
 ) -> None:
     module = model.get_submodule(parameter.rpartition(".")[0])
-    kept, module.bias = module.bias, None
+    kept = module.bias
+    module.register_parameter("bias", None)
     stack.callback(setattr, module, "bias", kept)
     hook = module.register_forward_hook(lambda module, args, out: AddOwn.apply(out, values, flat))
     stack.callback(hook.remove)

@@ -14,7 +14,8 @@ from beft.engine.encoder.packed import Flattened
 from beft.engine.encoder.predict import predict
 from beft.engine.noise import Noise
 from beft.models.encoder import load_encoder
-from beft.training.loop import Control, Data, train
+from beft.training.loop import train
+from beft.training.state import Control, Data
 
 FLAT = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"]
 PADDED = ["deberta-v2", "deberta-v3", "mpnet"]

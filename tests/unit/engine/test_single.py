@@ -21,7 +21,7 @@ from beft.study.project import load
 from beft.study.recipe import Recipe
 from beft.tasks.metrics import sums
 from beft.training import pack as runner
-from beft.training.loop import Interrupted
+from beft.training.state import Interrupted
 
 PARAMS = copy.deepcopy(sandbox.PARAMS) | {
     "decoder": {

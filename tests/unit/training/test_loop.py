@@ -19,8 +19,8 @@ from beft.models.encoder import init_head, load_encoder
 from beft.models.sites import read_biases
 from beft.tasks.metrics import sums
 from beft.techniques import TECHNIQUES
-from beft.training.loop import Control, Data, Interrupted, State
 from beft.training.loop import train as train_runs
+from beft.training.state import Control, Data, Interrupted, State
 
 # Those that train parameters of an encoder itself; see test_adapters.py for the others.
 TECHNIQUES_TRAINED = [

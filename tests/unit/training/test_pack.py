@@ -11,7 +11,7 @@ from beft.cli.data import fetch, subsample
 from beft.report.frames.collect import collect
 from beft.study.project import Project, load
 from beft.training import pack as runner
-from beft.training.loop import Interrupted
+from beft.training.state import Interrupted
 
 RESULTS = (
     *("metrics.json", "history.csv", "biases.safetensors", "head.safetensors"),
