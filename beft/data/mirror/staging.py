@@ -1,14 +1,14 @@
-"""Into the mirror whole or not at all: a place beside it to fetch to, one fetch at a time."""
+"""Put datasets and models into the mirror: fetch to a staging folder first, one fetch at a time."""
 
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from beft.data.mirror.hub import failure
-from beft.data.mirror.lookup import MANIFEST, Piece, find, mirrors, read_manifest
+from beft.data.mirror.lookup import MANIFEST, Entry, Piece, find, mirrors, read_manifest
 from beft.data.mirror.transfers import Transfer
 from beft.errors import UserError
 from beft.store.files import explain_os_errors, to_json, write_file
@@ -17,23 +17,25 @@ from beft.study.identity import cached_sha256
 
 log = logging.getLogger(__name__)
 
-STAGING = ".fetching"  # in the mirror: what is not whole yet, and goes on at the next call
-# Fills a folder with the files of a piece, and returns the one to put in place.
+STAGING = ".fetching"  # a folder in the mirror, for incomplete fetches that can continue
+# Fetches to a staging folder, and returns the folder to move into the mirror.
 Prepare = Callable[[Path, Transfer], Path]
 
 
 def fill(root: Path, piece: Piece, prepare: Prepare, transfer: Transfer) -> Path:
-    """Fetches into `data/mirror` by way of a staging folder, which a later call goes on with.
+    """Fetches a dataset or model to a staging folder, and moves it into `data/mirror`.
+
+    The staging folder of an interrupted fetch stays, and the next call continues there.
 
     Returns:
         The folder in the mirror.
     """
     mirror = mirrors(root)[-1]
     staging = mirror / STAGING / piece.place.replace("/", "--")
-    # Another fetch of it waits, and then finds what this one brought.
+    # If another process fetches it now, wait, and then find what that one has fetched.
     with _alone(staging, f"{piece.where}: {piece.hub} is being fetched") as held:
         found = find(root, piece)
-        if found is not None:  # by whoever was fetching it meanwhile
+        if found is not None:
             return found
         transfer.step = "fetching"
         log.info("%s: fetching %s to %s", piece.where, piece.hub, mirror / piece.place)
@@ -56,7 +58,7 @@ def _prepared(piece: Piece, staging: Path, prepare: Prepare, transfer: Transfer)
 
 
 def _put_in_place(mirror: Path, piece: Piece, ready: Path) -> None:
-    """Notes revision and sha256 of what was fetched, and moves it to its place."""
+    """Records revision and checksums in the manifest, and moves the folder into the mirror."""
     target = mirror / piece.place
     sums = {p.relative_to(ready).as_posix(): cached_sha256(p) for p in sorted(ready.iterdir())}
     with explain_os_errors(target):
@@ -65,39 +67,43 @@ def _put_in_place(mirror: Path, piece: Piece, ready: Path) -> None:
             if piece.kind == "dataset":
                 sums = _keep_other_splits(mirror, piece, ready) | sums
             _put_aside(target)
-        # Noted before it is in place: what the manifest does not know is taken as it is.
+        # The manifest first: a folder that it does not list counts as put there by hand.
         _note(mirror, {piece.place: {"revision": piece.revision, "sha256": sums}})
         ready.rename(target)
 
 
 def _keep_other_splits(mirror: Path, piece: Piece, ready: Path) -> dict[str, str]:
-    """Copies the splits that are there and were not fetched; returns what is known of them."""
-    kept = read_manifest(mirror).get(piece.place, {"revision": piece.revision, "sha256": {}})
-    if kept["revision"] != piece.revision:
+    """Copies splits of the same revision that were not fetched now; returns all known checksums."""
+    kept = read_manifest(mirror).get(piece.place)
+    if kept is not None and kept["revision"] != piece.revision:
         return {}
     for path in (mirror / piece.place).glob("*.parquet"):
         if not (ready / path.name).exists():
             shutil.copyfile(path, ready / path.name)
-    return kept["sha256"]
+    return kept["sha256"] if kept is not None else {}
 
 
 def _put_aside(folder: Path) -> None:
-    """Nothing that somebody put into the mirror is deleted: it stays, under another name."""
+    """Renames a folder of the mirror, because the user may still need it."""
     number = 1
     while (aside := folder.with_name(f".{folder.name}.replaced-{number}")).exists():
         number += 1
     folder.rename(aside)
 
 
-def _note(mirror: Path, entry: dict) -> None:
-    """Adds to the manifest; several fetches may run at once."""
+def _note(mirror: Path, entry: Mapping[str, Entry]) -> None:
+    """Adds to the manifest, under a lock because several fetches may run at once."""
     with _alone(mirror / STAGING / "manifest"):
         write_file(mirror / MANIFEST, to_json({**read_manifest(mirror), **entry}))
 
 
 @contextmanager
 def _alone(path: Path, waiting: str = "") -> Iterator[Lock]:
-    """Waits until nobody else holds what a path stands for, and holds it."""
+    """Holds the lock of a path, after waiting for any other process that holds it.
+
+    Args:
+        waiting: what to log before the wait, followed by the owner of the lock.
+    """
     held = Lock(path.with_name(f"{path.name}.lock"))
     owner = held.take()
     if owner and waiting:

@@ -1,4 +1,4 @@
-"""What is there of the datasets and models that a study's jobs will read, and what is missing."""
+"""Check which datasets and models of a study are on disk, without network."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from beft.study.project import Project
 
 @dataclass(frozen=True)
 class Stock:
-    """What jobs will read.
+    """The datasets and models that a study's jobs read.
 
     Attributes:
-        missing: a line for each dataset and model that is not there as it was pinned.
-        there: number of the others.
-        size: bytes of the others.
+        missing: one line for each that is missing or not as pinned.
+        there: how many are there.
+        size: the bytes of those that are there.
     """
 
     missing: list[str]
@@ -29,9 +29,9 @@ class Stock:
 
 
 def stock(project: Project, tasks: Iterable[str], models: Iterable[str]) -> Stock:
-    """Looks through the datasets of tasks and the models of aliases; needs no network.
+    """Looks for the datasets of tasks and the models of aliases.
 
-    Files are hashed against the mirror's manifest, once each for as long as they do not change.
+    Files are checked against the mirror's manifest; an unchanged file is hashed only once.
     """
     sources = {task: path for path, task in project.sources().items()}
     markers = {alias: marker for marker, alias in project.models().items()}
@@ -49,7 +49,7 @@ def stock(project: Project, tasks: Iterable[str], models: Iterable[str]) -> Stoc
 
 
 def missing(project: Project) -> list[str]:
-    """A line for each dataset and model of a study that its jobs would not find."""
+    """One line for each dataset and model that a study's jobs would not find."""
     tasks = dict.fromkeys(project.sources().values())
     models = dict.fromkeys(project.models().values())
     return stock(project, tasks, models).missing
@@ -66,7 +66,7 @@ def _task_files(project: Project, name: str, source: str) -> list[Path]:
         if flaw(normalised) is not None:
             raise UserError(f"{lack(project.root, piece)}; {piece.remedy(_chosen(project))}")
         return sorted(normalised.iterdir())
-    folder = project.root / (task.path or "")  # its files were read for the recipes' digests
+    folder = project.root / (task.path or "")  # exists: recipes hold digests of its files
     return [] if task.demo else sorted(p for p in folder.resolve().iterdir() if p.is_file())
 
 
@@ -76,14 +76,15 @@ def _model_files(project: Project, alias: str, name: str) -> list[Path]:
         folder = (root / model.path).resolve()
     else:
         piece = model_piece(alias, model)
-        folder = find(root, piece)
-        if folder is None:
+        found = find(root, piece)
+        if found is None:
             raise UserError(f"{lack(root, piece)}; {piece.remedy(_chosen(project))}")
+        folder = found
     check_checkpoint(folder, f"models.{alias}: {folder}")
     marker = project.layout.folder("models") / name
     return model_files(locate(root, marker) if marker.is_file() else folder)
 
 
 def _chosen(project: Project) -> str:
-    """The study, where a command has to name it."""
+    """The study that a command has to name; empty for the one of params.yaml."""
     return "" if project.params.study == project.name else project.name

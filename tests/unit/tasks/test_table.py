@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from beft.data.mirror.lookup import find_dataset
+from beft.data.mirror.lookup import dataset_piece, find
 from beft.data.normalise import normalise
 from beft.errors import UserError
 from beft.study import params as P
@@ -87,10 +87,11 @@ def test_the_table_fits_the_real_dataset(mirror, monkeypatch, tmp_path, name):
     monkeypatch.setenv("BEFT_MIRROR", str(mirror))
     given = P.load_params(ROOT / "params.yaml").tasks[name]
     task = resolve_task(name, given)
-    files = find_dataset(tmp_path, given, [task.train, *task.validation])
-    if files is None:
+    splits = [task.train, *task.validation]
+    folder = find(tmp_path, dataset_piece(name, given, splits))
+    if folder is None:
         pytest.skip(f"the mirror has no {name}")
-    for file in files.values():
+    for file in (folder / f"{split}.parquet" for split in splits):
         made = normalise(pq.read_table(file), task, str(file))
         if name in UNLABELLED:
             continue  # what is read of it is checked by its prompt's tests

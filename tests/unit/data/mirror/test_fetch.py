@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,15 @@ def test_fetch_fills_the_mirror_and_what_is_there_is_not_asked_for_again(place, 
     assert server.requests == []
 
 
+def sizes(folder: Path) -> list[int]:
+    """The bytes of all incomplete files; one may be completed, and renamed, at any moment."""
+    found = []
+    for path in folder.rglob("*.part"):
+        with suppress(FileNotFoundError):
+            found.append(path.stat().st_size)
+    return found
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
 )
@@ -186,7 +196,7 @@ def test_a_killed_fetch_goes_on_where_it_was(place, server, number, status):
     fault = server.faults[WEIGHTS] = hub.Fault(stall=CHUNK * 3 // 2)
     process = place.start("--model", "m")
     parts = place.folder / "data/mirror/.fetching"
-    until(lambda: [p for p in parts.rglob("*.part") if p.stat().st_size == CHUNK])
+    until(lambda: CHUNK in sizes(parts))
     process.send_signal(number)
     assert "Traceback" not in process.communicate()[1]
     assert process.returncode == status

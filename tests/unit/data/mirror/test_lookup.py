@@ -59,23 +59,31 @@ def manifest(folder: Path, place: str, revision: str, **sums: str) -> None:
     (folder / "manifest.json").write_text(json.dumps(entries))
 
 
+def find_dataset(root: Path, task: P.Task) -> Path | None:
+    return lookup.find(root, lookup.dataset_piece("t", task, SPLITS))
+
+
+def find_model(root: Path, given: P.Model) -> Path | None:
+    return lookup.find(root, lookup.model_piece("m", given))
+
+
 def test_the_shared_mirror_comes_first_and_the_projects_own_after(places):
     root, own, shared = places
     dataset(own, "own")
-    assert lookup.find_dataset(root, TASK, SPLITS)["train"] == own / PLACE / "train.parquet"
+    assert find_dataset(root, TASK) == own / PLACE
     dataset(shared, "shared")
-    assert lookup.find_dataset(root, TASK, SPLITS)["train"] == shared / PLACE / "train.parquet"
+    assert find_dataset(root, TASK) == shared / PLACE
     model(own / "models/own/m")
-    assert lookup.find_model(root, MODEL) == own / "models/own/m"
+    assert find_model(root, MODEL) == own / "models/own/m"
     model(shared / "models/own/m")
-    assert lookup.find_model(root, MODEL) == shared / "models/own/m"
+    assert find_model(root, MODEL) == shared / "models/own/m"
 
 
 def test_without_a_shared_mirror_there_is_the_projects_own(places, monkeypatch):
     root, own, shared = places
     monkeypatch.delenv("BEFT_MIRROR")
     dataset(shared, "shared")
-    assert lookup.find_dataset(root, TASK, SPLITS) is None
+    assert find_dataset(root, TASK) is None
     assert lookup.mirrors(root) == [own]
 
 
@@ -83,14 +91,14 @@ def test_a_dataset_without_config_has_no_folder_for_it(places):
     root, own, _ = places
     task = P.Task(hub="own/data", revision="r1")
     dataset(own, "x", place="datasets/own/data")
-    assert set(lookup.find_dataset(root, task, SPLITS)) == set(SPLITS)
+    assert find_dataset(root, task) == own / "datasets/own/data"
 
 
 def test_a_mirror_that_lacks_a_split_is_passed_over(places):
     root, own, shared = places
     dataset(shared, "shared", splits=["train"])
     dataset(own, "own")
-    assert lookup.find_dataset(root, TASK, SPLITS)["train"] == own / PLACE / "train.parquet"
+    assert find_dataset(root, TASK) == own / PLACE
 
 
 # What the manifest of the shared mirror says -> which copy is taken.
@@ -113,8 +121,8 @@ def test_another_revision_is_passed_over(places, revision, checksum, taken):
     sums = {"train.parquet": sha256(file) if checksum == "right" else "0" * 64}
     if revision:
         manifest(shared, PLACE, revision, **(sums if checksum else {}))
-    expected = {"own": own, "shared": shared}[taken] / PLACE / "train.parquet"
-    assert lookup.find_dataset(root, TASK, SPLITS)["train"] == expected
+    expected = {"own": own, "shared": shared}[taken] / PLACE
+    assert find_dataset(root, TASK) == expected
 
 
 def test_a_file_that_the_manifest_contradicts_is_refused_not_passed_over(places):
@@ -123,11 +131,11 @@ def test_a_file_that_the_manifest_contradicts_is_refused_not_passed_over(places)
     dataset(shared, "shared")
     manifest(shared, PLACE, "r1", **{"train.parquet": "0" * 64})
     with pytest.raises(UserError, match=r"shared/.*train\.parquet: not the file that was fetched"):
-        lookup.find_dataset(root, TASK, SPLITS)
+        find_dataset(root, TASK)
     model(shared / "models/own/m")
     manifest(shared, "models/own/m", "r1", **{"vocab.txt": "0" * 64})
     with pytest.raises(UserError, match=r"vocab\.txt: not the file that was fetched"):
-        lookup.find_model(root, MODEL)
+        find_model(root, MODEL)
 
 
 def test_a_pinned_checksum_chooses_among_mirrors(places):
@@ -137,8 +145,8 @@ def test_a_pinned_checksum_chooses_among_mirrors(places):
     weights = own / "models/own/m/model.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
     pinned = P.Model(hub="own/m", revision="r1", sha256=sha256(weights))
-    assert lookup.find_model(root, pinned) == own / "models/own/m"
-    assert lookup.find_model(root, P.Model(**{**pinned.model_dump(), "sha256": "0" * 64})) is None
+    assert find_model(root, pinned) == own / "models/own/m"
+    assert find_model(root, P.Model(**{**pinned.model_dump(), "sha256": "0" * 64})) is None
 
 
 @pytest.fixture
