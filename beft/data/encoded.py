@@ -1,12 +1,14 @@
 """An encoder's examples as tokens: each split is tokenised once, without padding."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from beft.tasks.metrics import sums
 from beft.tasks.metrics.classes import score
@@ -18,9 +20,9 @@ class Encoded:
     """Tokenised examples.
 
     Attributes:
-        ids: token ids of each example, without padding.
-        types: segment numbers of each token; None where the tokenizer gives none.
-        labels: (n,) int64 classes or float32 values.
+        ids: the token ids of each example, without padding.
+        types: the segment number of each token; None if the tokenizer gives none.
+        labels: classes (n,) int64, or values (n,) float32.
     """
 
     ids: list[list[int]]
@@ -31,31 +33,36 @@ class Encoded:
         return len(self.ids)
 
     def length(self, row: int) -> int:
-        """Tokens of an example."""
+        """The number of tokens of an example."""
         return len(self.ids[row])
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
-        """Predictions: the best class (n,) int64, or the value itself (n,) float32."""
+        """Turns logits (n, classes) into classes (n,) int64, or logits (n, 1) into values (n,)."""
         return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
 
     def evaluate(self, predictions: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
-        """Each metric as a fraction; predictions that are not finite score NaN."""
+        """Computes each metric as a fraction; NaN if a prediction is not finite."""
         if not np.isfinite(predictions).all():
             return dict.fromkeys(metrics, float("nan"))
         return {metric: score(metric, predictions, self.labels.numpy()) for metric in metrics}
 
     def columns(self, predictions: np.ndarray, metric: str) -> np.ndarray:
-        """What each example adds to a metric's sums, (n, k); see `beft.tasks.metrics.sums`."""
+        """What each example adds to the sums of a metric, (n, k); see `beft.tasks.metrics.sums`."""
         return sums.columns(metric, predictions, self.labels.numpy())
 
     def take(self, rows: np.ndarray) -> "Encoded":
-        """The examples at these rows, in this order."""
+        """Selects examples by their row numbers, in the given order."""
         types = None if self.types is None else [self.types[r] for r in rows]
         return Encoded([self.ids[r] for r in rows], types, self.labels[torch.as_tensor(rows)])
 
 
-def segments(table: pa.Table, text: list[str]) -> list[list[str]]:
-    """The texts of each segment: a column's values, or a template filled from columns."""
+def segments(table: pa.Table, text: Sequence[str]) -> list[list[str]]:
+    """Builds the texts of each segment of the input, one list per segment.
+
+    Args:
+        table: the examples.
+        text: for each segment, a column's name or a template with `{columns}`.
+    """
     result = []
     for entry in text:
         names = fields(entry)
@@ -71,8 +78,16 @@ def _fill(pieces: list[str], values: tuple[str, ...]) -> str:
     return "".join(p + v for p, v in zip(pieces, (*values, ""), strict=True))
 
 
-def encode(table: pa.Table, task: dict, tokenizer, max_length: int) -> Encoded:
-    """Tokenises a split of a task (`Task.to_dict`), truncating the longer segment first."""
+def encode(
+    table: pa.Table, task: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Encoded:
+    """Tokenises a split; if an example is too long, its longer segment is truncated first.
+
+    Args:
+        table: the normalised split.
+        task: the task of a recipe, `Recipe.task`.
+        max_length: the largest number of tokens of an example.
+    """
     out = tokenizer(
         *segments(table, task["text"]), truncation=True, max_length=max_length, padding=False
     )

@@ -1,4 +1,4 @@
-"""Tables as they come become tables that tasks read: columns checked, texts and labels one type."""
+"""Turn a table in any format into one that tasks read: check columns, unify texts and labels."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +12,19 @@ from beft.tasks.words import column_of
 
 
 def normalise(table: pa.Table, task: Task, origin: str) -> pa.Table:
-    """Checks columns and labels and gives texts and labels one type; other columns stay.
+    """Checks the columns that a task reads, and gives texts and labels one type each.
 
-    Where a row itself may make no example of the task (an answer that is not among its
-    candidates), that is found here too.
+    Other columns stay as they are. Rows that make no example of the task, such as a row whose
+    answer is not among its candidates, are refused here too.
+
+    Args:
+        table: a split as it was read.
+        task: the task that reads it.
+        origin: the file that messages name.
 
     Raises:
-        UserError: naming the file and the missing column, or the row and what is wrong in it.
+        UserError: if a column is missing or has another type than the task reads, or a row is
+            wrong.
     """
     if table.num_rows == 0:
         raise UserError(f"{origin}: the split is empty")
@@ -51,7 +57,7 @@ def _column(table: pa.Table, name: str, origin: str) -> pa.ChunkedArray:
 
 
 def _field(values: pa.ChunkedArray, field: str, name: str, origin: str) -> pa.ChunkedArray:
-    """A field of a column of structs; the column itself where no field is named."""
+    """A field of a column of structs, or the column itself if `field` is empty."""
     if not field:
         return values
     if not pa.types.is_struct(values.type) or values.type.get_field_index(field) < 0:
@@ -62,10 +68,10 @@ def _field(values: pa.ChunkedArray, field: str, name: str, origin: str) -> pa.Ch
 
 
 def _checked(values: pa.ChunkedArray, kind: str, path: str, origin: str) -> pa.ChunkedArray:
-    """The column, which holds what the task reads (`tasks.views.View.reads`) in every row."""
-    fits, what = _KINDS[kind]
+    """Checks that every row of a column holds what the task reads (`tasks.views.View.reads`)."""
+    fits, expected = _KINDS[kind]
     if not fits(values.type):
-        raise UserError(f"{origin}: column '{path}' holds {values.type}, not {what}")
+        raise UserError(f"{origin}: column '{path}' holds {values.type}, not {expected}")
     empty = values.is_null()
     if kind == "texts":
         inner = [texts is None or None in texts for texts in values.to_pylist()]
@@ -77,7 +83,7 @@ def _checked(values: pa.ChunkedArray, kind: str, path: str, origin: str) -> pa.C
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without dictionary encoding, which is how categories are stored."""
+    """A column without the dictionary encoding that stores categories."""
     dictionary = pa.types.is_dictionary(column.type)
     return column.cast(column.type.value_type) if dictionary else column
 
@@ -98,6 +104,7 @@ _KINDS = {
 
 
 def _labels(column: pa.ChunkedArray, task: Task, origin: str) -> pa.Array:
+    """Classes as int64, or values as float64."""
     column = column.combine_chunks()
     if column.null_count:
         row = pc.index(column.is_null(), True).as_py()
@@ -125,8 +132,14 @@ def _labels(column: pa.ChunkedArray, task: Task, origin: str) -> pa.Array:
     return _in_range(integral, valid, f"one of 0 to {len(task.labels) - 1}", origin, pa.int64())
 
 
-def _in_range(values, valid, what: str, origin: str, dtype: pa.DataType | None = None) -> pa.Array:
+def _in_range(
+    values: np.ndarray,
+    valid: np.ndarray,
+    expected: str,
+    origin: str,
+    dtype: pa.DataType | None = None,
+) -> pa.Array:
     if not valid.all():
         row = int(np.argmin(valid))
-        raise UserError(f"{origin}: row {row}: label {values[row]:g} is not {what}")
+        raise UserError(f"{origin}: row {row}: label {values[row]:g} is not {expected}")
     return pa.array(values).cast(dtype or pa.float64())

@@ -1,9 +1,10 @@
-"""From prompts in words to tokens: the prompt once, and what each answer adds to it."""
+"""A decoder's examples as tokens: each prompt once, and the tokens that each answer adds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from beft.data.order import order
 from beft.errors import UserError
@@ -11,7 +12,7 @@ from beft.tasks.metrics import sums
 from beft.tasks.metrics.answers import score_words
 from beft.tasks.prompts import Words
 
-ABSENT = float(np.finfo(np.float32).min)  # the score of a candidate that an example lacks
+ABSENT = float(np.finfo(np.float32).min)  # the score of a candidate that an example does not have
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,13 @@ class Prompts:
     """Tokenised prompts and answers.
 
     Attributes:
-        prompts: tokens of each prompt, n lists.
-        answers: for each example the tokens of each candidate; empty where answers are generated
+        prompts: the token ids of each prompt.
+        answers: for each example, the token ids of each candidate; empty if the answer is generated
             and none is given.
-        bare: for each example the tokens of the last line of its prompt alone, which a calibrated
-            score is relative to.
-        words: the same examples in words.
-        decode: tokens to text.
+        bare: for each example, the token ids of the last line of its prompt; calibrated scores
+            are relative to it.
+        words: the same examples as text.
+        decode: turns token ids into text.
     """
 
     prompts: list[list[int]]
@@ -38,7 +39,7 @@ class Prompts:
         return len(self.prompts)
 
     def take(self, rows: np.ndarray) -> "Prompts":
-        """The examples at these rows, in this order."""
+        """Selects examples by their row numbers, in the given order."""
         return replace(
             self,
             prompts=[self.prompts[r] for r in rows],
@@ -48,31 +49,32 @@ class Prompts:
         )
 
     def length(self, row: int) -> int:
-        """Tokens of an example: its prompt's and those of its answers."""
+        """The number of tokens of an example's prompt and all its answers."""
         return len(self.prompts[row]) + sum(map(len, self.answers[row]))
 
     def gold(self, row: int) -> int:
-        """The candidate that is trained on: the first right one."""
+        """The candidate to train on: the first correct one."""
         return self.words[row].gold[0]
 
     def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """Predictions: the best candidate (n,) of scores (n, C), or generated tokens themselves."""
+        """Turns scores (n, C) into the best candidates (n,); returns generated tokens unchanged."""
         return outputs if outputs.dtype == np.int64 else outputs.argmax(axis=1)
 
     def evaluate(self, predictions: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
-        """Each metric as a fraction.
+        """Computes each metric as a fraction.
 
         Args:
-            predictions: candidates (n,), or tokens (n, T) with -1 behind the end.
+            predictions: candidates (n,), or generated tokens (n, T), padded with -1.
         """
-        found = self._said(predictions)
+        found = self._answers(predictions)
         return {metric: score_words(metric, found, self.words) for metric in metrics}
 
     def columns(self, predictions: np.ndarray, metric: str) -> np.ndarray:
-        """What each example adds to a metric's sums, (n, k); see `beft.tasks.metrics.sums`."""
-        return sums.columns(metric, self._said(predictions), self.words)
+        """What each example adds to the sums of a metric, (n, k); see `beft.tasks.metrics.sums`."""
+        return sums.columns(metric, self._answers(predictions), self.words)
 
-    def _said(self, predictions: np.ndarray) -> list[int] | list[str]:
+    def _answers(self, predictions: np.ndarray) -> list[int] | list[str]:
+        """Candidates as numbers, or generated answers as text."""
         found = predictions.tolist()
         if predictions.ndim == 2:
             found = [self.decode([t for t in row if t >= 0]) for row in found]
@@ -81,7 +83,7 @@ class Prompts:
 
 def encode_prompts(
     words: Sequence[Words],
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     *,
     room: int = 0,
@@ -90,23 +92,25 @@ def encode_prompts(
     before: Sequence[Sequence[Words]] | None = None,
     where: str = "",
 ) -> Prompts:
-    """Tokenises examples; a prompt that is too long loses the beginning of its passage.
+    """Tokenises examples. If a prompt is too long, the beginning of its passage is left out.
 
-    An answer's tokens are what it adds to the tokens of its prompt. Where a tokenizer joins the
-    prompt's last characters with the answer's first, the shared prompt ends before them, and they
-    count as part of every candidate.
+    An answer consists of the tokens that it adds to its prompt. If the tokenizer merges the last
+    characters of the prompt with the first ones of an answer, the prompt ends before them, and
+    they belong to every candidate.
 
     Args:
-        max_length: tokens of prompt and longest answer together.
-        room: tokens to leave for an answer that is generated.
-        end: what an answer that is to be generated ends with, and has to be trained to.
-        answered: whether answers are needed; those that are only compared must change no prompt.
-        before: for each example the solved examples that stand before it, as many as fit.
-        where: what messages call the dataset.
+        words: the examples as text.
+        tokenizer: of the model.
+        max_length: the largest number of tokens of a prompt with its longest answer.
+        room: how many tokens to leave free for a generated answer.
+        end: the text that ends a generated answer; it is appended so that training teaches it.
+        answered: whether to tokenise answers. Without it, no answer can change a prompt.
+        before: for each example, the demonstrations to put before it, as many as fit.
+        where: the name of the dataset in messages.
 
     Raises:
-        UserError: naming the row whose question and answers alone are too long, or whose answer
-            adds no token.
+        UserError: if a prompt is too long without its passage, or an answer adds no token. The
+            message names the row.
     """
     prompts, answers, bare = [], [], []
     for row, example in enumerate(words):
@@ -126,21 +130,26 @@ def encode_prompts(
 
 
 def _bare(words: Words) -> str:
-    """What stands between the passage and the answer, its last line: "It was", "Answer:"."""
+    """The last line of the text between passage and answer, such as "It was" or "Answer:"."""
     return words.after.rpartition("\n")[2].strip()
 
 
-def _decoder(tokenizer) -> Callable[[Sequence[int]], str]:
-    return lambda ids: tokenizer.decode(ids, skip_special_tokens=True)
+def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
+    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def _example(
-    words: Words, answers: Sequence[str], tokenizer, max_length: int, room: int, end: str
+    words: Words,
+    answers: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    room: int,
+    end: str,
 ) -> tuple[list[int], list[list[int]]]:
     text = words.before + words.passage + words.after
     given = tokenizer(text, return_offsets_mapping=True, verbose=False)
     ids, offsets = given["input_ids"], given["offset_mapping"]
-    # Special tokens behind the text (some tokenizers add an end) would separate it from an answer.
+    # Some tokenizers append special tokens, which would separate the prompt from its answer.
     while ids and offsets[-1] == (0, 0) and ids[-1] in tokenizer.all_special_ids and len(ids) > 1:
         ids, offsets = ids[:-1], offsets[:-1]
     whole = [text + answer + end for answer in answers]
@@ -154,40 +163,44 @@ def _example(
     return ids, added
 
 
-def _without_end(ids: list[int], tokenizer) -> list[int]:
+def _without_end(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     while len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]
     return ids
 
 
 def _common(first: list[int], second: list[int]) -> int:
-    """Length of the longest common beginning."""
+    """The length of the longest common prefix."""
     for i, (a, b) in enumerate(zip(first, second, strict=False)):
         if a != b:
             return i
     return min(len(first), len(second))
 
 
-def _shortened(ids: list[int], offsets, words: Words, limit: int) -> list[int]:
-    """The prompt's tokens, without as many of the passage's first ones as are too many."""
+def _shortened(
+    ids: list[int], offsets: Sequence[tuple[int, int]], words: Words, limit: int
+) -> list[int]:
+    """Removes the first tokens of the passage until the prompt has at most `limit` tokens."""
     excess = len(ids) - limit
     if excess <= 0:
         return ids
-    # A space between the passage and what is before it belongs to the passage's first token.
+    # A space before the passage belongs to the passage's first token.
     start, end = len(words.before.rstrip()), len(words.before) + len(words.passage)
     inside = [start <= first < last <= end for first, last in offsets[: len(ids)]]
     passage = [i for i, is_inside in enumerate(inside) if is_inside]
     if len(passage) < excess:
         raise UserError(
             f"its prompt without the passage has {len(ids) - len(passage)} tokens, but only {limit}"
-            " fit; raise max_length, as far as the model allows, or leave the row out"
+            " fit; raise max_length, as far as the model allows, or remove the row"
         )
     dropped = set(passage[:excess])
     return [token for i, token in enumerate(ids) if i not in dropped]
 
 
-def _demonstrated(shown: Sequence[Words], prompt: list[int], tokenizer, left: int) -> list[int]:
-    """The prompt behind as many solved examples as fit, in their order; the last ones stay."""
+def _demonstrated(
+    shown: Sequence[Words], prompt: list[int], tokenizer: PreTrainedTokenizerBase, left: int
+) -> list[int]:
+    """Puts demonstrations before a prompt, in their order: the last ones, as many as fit."""
     start = [t for t in prompt[:1] if t in tokenizer.all_special_ids]
     blocks: list[list[int]] = []
     for words in reversed(shown):
@@ -203,29 +216,31 @@ def _demonstrated(shown: Sequence[Words], prompt: list[int], tokenizer, left: in
 def demonstrations(
     train: Sequence[Words], count: int, seed: int, examples: int
 ) -> list[list[Words]]:
-    """The solved examples before each of `examples` prompts: the same ones in the same order.
+    """The demonstrations before each of `examples` prompts: the same ones in the same order.
 
-    The first `count` of the training subset, which the seed has drawn, in an order that the seed
-    decides too.
+    They are the first `count` examples of the training subset. The seed decides their order, as it
+    decides the subset.
     """
     chosen = [train[i] for i in order(min(count, len(train)), "demonstrations", seed)]
     return [chosen] * examples
 
 
 def evaluated_rows(words: Sequence[Words], size: int | str, task: str) -> list[int]:
-    """The rows of a split that are evaluated, ascending: a function of task and size alone.
+    """The rows of a split to evaluate, in ascending order; they depend on task and size alone.
 
-    Rows that are scored together (MultiRC's answers to one question) are taken together, so there
-    may be a few more than `size`.
+    Rows that are scored together, such as the answers to one question of MultiRC, stay together, so
+    there may be a few more than `size`.
     """
-    if size == "all" or size >= len(words):
+    limit = len(words) if size == "all" else int(size)
+    if limit >= len(words):
         return list(range(len(words)))
     groups: dict[str, list[int]] = {}
     for row, example in enumerate(words):
         groups.setdefault(example.group or f"row {row}", []).append(row)
-    names, chosen = list(groups), []
-    for place in order(len(names), "evaluated", task):
-        if len(chosen) >= size:
+    names = list(groups)
+    chosen: list[int] = []
+    for index in order(len(names), "evaluated", task):
+        if len(chosen) >= limit:
             break
-        chosen += groups[names[place]]
+        chosen += groups[names[index]]
     return sorted(chosen)
