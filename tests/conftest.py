@@ -1,14 +1,22 @@
-"""What all tests share: the real datasets and checkpoints, where they are."""
+"""What all tests share: the real datasets and checkpoints, where they are, and the order of tests.
+
+The tests that take longest come first, so that all workers end together.
+"""
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from support import forked
 
 # One thread for each worker: several that share cores would spend their time waiting.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+# One worker each, since a machine can have one SLURM, and since tests share a browser's pages.
+ONE_WORKER = ("tests/slurm", "tests/browser")
+FIRST = ("tests/slurm", "tests/e2e", "tests/workflow", "tests/failures", "tests/browser")
 
 
 @pytest.fixture(scope="session")
@@ -20,17 +28,35 @@ def mirror() -> Path:
     return folder
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config):
+    """All workers share a launcher of commands, whose folder is named before they start."""
+    if forked.FOLDER in os.environ:
+        return (yield)
+    with TemporaryDirectory(prefix="beft-", dir="/tmp") as folder:  # a socket's path must be short
+        os.environ[forked.FOLDER] = folder
+        return (yield)
+
+
+def pytest_collection_modifyitems(items):
+    def rank(item) -> int:
+        folders = (i for i, name in enumerate(FIRST) if item.nodeid.startswith(f"{name}/"))
+        return next(folders, len(FIRST))
+
+    items.sort(key=rank)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Tests on the cluster go to one worker, since a machine can have only one; others anywhere.
-
-    So do those in the browser, which share it and its pages.
-    """
+    """Workers take whole folders, single long tests, and unit tests by the file."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduler(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             folder = "/".join(nodeid.split("/")[:2])
-            return folder if folder in ("tests/slurm", "tests/browser") else nodeid
+            if folder in ONE_WORKER:
+                return folder
+            return nodeid.partition("::")[0] if folder == "tests/unit" else nodeid
 
+    config.option.loadscopereorder = False
     return Scheduler(config, log)

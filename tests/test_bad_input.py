@@ -5,12 +5,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from support import planted, sandbox
+from support import forked, planted, sandbox
 from support.mistakes import inputs, machine, settings
 from support.planted import Case, Place
 
@@ -89,7 +88,9 @@ def test_mistakes_in_a_process_of_its_own(place, case, variables):
     case.plant(place)
     before = place.tree()
     shared = {"BEFT_MIRROR": str(place.folder / "shared"), **variables}
-    done = sandbox.run(place.folder, "beft", *case.command.split(), check=False, **shared)
+    done = sandbox.run(
+        place.folder, "beft", *case.command.split(), check=False, real=True, **shared
+    )
     assert done.returncode == 2
     line = the_line(done.stderr)
     assert all(word in line for word in case.words)
@@ -160,13 +161,12 @@ def test_snakemake_refuses_what_no_file_would_record(workflow, arguments, words)
 def test_a_second_snakemake_in_a_folder_is_refused_and_harms_nothing(workflow, tmp_path):
     """The first one is held up in its first job until the second one has ended."""
     shim = tmp_path / "beft"
-    real = Path(sys.executable).parent / "beft"
     shim.write_text(
         f"#!/bin/sh\ntouch {tmp_path}/started\n"
-        f'while [ ! -e {tmp_path}/go ]; do sleep 0.05; done\nexec {real} "$@"\n'
+        f'while [ ! -e {tmp_path}/go ]; do sleep 0.05; done\nexec {forked.shims()}/beft "$@"\n'
     )
     shim.chmod(0o755)
-    variables = sandbox.environment()
+    variables = sandbox.warm(workflow)
     variables["PATH"] = f"{tmp_path}{os.pathsep}{variables['PATH']}"
     command = ["snakemake", "--cores", "1", "data"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

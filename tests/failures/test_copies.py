@@ -14,7 +14,7 @@ INPUTS = {"fetch", "fetch_model", "subsample", "train"}
 
 
 @pytest.fixture(scope="module")
-def finished(launcher, tmp_path_factory) -> Path:
+def finished(tmp_path_factory) -> Path:
     """A finished project of a dataset of its own."""
     folder = made(tmp_path_factory.mktemp("finished") / "project")
     lines = [f"the film is {('bad', 'good')[i % 2]} {i},{i % 2}" for i in range(40)]
@@ -26,7 +26,7 @@ def finished(launcher, tmp_path_factory) -> Path:
     task |= {"metric": "accuracy", "regimes": {"low": 16}, "learning_rate": 1e-2, "epochs": 2}
     sandbox.change(folder / "params.yaml", "tasks", "mine", to=task)
     sandbox.write(folder / "studies" / "mini.yaml", STUDY | {"tasks": ["mine"]})
-    launcher.snakemake(folder)
+    sandbox.snakemake(folder)
     return folder
 
 
@@ -55,38 +55,38 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_is_trained_again_and_what_changed_is_noticed(launcher, finished, tmp_path, case):
+def test_nothing_is_trained_again_and_what_changed_is_noticed(finished, tmp_path, case):
     project = CASES[case](finished, tmp_path / "elsewhere")
     runs = sandbox.marks(project / "data" / "runs")
-    rules = {rule for rule, _ in sandbox.jobs(launcher.snakemake(project))}
+    rules = {rule for rule, _ in sandbox.jobs(sandbox.snakemake(project))}
     assert not rules & INPUTS
     assert differences(project, finished) == []
-    assert launcher.beft(project, "verify").status == 0
+    assert sandbox.beft(project, "verify").status == 0
     # another label in the data: other sources, and all that is made from them
     path = project / "mine" / "train.csv"
     path.write_text(path.read_text().replace("bad 0,0", "bad 0,1"))
     os.utime(path, (1, 1))  # its time says that it is older than everything
     if "newer" in case:
-        refused_until_the_times_are_right(launcher, project)
+        refused_until_the_times_are_right(project)
     else:
-        rules = {rule for rule, _ in sandbox.jobs(launcher.snakemake(project))}
+        rules = {rule for rule, _ in sandbox.jobs(sandbox.snakemake(project))}
         assert {"fetch", "subsample", "train", "collect"} <= rules
-    assert launcher.beft(project, "verify").status == 0
+    assert sandbox.beft(project, "verify").status == 0
     new = sandbox.marks(project / "data" / "runs")
     assert {name: new[name][0] for name in runs} == {name: runs[name][0] for name in runs}
     assert len(new) == 2 * len(runs)
     sandbox.change(project / "params.yaml", "tasks", "mine", "learning_rate", to=0.03)
-    assert len(sandbox.trained(launcher.snakemake(project, "-n"))) == 1
+    assert len(sandbox.trained(sandbox.snakemake(project, "-n"))) == 1
 
 
-def refused_until_the_times_are_right(launcher, project: Path) -> None:
+def refused_until_the_times_are_right(project: Path) -> None:
     """Snakemake takes no output that is older than its inputs; what was trained stays."""
-    done = launcher.snakemake(project, check=False)
+    done = sandbox.snakemake(project, check=False)
     assert done.returncode != 0 and "clock skew" in done.stderr
     trained = sandbox.marks(project / "data" / "runs")
     for path in (project / "data").rglob("*"):
         os.utime(path)
-    launcher.snakemake(project)
+    sandbox.snakemake(project)
     now = sandbox.marks(project / "data" / "runs")
     assert {name: inode for name, (inode, _) in now.items()} == {
         name: inode for name, (inode, _) in trained.items()

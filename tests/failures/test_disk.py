@@ -23,11 +23,11 @@ def check_whole(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def quiet(launcher, tmp_path_factory) -> Path:
+def quiet(tmp_path_factory) -> Path:
     """A project that was finished undisturbed."""
     folder = made(tmp_path_factory.mktemp("quiet") / "project")
     for command in commands(folder):
-        done = launcher.beft(folder, *command)
+        done = sandbox.beft(folder, *command)
         assert done.status == 0, done.said
     return folder
 
@@ -52,13 +52,13 @@ def names(line: str, folder: Path) -> str:
     return parts[-1] if parts[0] == "reports" or parts[1] == "work" else parts[1]
 
 
-def test_a_full_disk(launcher, quiet, small_disk):
+def test_a_full_disk(quiet, small_disk):
     """Every command meets a disk that is full from its first file on, its second one, and so on."""
     filler, named = small_disk / "filler", set()
     for command in commands(small_disk):
         for number in range(1, 30):
             plant = ("support.disks.fill_at", number, str(filler), 4096 * (number % 3 == 0))
-            done = launcher.beft(small_disk, *command, plant=plant)
+            done = sandbox.beft(small_disk, *command, plant=plant)
             filler.unlink(missing_ok=True)
             if done.status == 0:
                 break
@@ -75,43 +75,43 @@ def test_a_full_disk(launcher, quiet, small_disk):
     assert differences(small_disk, quiet) == []
 
 
-def test_a_read_only_folder(launcher, quiet, small_disk):
+def test_a_read_only_folder(quiet, small_disk):
     """Read-only from the start of every command, and for `train` also from the middle on."""
     for command in commands(small_disk):
         disks.read_only(small_disk)
-        done = launcher.beft(small_disk, *command)
+        done = sandbox.beft(small_disk, *command)
         disks.writable(small_disk)
         assert done.status == 2 and "Read-only file system" in done.line()
         assert re.search(r"(data|reports)/\S+: cannot be written", done.line())
         check_whole(small_disk)
         if command[0] == "train":
             plant = ("support.disks.read_only_at", 3, str(small_disk))
-            done = launcher.beft(small_disk, *command, plant=plant)
+            done = sandbox.beft(small_disk, *command, plant=plant)
             disks.writable(small_disk)
             assert done.status == 2 and "Read-only file system" in done.line()
-        done = launcher.beft(small_disk, *command)
+        done = sandbox.beft(small_disk, *command)
         assert done.status == 0, done.said
     check_whole(small_disk)
     assert differences(small_disk, quiet) == []
 
 
 @pytest.mark.parametrize("size", [1000, 30000])
-def test_a_used_up_quota(launcher, quiet, tmp_path, size):
+def test_a_used_up_quota(quiet, tmp_path, size):
     """No file may grow beyond a size, which some of the files of every command do."""
     folder, refused = made(tmp_path / "project"), 0
     for command in commands(folder):
-        done = launcher.beft(folder, *command, plant=("support.disks.largest_file", size))
+        done = sandbox.beft(folder, *command, plant=("support.disks.largest_file", size))
         check_whole(folder)
         if done.status != 0:
             refused += 1
             assert done.status == 2 and "File too large" in done.line()
-            done = launcher.beft(folder, *command)
+            done = sandbox.beft(folder, *command)
             assert done.status == 0, done.said
     assert refused > 2
     assert differences(folder, quiet) == []
 
 
-def test_a_full_disk_while_a_model_is_fetched(launcher, small_disk):
+def test_a_full_disk_while_a_model_is_fetched(small_disk):
     """3 MB into the mirror, where there is room for less."""
     site = small_disk.parent / "site"
     shutil.copytree(small_disk / "models" / "tiny", site / "carrier" / "model")
@@ -122,18 +122,18 @@ def test_a_full_disk_while_a_model_is_fetched(launcher, small_disk):
     model = {"hub": "own/tiny", "revision": "1", "package": "carrier/model", "sha256": sha256}
     sandbox.change(small_disk / "params.yaml", "models", "tiny", to=model)
     disks.fill(small_disk / "filler", room=2**20)
-    done = launcher.beft(small_disk, *fetch, plant=("sys.path.append", str(site)))
+    done = sandbox.beft(small_disk, *fetch, plant=("sys.path.append", str(site)))
     assert done.status == 2 and "No space left on device" in done.line()
     assert "vocab.txt" in done.line() and "models.tiny" in done.line()
     assert not (small_disk / "data" / "mirror" / "models").exists()
     (small_disk / "filler").unlink()
-    done = launcher.beft(small_disk, *fetch, plant=("sys.path.append", str(site)))
+    done = sandbox.beft(small_disk, *fetch, plant=("sys.path.append", str(site)))
     assert done.status == 0, done.said
 
 
 @pytest.mark.parametrize("command", ["plan", "verify"])
 def test_nowhere_to_print(quiet, command):
     shell = f"beft {command} > /dev/full"
-    done = sandbox.run(quiet, "bash", "-c", shell, check=False)
+    done = sandbox.run(quiet, "bash", "-c", shell, check=False, real=True)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr and "No space left on device" in done.stderr

@@ -118,12 +118,12 @@ PLANS = {
 
 
 @pytest.mark.parametrize("kind", PLANS)
-def test_killed_again_and_again(launcher, tmp_path, kind):
+def test_killed_again_and_again(tmp_path, kind):
     quiet = prepared(tmp_path / "quiet", kind)
     noisy = Path(shutil.copytree(quiet, tmp_path / "noisy"))
     (key,) = load(quiet / "params.yaml").packs
     command = ("train", "--threads", "1", "--checkpoint-seconds", "0", f"data/packs/{key}")
-    done = launcher.beft(
+    done = sandbox.beft(
         quiet, *command, plant=("support.moments.watch", str(tmp_path / "quiet.txt"))
     )
     assert done.status == 0, done.said
@@ -142,7 +142,7 @@ def test_killed_again_and_again(launcher, tmp_path, kind):
             int(share * life[phase]),
             int(number),
         )
-        done = launcher.beft(noisy, *command, plant=plant)
+        done = sandbox.beft(noisy, *command, plant=plant)
         said = journal(path)
         (signalled,) = [line for line in said if line[0] == "signal"]
         struck |= {*signalled[2]}
@@ -150,7 +150,7 @@ def test_killed_again_and_again(launcher, tmp_path, kind):
         assert not (noisy / "data" / "packs" / key).exists()
         check_steps(said, kept, on_disk(noisy), reached)
     assert {"step", "evaluate", "folder"} <= struck
-    done = launcher.beft(noisy, *command)
+    done = sandbox.beft(noisy, *command)
     assert done.status == 0, done.said
     assert differences(noisy, quiet) == []
     assert not list(noisy.rglob(".*.tmp"))

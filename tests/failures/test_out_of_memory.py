@@ -23,11 +23,11 @@ KINDS = ["encoder", "decoder"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def plenty(request, launcher, tmp_path_factory) -> Path:
+def plenty(request, tmp_path_factory) -> Path:
     """A pack of every kind of run, trained where memory was no question; nothing else is known."""
     folder = prepared(tmp_path_factory.mktemp(request.param) / "project", request.param)
     empty = Path(shutil.copytree(folder, folder.with_name("empty")))
-    done = launcher.beft(folder, "train", manifest(empty))
+    done = sandbox.beft(folder, "train", manifest(empty))
     assert done.status == 0, done.said
     return folder
 
@@ -69,10 +69,10 @@ def check_equal(one: Path, two: Path) -> None:
             assert metrics[0] == metrics[1], (name, key)
 
 
-def test_smaller_passes_give_the_same_results(launcher, plenty, scarce):
+def test_smaller_passes_give_the_same_results(plenty, scarce):
     kind = plenty.parent.name.rstrip("0123456789")
     largest = {"encoder": 160, "decoder": 120}[kind]
-    done = launcher.beft(scarce, "train", manifest(scarce), plant=("support.scarce.limit", largest))
+    done = sandbox.beft(scarce, "train", manifest(scarce), plant=("support.scarce.limit", largest))
     assert done.status == 0, done.said
     assert "did not fit; going on with" in done.said
     check_equal(plenty, scarce)
@@ -86,9 +86,9 @@ def test_smaller_passes_give_the_same_results(launcher, plenty, scarce):
             assert origin["tokens_per_pass"] < facts(plenty)[name]["tokens_per_pass"]
 
 
-def test_where_not_even_one_example_fits(launcher, scarce):
+def test_where_not_even_one_example_fits(scarce):
     before = sandbox.marks(scarce)
-    done = launcher.beft(scarce, "train", manifest(scarce), plant=("support.scarce.limit", 3))
+    done = sandbox.beft(scarce, "train", manifest(scarce), plant=("support.scarce.limit", 3))
     assert done.status == 2
     assert re.search("out of memory on cpu|one example does not fit into memory", done.line())
     assert "Traceback" not in done.said
@@ -96,12 +96,12 @@ def test_where_not_even_one_example_fits(launcher, scarce):
     assert {n: m for n, m in sandbox.marks(scarce).items() if n in before} == before
 
 
-def test_refusals_are_remembered_when_resumed(launcher, plenty, scarce):
+def test_refusals_are_remembered_when_resumed(plenty, scarce):
     """Killed after passes were refused: the size of passes and their number are kept."""
     arguments = ("train", "--checkpoint-seconds", "0", manifest(scarce))
-    done = launcher.beft(scarce, *arguments, plant=("support.scarce.limit_until_killed", 160))
+    done = sandbox.beft(scarce, *arguments, plant=("support.scarce.limit_until_killed", 160))
     assert done.status == -9
-    done = launcher.beft(scarce, *arguments)
+    done = sandbox.beft(scarce, *arguments)
     assert done.status == 0 and "resumed" in done.said
     first = next(n for n in facts(scarce) if n.startswith("b_v"))
     assert facts(scarce)[first]["passes_refused"] > 0

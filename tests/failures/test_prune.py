@@ -15,13 +15,13 @@ TODAY, FORMER = "mini", "former"
 
 
 @pytest.fixture(scope="module")
-def crowded(launcher, tmp_path_factory) -> Path:
+def crowded(tmp_path_factory) -> Path:
     """Runs of two studies: another seed and task in `former`, which was deleted meanwhile."""
     folder = made(tmp_path_factory.mktemp("crowded") / "project")
     former = STUDY | {"seeds": [0, 1], "tasks": ["demo_sentiment", "demo_similarity"]}
     sandbox.write(folder / "studies" / f"{FORMER}.yaml", former)
-    launcher.snakemake(folder, "--config", f"study={FORMER}")
-    launcher.snakemake(folder)
+    sandbox.snakemake(folder, "--config", f"study={FORMER}")
+    sandbox.snakemake(folder)
     return folder
 
 
@@ -52,9 +52,9 @@ def leftovers(project: Path) -> list[Path]:
     return made
 
 
-def test_only_what_no_study_names_goes(launcher, project):
+def test_only_what_no_study_names_goes(project):
     quiet = Path(shutil.copytree(project, project.with_name("quiet")))
-    done = launcher.beft(project, "prune", "--yes")
+    done = sandbox.beft(project, "prune", "--yes")
     assert done.status == 0 and "nothing to remove" in done.said
     assert differences(project, quiet) == [] and data(project) == data(quiet)
     forget(project)
@@ -62,7 +62,7 @@ def test_only_what_no_study_names_goes(launcher, project):
     mirror = project / "data" / "mirror" / "datasets" / "own" / "kept.parquet"
     mirror.parent.mkdir(parents=True)
     mirror.touch()
-    done = launcher.beft(project, "prune", "--yes")
+    done = sandbox.beft(project, "prune", "--yes")
     assert done.status == 0, done.said
     assert not any(path.exists() for path in rubbish) and mirror.exists()
     named = load(project / "params.yaml")
@@ -76,10 +76,10 @@ def test_only_what_no_study_names_goes(launcher, project):
     assert {n for n in kept if n.startswith("subsets/")} == {f"subsets/{k}" for k in named.subsets}
     assert not [name for name in kept if "demo_similarity" in name]
     assert not [path for path in (project / "logs").rglob("*") if "demo_similarity" in str(path)]
-    done = launcher.snakemake(project)
+    done = sandbox.snakemake(project)
     assert "Nothing to be done" in done.stderr
-    assert launcher.beft(project, "verify").status == 0
-    assert "nothing to remove" in launcher.beft(project, "prune", "--yes").said
+    assert sandbox.beft(project, "verify").status == 0
+    assert "nothing to remove" in sandbox.beft(project, "prune", "--yes").said
 
 
 # "": there is nobody to ask
@@ -91,7 +91,7 @@ def test_no_means_no(project, answer):
     done = subprocess.run(
         ["beft", "prune"],
         cwd=project,
-        env=sandbox.environment(),
+        env=sandbox.warm(project),
         input=answer,
         capture_output=True,
         text=True,
@@ -101,18 +101,18 @@ def test_no_means_no(project, answer):
     assert sandbox.marks(project) == before
 
 
-def test_a_study_that_is_unclear_stops_it(launcher, project):
+def test_a_study_that_is_unclear_stops_it(project):
     forget(project)
     sandbox.write(project / "studies" / "broken.yaml", STUDY | {"tasks": ["demo_sentimnt"]})
     before = sandbox.marks(project)
-    done = launcher.beft(project, "prune", "--yes")
+    done = sandbox.beft(project, "prune", "--yes")
     assert done.status == 2
     assert "nothing is pruned" in done.line() and "demo_sentimnt" in done.line()
     assert "broken.yaml" in done.line()
     assert sandbox.marks(project) == before
 
 
-def test_what_is_being_trained_is_left_alone(launcher, project):
+def test_what_is_being_trained_is_left_alone(project):
     """Unnamed runs that somebody trains stop it, named ones stay with their checkpoint."""
     gone = load(project / "params.yaml", FORMER).recipes
     forget(project)
@@ -121,7 +121,7 @@ def test_what_is_being_trained_is_left_alone(launcher, project):
         work = project / "data" / "work" / digest
         with holding(work):
             before = sandbox.contents(project / "data")
-            done = launcher.beft(project, "prune", "--yes")
+            done = sandbox.beft(project, "prune", "--yes")
             if digest in kept:
                 assert done.status == 0 and (work / "lock.1").exists()
             else:

@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from support import sandbox
+from support.forked import Call
 
 from beft.study.project import Project, load
 
@@ -37,24 +37,16 @@ def project(folder: Path, study: str) -> Project:
     return load(folder / "params.yaml", study)
 
 
-def start(folder: Path, study: str) -> subprocess.Popen:
+def start(folder: Path, study: str) -> Call:
     (key,) = project(folder, study).packs
-    return subprocess.Popen(
-        ["beft", "train", "--study", study, "--checkpoint-seconds", "0", f"data/packs/{key}"],
-        cwd=folder,
-        env=sandbox.variables(folder),
-        stderr=(folder / "log").open("a"),
-    )
+    train = ["beft", "train", "--study", study, "--checkpoint-seconds", "0", f"data/packs/{key}"]
+    return Call(train, folder, sandbox.variables(folder))
 
 
-def log(folder: Path) -> str:
-    return (folder / "log").read_text()
-
-
-def until(condition, *processes: subprocess.Popen) -> None:
+def until(condition, call: Call) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        assert all(process.poll() is None for process in processes)
+        assert not call.ended(), call.said()
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -69,22 +61,23 @@ def test_the_second_waits_for_what_the_first_trains(folder, fate):
     one, two = folder / "one", folder / "two"
     first = start(one, "mini")
     until(lambda: list(one.glob("data/work/*/checkpoint.safetensors")), first)
-    first.send_signal(signal.SIGSTOP)  # so that it takes its time
+    os.kill(first.pid, signal.SIGSTOP)  # so that it takes its time
     second = start(two, "theirs")
     who = f"waiting for process {first.pid} on {os.uname().nodename}"
-    until(lambda: who in log(two), second)
+    until(lambda: who in second.said(), second)
     # what nobody else trains it has trained meanwhile
     assert "--study theirs" in facts(folder, "b_attention_output")["command"]
     if fate != "ends":
-        first.send_signal(signal.SIGKILL)
-    first.send_signal(signal.SIGCONT)
-    assert first.wait() == (0 if fate == "ends" else -9), log(one)
-    assert second.wait() == 0, log(two)
+        os.kill(first.pid, signal.SIGKILL)
+    os.kill(first.pid, signal.SIGCONT)
+    for call, status in ((first, 0 if fate == "ends" else -9), (second, 0)):
+        done = call.wait()
+        assert done.status == status, done.said
     study = "mini" if fate == "ends" else "theirs"
     assert f"--study {study}" in facts(folder, "b_q")["command"]
     before = sandbox.marks(one / "data" / "runs")
-    again = start(one, "mini")
-    assert again.wait() == 0, log(one)
+    done = start(one, "mini").wait()
+    assert done.status == 0, done.said
     after = sandbox.marks(one / "data" / "runs")
     assert {path: after[path] for path in before} == before
     for study, at in (("mini", "one"), ("theirs", "two")):

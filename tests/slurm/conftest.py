@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 from support import sandbox
 
 from beft.study.project import load
@@ -27,6 +29,15 @@ STUDY = sandbox.STUDY | {
     "figures": [],
     "tables": ["table1"],
 }
+# The same runs in `mini` as one job, and with others, each in a job of its own.
+FOUR = STUDY | {
+    "techniques": ["b_v", "b_q", "b_attention_output", "b_output"],
+    "fuse_techniques": False,
+}
+# Between two questions to the queue the executor waits 10 seconds longer each time, up to minutes.
+ASKS_OFTEN = """
+Executor.next_seconds_between_status_checks = property(lambda self: 0.5, lambda self, value: None)
+"""
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5")
 OWN = {"provenance.json", "checksums.json"}  # when, where and how: differs from run to run
 
@@ -56,13 +67,21 @@ class Site:
     cluster: slurm.Cluster
     master: subprocess.Popen | None = None
 
-    def start(self, *command: str) -> None:
-        """`snakemake --profile slurm`, quick to notice what becomes of its jobs."""
-        usual = ("snakemake", "--profile", "slurm", "--config", "study=mini", *QUICK)
+    def __post_init__(self) -> None:
+        with (self.folder / "workflow" / "rules" / "slurm.smk").open("a") as file:
+            file.write(ASKS_OFTEN)
+
+    def start(self, *command: str, study: str = "mini", real: bool = True) -> None:
+        """`snakemake --profile slurm`, quick to notice what becomes of its jobs.
+
+        Args:
+            real: Programs are new processes, as those that signals are sent to must be.
+        """
+        usual = ("snakemake", "--profile", "slurm", "--config", f"study={study}", *QUICK)
         self.master = subprocess.Popen(
             command or usual,
             cwd=self.folder,
-            env=sandbox.variables(self.folder),
+            env=(sandbox.variables if real else sandbox.warm)(self.folder),
             stdout=(self.folder / "log").open("a"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -71,9 +90,9 @@ class Site:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def training(self) -> str:
-        """What all attempts at training said."""
-        logs = sorted((self.folder / "logs" / "slurm").glob("**/*.log"))
+    def training(self, pack: str = "") -> str:
+        """What all attempts at training said, or those of one pack."""
+        logs = sorted((self.folder / "logs" / "slurm").glob(f"**/*{Path(pack).stem}*/*.log"))
         return "".join(path.read_text() for path in logs)
 
     def until(self, what: str, condition: Callable[[], object], seconds: float = 180) -> None:
@@ -85,10 +104,22 @@ class Site:
 
     def until_training(self) -> str:
         """Until a run is well under way; returns its job."""
-        work = self.folder / "data" / "work"
-        self.until("a checkpoint", lambda: list(work.glob("*/checkpoint.safetensors")))
+        self.until("a checkpoint", self.begun)
         (job,) = self.cluster.jobs("running")
         return job
+
+    def begun(self) -> set[str]:
+        """The digests of the runs that have a checkpoint."""
+        found = set()
+        for path in self.folder.glob("data/work/*/checkpoint.safetensors"):
+            with suppress(FileNotFoundError), safe_open(path, "np") as file:
+                found |= {*file.metadata()["digests"].split()}
+        return found
+
+    def jobs_of(self, pack: str) -> list[str]:
+        """The numbers of all jobs of a pack, in the order of its attempts."""
+        digest = Path(pack).stem
+        return [n for n in self.cluster_jobs() if digest in self.cluster.show(n)["StdOut"]]
 
     def cluster_jobs(self) -> list[str]:
         """The numbers of all jobs of this project, also of those that have ended."""
@@ -115,18 +146,27 @@ class Site:
 def fetched(tmp_path_factory) -> Path:
     """A project with its data, nothing trained."""
     folder = sandbox.make(tmp_path_factory.mktemp("fetched") / "project", PARAMS, STUDY)
+    sandbox.write(folder / "studies" / "four.yaml", FOUR)
     sandbox.snakemake(folder, "data")
     sandbox.run(folder, "beft", "fetch", "--model", "tiny")
     return folder
 
 
 @pytest.fixture(scope="session")
-def undisturbed(fetched, tmp_path_factory) -> dict[str, bytes]:
-    """What the study's runs hold when nothing happens to them."""
+def four_undisturbed(fetched, tmp_path_factory) -> dict[str, bytes]:
+    """What the runs of the study `four` hold when nothing happens to them."""
     folder = Path(shutil.copytree(fetched, tmp_path_factory.mktemp("undisturbed") / "project"))
-    for key in load(folder / "params.yaml").packs:
-        sandbox.run(folder, "beft", "train", "--device", "cpu", f"data/packs/{key}")
+    train = ("train", "--study", "four", "--device", "cpu")
+    for key in load(folder / "params.yaml", "four").packs:
+        done = sandbox.beft(folder, *train, f"data/packs/{key}")
+        assert done.status == 0, done.said
     return Site(folder, None).results()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(four_undisturbed) -> dict[str, bytes]:
+    """What the only run of the study `mini` holds, which `four` has as well."""
+    return {path: content for path, content in four_undisturbed.items() if "/b_v/" in path}
 
 
 @pytest.fixture

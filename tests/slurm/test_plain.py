@@ -41,9 +41,10 @@ def demo(running, tmp_path_factory) -> Site:
         pair["regime"] = "low"
     sandbox.write(path, study)
     site = Site(folder, running)
+    # nothing that is submitted need be a new process: none is sent a signal
     usual = ("snakemake", "--profile", "slurm", "--config", "study=demo")
     site.dry = sandbox.run(folder, *usual, "-n")
-    site.start(*usual, "--slurm-init-seconds-before-status-checks", "1")
+    site.start(*usual, "--slurm-init-seconds-before-status-checks", "1", real=False)
     site.finish(seconds=900)
     return site
 

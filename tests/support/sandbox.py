@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from support import tiny
+from support import forked, tiny
 
 from beft import code_identity
 from beft.study.recipe import RECIPE_VERSION
@@ -121,12 +121,23 @@ def variables(folder: Path, **extra: str) -> dict[str, str]:
     return environment(**({"PYTHONPATH": "."} if (folder / "beft").is_dir() else {}), **extra)
 
 
-def run(folder: Path, *command: str, check: bool = True, **extra: str):
-    """Runs a command in a project; its output is part of the failure when it fails."""
+def warm(folder: Path, **extra: str) -> dict[str, str]:
+    """The variables of a command that is called, and calls others, through the warm launcher."""
+    found = variables(folder, **extra)
+    return found | {"PATH": f"{forked.shims()}{os.pathsep}{found['PATH']}"}
+
+
+def run(folder: Path, *command: str, check: bool = True, real: bool = False, **extra: str):
+    """Runs a command in a project; its output is part of the failure when it fails.
+
+    Args:
+        real: Start a new interpreter, not a child of the launcher: where variables matter that are
+            read by imports, or where the project's copy of the library was edited.
+    """
     done = subprocess.run(
         command,
         cwd=folder,
-        env=variables(folder, **extra),
+        env=(variables if real else warm)(folder, **extra),
         capture_output=True,
         text=True,
         timeout=600,
@@ -136,6 +147,17 @@ def run(folder: Path, *command: str, check: bool = True, **extra: str):
             f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
     return done
+
+
+def beft(folder: Path, *arguments: str, plant: tuple = (), **extra: str) -> forked.Done:
+    """Calls a command of the library in a project.
+
+    Args:
+        plant: A function as "package.module.function", and its arguments; called in the process
+            before the command.
+    """
+    command = ["beft", *arguments]
+    return forked.Call(command, folder, variables(folder, **extra), plant).wait()
 
 
 def snakemake(folder: Path, *arguments: str, check: bool = True, **extra: str):

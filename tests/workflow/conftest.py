@@ -29,7 +29,7 @@ def _once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], No
 
 def make(folder: Path, study: dict, params: dict = PARAMS) -> Path:
     """A project whose model lies in its own mirror."""
-    sandbox.make(folder, params, study, package=True)
+    sandbox.make(folder, params, study)
     mirror = folder / "data" / "mirror" / "models" / "owner"
     mirror.mkdir(parents=True)
     (folder / "models" / "tiny").rename(mirror / "tiny")

@@ -4,7 +4,6 @@ Every test works on a copy, or a clone, of one project whose results are committ
 """
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from support import sandbox
+from support import forked, sandbox
 
 from beft.study.recipe import RECIPE_VERSION
 
@@ -34,11 +33,13 @@ PERSON = {
 }
 
 
-def call(folder: Path, *command: str, check: bool = True):
+def call(folder: Path, *command: str, check: bool = True, **variables: str):
     """Runs a command in a repository, apart from the settings of whoever runs the tests."""
     own = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
     site = str(folder / ".dvc" / "tmp" / "site")
-    return sandbox.run(folder, *command, check=check, DVC_SITE_CACHE_DIR=site, **own, **PERSON)
+    return sandbox.run(
+        folder, *command, check=check, DVC_SITE_CACHE_DIR=site, **own, **PERSON, **variables
+    )
 
 
 def commit(folder: Path, message: str) -> None:
@@ -224,7 +225,7 @@ def test_fresh_clone_with_another_rate(tracked, clone):
 
 def test_clone_without_pull_gets_the_same_numbers(tracked, clone):
     """No data at all: everything is made anew, and is the same."""
-    assert os.listdir(clone / "data") == ["README.md"]
+    assert [path.name for path in (clone / "data").iterdir()] == ["README.md"]
     call(clone, "dvc", "repro")
     for name in ("metrics.json", "scores.csv", "history.csv", "tables/table1.csv"):
         assert (clone / "reports" / name).read_bytes() == (tracked / "reports" / name).read_bytes()
@@ -249,7 +250,8 @@ def test_edited_library(tracked, project):
     assert 'f"{seed}/{epoch}/{step}"' in text
     train.write_text(text.replace('f"{seed}/{epoch}/{step}"', 'f"{seed}+{epoch}+{step}"'))
     lock = (project / "dvc.lock").read_bytes()
-    done = call(project, "dvc", "repro", check=False)
+    edited = {forked.LIBRARY: str(project)}
+    done = call(project, "dvc", "repro", check=False, **edited)
     assert done.returncode != 0
     assert "the code that decides numbers was edited" in done.stdout + done.stderr
     assert (project / "dvc.lock").read_bytes() == lock
@@ -260,8 +262,8 @@ def test_edited_library(tracked, project):
     recipe.write_text(
         text.replace(f"RECIPE_VERSION = {version} ", f"RECIPE_VERSION = {version + 1} ")
     )
-    sandbox.run(project, "beft", "verify", "--accept-code")
-    call(project, "dvc", "repro")
+    call(project, "beft", "verify", "--accept-code", **edited)
+    call(project, "dvc", "repro", **edited)
     assert (project / "dvc.lock").read_bytes() != lock
     one, two = runs(tracked)["digest"]["b_v"], runs(project)["digest"]["b_v"]
     assert one != two

@@ -44,8 +44,9 @@ def test_two_builds_are_the_same_bytes(everything, tmp_path):
     elsewhere = copy(everything, tmp_path / "somewhere" / "else", random.Random(0))
     (elsewhere / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 30\n")
     shutil.rmtree(elsewhere / "reports")
-    sandbox.run(everything, "beft", "report", **HERE)
-    sandbox.run(elsewhere, "beft", "report", "--params", str(elsewhere / "params.yaml"), **THERE)
+    sandbox.run(everything, "beft", "report", real=True, **HERE)
+    params = str(elsewhere / "params.yaml")
+    sandbox.run(elsewhere, "beft", "report", "--params", params, real=True, **THERE)
     one, two = (sandbox.contents(folder / "reports") for folder in (everything, elsewhere))
     assert set(one) == {*files_of(TABLES, FIGURES), "checksums.json"}
     assert set(two) == set(one)

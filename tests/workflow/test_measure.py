@@ -32,7 +32,7 @@ def params() -> dict:
 
 
 def _finish(folder: Path) -> None:
-    project = sandbox.make(folder / "project", params(), STUDY, package=True)
+    project = sandbox.make(folder / "project", params(), STUDY)
     done = sandbox.snakemake(project)
     (folder / "run.txt").write_text(done.stdout + done.stderr)
 

@@ -76,7 +76,9 @@ class Watched:
         }
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
-        return sandbox.run(self.folder, *self.isolated, *command, check=check, **self.variables)
+        return sandbox.run(
+            self.folder, *self.isolated, *command, check=check, real=True, **self.variables
+        )
 
 
 @pytest.fixture(scope="module")

@@ -276,9 +276,7 @@ LIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
 @pytest.fixture
 def verify(project, monkeypatch, capfd) -> Callable[..., tuple[int, list[str]]]:
     """Calls `beft verify` in this process: exit status, and the lines of complaint."""
-    code = code_identity.code_digest(
-        project / "beft"
-    )  # what the finished project's runs were made by
+    code = code_identity.code_digest()
     monkeypatch.setattr(code_identity, "code_digest", lambda: code)
     monkeypatch.setattr(accepted_code, "accepted", lambda: [code])
     monkeypatch.delenv("BEFT_MIRROR", raising=False)

@@ -97,7 +97,7 @@ class Place:
 
     def fetch(self, *arguments: str) -> subprocess.CompletedProcess:
         command = ("beft", "fetch", *arguments)
-        return sandbox.run(self.folder, *command, check=False, **self.variables)
+        return sandbox.run(self.folder, *command, check=False, real=True, **self.variables)
 
     def start(self, *arguments: str) -> subprocess.Popen:
         return subprocess.Popen(
