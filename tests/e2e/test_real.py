@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from safetensors.numpy import load_file
@@ -61,20 +64,36 @@ def test_demo_with_the_weights_of_the_wheel(tmp_path):
     study = yaml.safe_load((sandbox.ROOT / "studies" / "demo.yaml").read_text())
     study |= {"tasks": ["demo_sentiment"], "regimes": ["low"], "techniques": ["b_v"], "figures": []}
     study |= {"also": [], "timing": [], "merging": []}
-    folder = project(tmp_path, study, demo_sentiment={"regimes": {"low": 48}, "epochs": 2})
+    folder = project(
+        tmp_path / "project", study, demo_sentiment={"regimes": {"low": 48}, "epochs": 2}
+    )
     sandbox.snakemake(folder)
     check(folder, 3)
 
 
+@pytest.fixture
+def few(mirror, tmp_path) -> Path:
+    """A mirror of the same models, and of the first rows of two datasets, for speed."""
+    folder = tmp_path / "mirror"
+    glue, squad = Path("datasets/nyu-mll/glue/sst2"), Path("datasets/rajpurkar/squad")
+    for name in (glue / "validation", squad / "train", squad / "validation"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        rows = next(pq.ParquetFile(mirror / f"{name}.parquet").iter_batches(batch_size=200))
+        pq.write_table(pa.Table.from_batches([rows]), folder / f"{name}.parquet")
+    (folder / glue / "train.parquet").symlink_to(mirror / glue / "train.parquet")
+    (folder / "models").symlink_to(mirror / "models")
+    return folder
+
+
 @pytest.mark.mirror
-def test_cut_of_real_small(tmp_path, mirror):
+def test_cut_of_real_small(tmp_path, few):
     """SST-2 and MiniLM: 200 examples, two epochs."""
     study = yaml.safe_load((sandbox.ROOT / "studies" / "real_small.yaml").read_text())
     study |= {"tasks": ["sst2"], "regimes": ["low"], "techniques": ["b_v", "b_k"], "seeds": [0]}
     study |= {"training": {"epochs": 2, "learning_rate": 4e-3, "precision": "bfloat16"}}
     study |= {"also": [], "timing": [], "merging": []}
-    folder = project(tmp_path, study, sst2={"regimes": {"low": 200}})
-    sandbox.snakemake(folder, BEFT_MIRROR=str(mirror))
+    folder = project(tmp_path / "project", study, sst2={"regimes": {"low": 200}})
+    sandbox.snakemake(folder, BEFT_MIRROR=str(few))
     table = check(folder, 4)
     assert set(table["technique"]) == {"b_v", "b_k", "all_biases", "untuned"}
     history = pd.read_csv(folder / "reports" / "history.csv")
@@ -83,7 +102,7 @@ def test_cut_of_real_small(tmp_path, mirror):
 
 
 @pytest.mark.mirror
-def test_decoders_on_real_prompts(tmp_path, mirror):
+def test_decoders_on_real_prompts(tmp_path, few):
     """A real OPT and a real Llama: in the first, b_k answers as the untouched model does."""
     study = {
         "models": ["opt-mini-english", "stories260K"],
@@ -100,10 +119,10 @@ def test_decoders_on_real_prompts(tmp_path, mirror):
         "tables": ["table5", "table6", "selection"],
         "figures": ["zero_shot", "cost"],
     }
-    few = {"decoder": {"regimes": {"low": 24}}}
-    asked = few["decoder"] | {"objective": "language_model_on_answer", "max_new_tokens": 8}
-    folder = project(tmp_path, study, sst2=few, squad={"decoder": asked})
-    sandbox.snakemake(folder, BEFT_MIRROR=str(mirror))
+    fewer = {"decoder": {"regimes": {"low": 24}}}
+    asked = fewer["decoder"] | {"objective": "language_model_on_answer", "max_new_tokens": 8}
+    folder = project(tmp_path / "project", study, sst2=fewer, squad={"decoder": asked})
+    sandbox.snakemake(folder, BEFT_MIRROR=str(few))
     table = pd.read_csv(folder / "reports" / "runs.csv")
     assert len(table) == 2 * 2 * 6 and set(table["status"]) == {"ok"}
     table = table.set_index(["model", "task", "technique"])

@@ -169,7 +169,8 @@ def test_a_damaged_model_is_set_aside_and_asked_for(finished, project):
     assert done.returncode != 0 and "is not in the mirror" in done.stdout + done.stderr
     shutil.copytree(finished / place, project / place)
     rules = {rule for rule, _ in sandbox.jobs(sandbox.snakemake(project, "runs"))}
-    assert rules == {"fetch_model", "subsample", "train", "runs"}
+    # the other rows may have been drawn before the first call came upon the model
+    assert rules | {"subsample"} == {"fetch_model", "subsample", "train", "runs"}
 
 
 def test_a_damaged_checkpoint_is_not_gone_on_with(finished, project):

@@ -1,6 +1,7 @@
 """Every command that the README shows, run as it stands, in a finished project."""
 
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -37,6 +38,7 @@ def in_sandbox(command: str) -> list[str]:
 
 
 def test_every_command_of_the_readme_works(project):
+    shutil.copytree(sandbox.ROOT / "beft", project / "beft")  # dvc's stages depend on it
     again = ["commit", "-qm", "again", "--allow-empty"]  # HEAD~1 is a commit, too
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"], again):
         identity = ["-c", "user.name=n", "-c", "user.email=e@x"]
