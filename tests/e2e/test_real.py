@@ -71,29 +71,29 @@ def test_demo_with_the_weights_of_the_wheel(tmp_path):
     check(folder, 3)
 
 
-@pytest.fixture
-def few(mirror, tmp_path) -> Path:
-    """A mirror of the same models, and of the first rows of two datasets, for speed."""
-    folder = tmp_path / "mirror"
-    glue, squad = Path("datasets/nyu-mll/glue/sst2"), Path("datasets/rajpurkar/squad")
-    for name in (glue / "validation", squad / "train", squad / "validation"):
+def cut(mirror: Path, folder: Path, *names: str) -> str:
+    """A mirror like another one, with only the first rows of a few files, for speed."""
+    for path in mirror.rglob("*.*"):
+        name = path.relative_to(mirror)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        rows = next(pq.ParquetFile(mirror / f"{name}.parquet").iter_batches(batch_size=200))
-        pq.write_table(pa.Table.from_batches([rows]), folder / f"{name}.parquet")
-    (folder / glue / "train.parquet").symlink_to(mirror / glue / "train.parquet")
-    (folder / "models").symlink_to(mirror / "models")
-    return folder
+        if str(name.with_suffix("")) in names:
+            rows = next(pq.ParquetFile(path).iter_batches(batch_size=200))
+            pq.write_table(pa.Table.from_batches([rows]), folder / name)
+        elif path.is_file():
+            (folder / name).symlink_to(path)
+    return str(folder)
 
 
 @pytest.mark.mirror
-def test_cut_of_real_small(tmp_path, few):
+def test_cut_of_real_small(tmp_path, mirror):
     """SST-2 and MiniLM: 200 examples, two epochs."""
     study = yaml.safe_load((sandbox.ROOT / "studies" / "real_small.yaml").read_text())
     study |= {"tasks": ["sst2"], "regimes": ["low"], "techniques": ["b_v", "b_k"], "seeds": [0]}
     study |= {"training": {"epochs": 2, "learning_rate": 4e-3, "precision": "bfloat16"}}
     study |= {"also": [], "timing": [], "merging": []}
     folder = project(tmp_path / "project", study, sst2={"regimes": {"low": 200}})
-    sandbox.snakemake(folder, BEFT_MIRROR=str(few))
+    few = cut(mirror, tmp_path / "mirror", "datasets/nyu-mll/glue/sst2/validation")
+    sandbox.snakemake(folder, BEFT_MIRROR=few)
     table = check(folder, 4)
     assert set(table["technique"]) == {"b_v", "b_k", "all_biases", "untuned"}
     history = pd.read_csv(folder / "reports" / "history.csv")
@@ -102,7 +102,7 @@ def test_cut_of_real_small(tmp_path, few):
 
 
 @pytest.mark.mirror
-def test_decoders_on_real_prompts(tmp_path, few):
+def test_decoders_on_real_prompts(tmp_path, mirror):
     """A real OPT and a real Llama: in the first, b_k answers as the untouched model does."""
     study = {
         "models": ["opt-mini-english", "stories260K"],
@@ -119,10 +119,12 @@ def test_decoders_on_real_prompts(tmp_path, few):
         "tables": ["table5", "table6", "selection"],
         "figures": ["zero_shot", "cost"],
     }
-    fewer = {"decoder": {"regimes": {"low": 24}}}
-    asked = fewer["decoder"] | {"objective": "language_model_on_answer", "max_new_tokens": 8}
-    folder = project(tmp_path / "project", study, sst2=fewer, squad={"decoder": asked})
-    sandbox.snakemake(folder, BEFT_MIRROR=str(few))
+    few = {"decoder": {"regimes": {"low": 24}}}
+    asked = few["decoder"] | {"objective": "language_model_on_answer", "max_new_tokens": 8}
+    folder = project(tmp_path / "project", study, sst2=few, squad={"decoder": asked})
+    squad = "datasets/rajpurkar/squad"
+    few = cut(mirror, tmp_path / "mirror", f"{squad}/train", f"{squad}/validation")
+    sandbox.snakemake(folder, BEFT_MIRROR=few)
     table = pd.read_csv(folder / "reports" / "runs.csv")
     assert len(table) == 2 * 2 * 6 and set(table["status"]) == {"ok"}
     table = table.set_index(["model", "task", "technique"])

@@ -194,7 +194,7 @@ LIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "train.parquet is damaged",
     ),
     "another source": (other_label, "/b_v/seed-0/", "trained on other data than"),
-    "other rows in a subset": (other_rows, "data/subsets/demo_sentiment/", "not the rows"),
+    "other rows in a subset": (other_rows, "data/subsets/demo_sentiment/", "lists other rows"),
     "a damaged subset": (
         lambda p: truncate(one(p, "data/subsets/**/*.parquet")),
         "data/subsets/demo_sentiment/",
