@@ -89,6 +89,7 @@ class Single(ABC, Generic[Pretrained, Data]):
             parameter.grad = None
         if self.adapter is not None:
             self.adapter.remove()
+        write_biases(self.model.model, self.model.sites, self.biases)  # see `start_from`
 
     def start_from(self, run: int, biases: Tensors | None, head: Tensors | None) -> None:
         """Replaces the run's values until `close`; see `Engine.start_from`."""

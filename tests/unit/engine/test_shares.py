@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from beft.data.encoded import Encoded
 from beft.engine.shares import Share, take
@@ -25,11 +27,12 @@ def passes(todo: list[Share], tokens: int) -> list[list[Share]]:
     return done
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_everything_once_and_within_the_limit(seed):
-    rng = np.random.default_rng(seed)
-    batches = [rng.integers(1, 40, rng.integers(1, 9)).tolist() for _ in range(rng.integers(1, 6))]
-    tokens = int(rng.integers(1, 200))
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), min_size=1, max_size=5),
+    st.integers(1, 200),
+)
+@settings(max_examples=50, derandomize=True, deadline=None)
+def test_everything_once_and_within_the_limit(batches, tokens):
     done = passes(shares(batches), tokens)
     seen = [(s.run, s.start + i) for chunk in done for s in chunk for i in range(len(s.rows))]
     assert seen == [(run, i) for run, lengths in enumerate(batches) for i in range(len(lengths))]

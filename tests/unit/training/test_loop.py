@@ -1,9 +1,7 @@
 """The training loop against a plain loop, its checkpoint, its failures, and what it leaves."""
 
 import copy
-import math
 
-import numpy as np
 import pytest
 import torch
 from support import tiny
@@ -11,10 +9,9 @@ from support.examples import encoded
 from support.recipes import recipe
 
 from beft.data.order import order
-from beft.engine.batches import collate
 from beft.engine.dispatch import engine, packs_together
 from beft.engine.encoder.predict import predict
-from beft.engine.parts import parts_of, shapes_of, trained_numbers
+from beft.engine.parts import parts_of
 from beft.models.encoder import init_head, load_encoder
 from beft.models.sites import read_biases
 from beft.tasks.metrics import sums
@@ -170,57 +167,6 @@ def test_packed_run_trains_its_terms_and_leaves_the_model_alone(encoder, data, t
             assert torch.equal(p, before[name]), name
 
 
-# Hand-counted for the tiny BERT: 2 layers, width 16, inner width 24. q, k, v, attention output,
-# output and two norms have 16 each, the intermediate bias 24: 8 terms, 136 a layer.
-@pytest.mark.parametrize(
-    ("technique", "count"),
-    [
-        ("b_v", 2 * 16),
-        ("b_q", 2 * 16),
-        ("b_k", 2 * 16),
-        ("b_intermediate", 2 * 24),
-        ("all_biases", 2 * 136),
-        ("random_uniform", 2 * 16),
-        ("head_only", 0),
-        ("untuned", 0),
-    ],
-)
-def test_number_of_trained_scalars(encoder, technique, count):
-    trained, total = trained_numbers(encoder, parts_of(encoder, recipe(technique)))
-    assert trained == count
-    assert total == sum(math.prod(s) for s in shapes_of(encoder).values())
-
-
-def test_full_trains_the_whole_encoder(encoder):
-    trained, total = trained_numbers(encoder, parts_of(encoder, recipe("full")))
-    outside = sum(encoder.model.get_parameter(n).numel() for n in encoder.head)
-    assert trained == total == sum(p.numel() for p in encoder.model.parameters()) - outside
-
-
-def test_random_uniform_is_uniform_and_follows_the_seed(encoder):
-    """Over many seeds each parameter gets its share of the drawn scalars (5 sigma)."""
-    shapes = shapes_of(encoder)
-    total = sum(math.prod(s) for s in shapes.values())
-    draws = 400
-    counts = dict.fromkeys(shapes, 0)
-    select = TECHNIQUES["random_uniform"].select
-    for seed in range(draws):
-        parts = select(shapes, encoder.sites, seed)
-        assert sum(len(p.index) for p in parts) == 32
-        for part in parts:
-            assert len(set(part.index.tolist())) == len(part.index)
-            assert part.index.max() < math.prod(shapes[part.parameter])
-            counts[part.parameter] += len(part.index)
-    for name, shape in shapes.items():
-        share = math.prod(shape) / total
-        expected = draws * 32 * share
-        assert abs(counts[name] - expected) < 5 * math.sqrt(expected) + 1, name
-    again, other = select(shapes, encoder.sites, 0), select(shapes, encoder.sites, 1)
-    same = select(shapes, encoder.sites, 0)
-    assert all((a.index == b.index).all() for a, b in zip(again, same, strict=True))
-    assert [p.index.tolist() for p in again] != [p.index.tolist() for p in other]
-
-
 @pytest.mark.parametrize("technique", ["b_v", "all_biases", "random_uniform", "full"])
 @pytest.mark.parametrize("stop_at", [0, 1, 4, 8])
 def test_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(
@@ -319,13 +265,3 @@ def test_regression_trains_on_mean_squared_error(folder, tmp_path):
     losses = [h["train_loss"] for h in state.history]
     assert state.status == "ok" and losses[-1] < losses[0]
     assert all(-1 <= h["validation/spearman"] <= 1 for h in state.history)
-
-
-def test_batches_carry_no_more_padding_than_the_longest_example():
-    data = encoded(10, 0)
-    rows = np.array([1, 4, 7])
-    batch = collate(data, rows, 0, "cpu")
-    assert batch["input_ids"].shape == (3, max(len(data.ids[r]) for r in rows))
-    for i, row in enumerate(rows):
-        real = batch["input_ids"][i][batch["attention_mask"][i].bool()]
-        assert real.tolist() == data.ids[row]

@@ -33,3 +33,26 @@ def test_a_bias_taken_from_the_module_is_left_out():
     torch.testing.assert_close(forward_of(module, frozen)(x), x @ module.weight.T)
     module.bias = kept
     torch.testing.assert_close(forward_of(module, frozen)(x), x @ module.weight.T + kept)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+def test_the_private_products_of_torch_are_those_that_frozen_calls():
+    """`Frozen` calls two operators that torch does not document.
+
+    If this fails after an update of torch, read what replaced them and adapt `Frozen._packed` and
+    `Frozen._times`. Without them runs on CPUs still work, several times slower in bfloat16.
+    """
+    found = {
+        name: str(getattr(torch.ops.mkldnn, name).default._schema)
+        for name in ("_linear_pointwise", "_reorder_linear_weight")
+    }
+    assert found == {
+        "_linear_pointwise": (
+            "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, "
+            "Scalar?[] scalars, str? algorithm) -> Tensor Y"
+        ),
+        "_reorder_linear_weight": (
+            "mkldnn::_reorder_linear_weight(Tensor self, int? batch_size=None) -> Tensor Y"
+        ),
+    }
+    assert Frozen(torch.nn.Linear(4, 3), torch.float32).packs
