@@ -6,6 +6,7 @@ for a minute, or the owner dead on the same machine, takes over by creating `loc
 of many wins, nothing is deleted that another may hold, and clocks do not matter.
 """
 
+import logging
 import os
 import threading
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 from beft.errors import UserError
 from beft.store.files import explain_os_errors
 from beft.store.owners import is_alive, line, own, parse
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT = 5.0  # seconds between two beats
 PATIENCE = 60.0  # seconds without a beat after which an owner on another machine counts as dead
@@ -165,13 +168,21 @@ def lock(folder: Path) -> Iterator[Lock]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Holds a folder for a short piece of work; whoever else is at it is waited for."""
+def alone(folder: Path, waiting: str = "") -> Iterator[Lock]:
+    """Holds a folder, after waiting until no other process holds it.
+
+    Args:
+        waiting: what to log before the wait; the owner of the lock is appended.
+    """
     held = Lock(folder)
-    while held.take():
-        time.sleep(0.2)
+    owner = held.take()
+    if owner and waiting:
+        log.info("%s by %s; waiting", waiting, owner)
+    while owner:
+        time.sleep(0.1)
+        owner = held.take()
     try:
-        yield
+        yield held
     finally:
         held.release()
 

@@ -2,9 +2,7 @@
 
 import logging
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from beft.data.mirror.hub import failure
@@ -12,7 +10,7 @@ from beft.data.mirror.lookup import MANIFEST, Entry, Piece, find, mirrors, read_
 from beft.data.mirror.transfers import Transfer
 from beft.errors import UserError
 from beft.store.files import explain_os_errors, to_json, write_file
-from beft.store.locks import Lock
+from beft.store.locks import alone
 from beft.study.identity import cached_sha256
 
 log = logging.getLogger(__name__)
@@ -33,7 +31,8 @@ def fill(root: Path, piece: Piece, prepare: Prepare, transfer: Transfer) -> Path
     mirror = mirrors(root)[-1]
     staging = mirror / STAGING / piece.place.replace("/", "--")
     # If another process fetches it now, wait, and then find what that one has fetched.
-    with _alone(staging, f"{piece.where}: {piece.hub} is being fetched") as held:
+    lock = staging.with_name(f"{staging.name}.lock")
+    with alone(lock, f"{piece.where}: {piece.hub} is being fetched") as held:
         found = find(root, piece)
         if found is not None:
             return found
@@ -93,25 +92,5 @@ def _put_aside(folder: Path) -> None:
 
 def _note(mirror: Path, entry: Mapping[str, Entry]) -> None:
     """Adds to the manifest, under a lock because several fetches may run at once."""
-    with _alone(mirror / STAGING / "manifest"):
+    with alone(mirror / STAGING / "manifest.lock"):
         write_file(mirror / MANIFEST, to_json({**read_manifest(mirror), **entry}))
-
-
-@contextmanager
-def _alone(path: Path, waiting: str = "") -> Iterator[Lock]:
-    """Holds the lock of a path, after waiting for any other process that holds it.
-
-    Args:
-        waiting: what to log before the wait, followed by the owner of the lock.
-    """
-    held = Lock(path.with_name(f"{path.name}.lock"))
-    owner = held.take()
-    if owner and waiting:
-        log.info("%s by %s; waiting", waiting, owner)
-    while owner:
-        time.sleep(0.1)
-        owner = held.take()
-    try:
-        yield held
-    finally:
-        held.release()
