@@ -32,7 +32,7 @@ def fetch(
     Without --task and --model, it fetches everything that the study needs. An interrupted fetch
     continues where it stopped.
     """
-    from beft.study.params import nearest
+    from beft.study.fields import nearest
     from beft.study.project import load
 
     project = load(params, study)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beft.errors import UserError
-from beft.study import params as P
+from beft.study.fields import nearest
 from beft.tasks import Task
 from beft.tasks.prompts import words_of
 from beft.tasks.words import column_of
@@ -49,7 +49,7 @@ def _with(table: pa.Table, column: str, values: pa.Array) -> pa.Table:
 
 def _column(table: pa.Table, name: str, origin: str) -> pa.ChunkedArray:
     if name not in table.column_names:
-        hint = P.nearest(name, table.column_names)
+        hint = nearest(name, table.column_names)
         raise UserError(f"{origin}: no column '{name}'; {hint}")
     if table.column_names.count(name) > 1:
         raise UserError(f"{origin}: more than one column '{name}'")

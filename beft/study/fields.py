@@ -2,21 +2,35 @@
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from beft.errors import UserError
+
+Item = TypeVar("Item")
+Checked = TypeVar("Checked", bound=BaseModel)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
+def nearest(name: object, valid: Iterable[object]) -> str:
     """A hint for a misspelt name: the closest valid one, else the list of valid ones."""
-    valid = sorted(str(v) for v in valid)
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
+    names = sorted(str(v) for v in valid)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"valid: {', '.join(valid)}" if valid else "none are defined"
+    return f"valid: {', '.join(names)}" if names else "none are defined"
 
 
 def _name(value: str) -> str:
@@ -32,14 +46,14 @@ def _hub_id(value: str) -> str:
     return value
 
 
-def _not_bool(value: Any) -> Any:
+def _not_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("expected a number, not true or false")
     return value
 
 
-def distinct(values: list) -> list:
-    seen = set()
+def _distinct(values: list[Item]) -> list[Item]:
+    seen: set[Item] = set()
     for value in values:
         if value in seen:
             raise ValueError(f"'{value}' is listed twice")
@@ -61,8 +75,11 @@ Precision = Literal["float32", "bfloat16", "auto"]
 StudyName = Annotated[str, Field(min_length=1)]  # a name in studies/, or a path
 
 
-def list_of(item: Any, least: int = 1) -> Any:
-    return Annotated[list[item], Field(min_length=least), AfterValidator(distinct)]
+Distinct = Annotated[list[Item], AfterValidator(_distinct)]
+Several = Annotated[list[Item], Field(min_length=1), AfterValidator(_distinct)]
+TwoOrMore = Annotated[list[Item], Field(min_length=2), AfterValidator(_distinct)]
+
+REGIMES: tuple[Regime, ...] = get_args(Regime)
 
 
 class Strict(BaseModel):
@@ -72,7 +89,7 @@ class Strict(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, data: Any) -> Any:
+    def _known_keys(cls, data: object) -> object:
         if data is None:
             return {}
         if isinstance(data, dict):
@@ -80,3 +97,36 @@ class Strict(BaseModel):
                 if key not in cls.model_fields:
                     raise ValueError(f"unknown key '{key}'; {nearest(key, cls.model_fields)}")
         return data
+
+
+def restated(cls: type[BaseModel], name: str, default: Any = ...) -> Any:
+    """A field of a parent class with the same help and another default; without, obligatory.
+
+    Any, as `pydantic.Field` returns: it stands for a value of the field's type.
+    """
+    return Field(default, description=cls.model_fields[name].description)
+
+
+def validate(cls: type[Checked], data: Mapping[str, object], path: Path) -> Checked:
+    """A file's content as a typed model.
+
+    Args:
+        cls: the model.
+        data: the content, as YAML gives it.
+        path: the file, for messages.
+
+    Raises:
+        UserError: one line that names the file, the key and, for a misspelt value, the nearest
+            valid one.
+    """
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"] if p not in ("[key]", "constrained-int"))
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "literal_error":
+            valid = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+            message = f"{message}; {nearest(first['input'], valid)}"
+        got = "" if isinstance(first["input"], dict | list) else f" (got {first['input']!r})"
+        raise UserError(f"{path}: {where + ': ' if where else ''}{message}{got}") from None

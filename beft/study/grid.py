@@ -7,26 +7,26 @@ from typing import Any
 
 from beft.errors import UserError
 from beft.study import params as P
-from beft.study import studies
 from beft.study.fields import nearest
 from beft.study.identity import digest, model_identity, split_identity
 from beft.study.recipe import SOURCE_VERSION, Pack, Recipe, kind_of
 from beft.study.resolve import resolve_task, resolve_training
+from beft.study.studies import OF_SNAPSHOTS, Product, Study
 from beft.techniques import TECHNIQUES
 
 
-def grid(params: P.Params, study: studies.Study, root: Path, study_name: str = "") -> list[Recipe]:
-    """Every run of a study, in the study's order.
+def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> list[Recipe]:
+    """Every run of a study, in the order of its lists.
 
     Args:
-        params: definitions.
-        study: selection.
-        root: folder that relative `path:` settings are relative to.
-        study_name: for messages.
+        params: the definitions in params.yaml.
+        study: what to run of them.
+        root: the folder of params.yaml; relative paths start there.
+        study_name: the study's name, for messages.
 
     Raises:
-        UserError: for a model, task or technique that params.yaml does not define, a setting
-            that is missing, or a local source that is not there.
+        UserError: params.yaml does not define a model, task or technique that the study names, a
+            setting is missing, or a local dataset or model does not exist.
     """
     for name in params.techniques:
         if name not in TECHNIQUES:
@@ -35,19 +35,21 @@ def grid(params: P.Params, study: studies.Study, root: Path, study_name: str = "
     found: dict[str, Recipe] = {}
     for chosen in study.selections():
         _check_names(params, chosen, f"study '{study_name}'")
-        models = {alias: _model(alias, params.models[alias], root) for alias in chosen.models}
-        sources = {t: task_source(t, params.tasks[t], root) for t in chosen.tasks}
-        for model, task, regime in product(chosen.models, chosen.tasks, chosen.regimes):
-            names = techniques_of(chosen)
-            for technique, seed in product(names, chosen.seeds):
-                recipe = _recipe(
-                    params, chosen, models[model], task, sources[task], regime, technique, seed
-                )
-                found.setdefault(recipe.digest, recipe)
+        sources = {t: digest(task_source(t, params.tasks[t], root)) for t in chosen.tasks}
+        models = [_model(alias, params.models[alias], root) for alias in chosen.models]
+        for model, name, regime in product(models, chosen.tasks, chosen.regimes):
+            task, kind = params.tasks[name], kind_of(model)
+            view = _task(name, task, kind, model["alias"])
+            subset = _regime(name, task, kind, regime)
+            for technique in techniques_of(chosen):
+                training = resolve_training(params, chosen, model["alias"], name, technique)
+                for seed in chosen.seeds:
+                    recipe = Recipe(model, view, sources[name], subset, technique, seed, training)
+                    found.setdefault(recipe.digest, recipe)
     return list(found.values())
 
 
-def _check_names(params: P.Params, chosen: studies.Selection, where: str) -> None:
+def _check_names(params: P.Params, chosen: Product, where: str) -> None:
     for kind, names, known in (
         ("models", chosen.models, params.models),
         ("tasks", chosen.tasks, params.tasks),
@@ -66,22 +68,22 @@ def _check_names(params: P.Params, chosen: studies.Selection, where: str) -> Non
             )
 
 
-def techniques_of(chosen: studies.Selection) -> list[str]:
-    """A selection's techniques, and those whose runs its selectors need."""
+def techniques_of(chosen: Product) -> list[str]:
+    """A selection's techniques, then those whose runs its selectors need."""
     needed = []
-    if any(s in ("projection", "projection_printed", "magnitude") for s in chosen.selectors):
+    if any(selector in OF_SNAPSHOTS for selector in chosen.selectors):
         needed.append("all_biases")
     if chosen.selectors:
-        needed.append("untuned")  # Fisher, and the measurement of inert terms
+        needed.append("untuned")  # gradients, for Fisher information and for inert terms
     return list(dict.fromkeys([*chosen.techniques, *needed]))
 
 
-def packs(recipes: Iterable[Recipe], study: studies.Study) -> list[Pack]:
-    """Groups runs into jobs: all seeds of a (model, task, regime, technique), or techniques too."""
-    groups: dict[tuple, list[Recipe]] = {}
+def packs(recipes: Iterable[Recipe], study: Study) -> list[Pack]:
+    """Groups runs into jobs: one per model, task, regime and (unless fused) technique."""
+    groups: dict[tuple[str, str], list[Recipe]] = {}
     for recipe in recipes:
-        own = "" if study.fuse_techniques else recipe.technique
-        groups.setdefault((recipe.cell(), own), []).append(recipe)
+        technique = "" if study.fuse_techniques else recipe.technique
+        groups.setdefault((recipe.cell(), technique), []).append(recipe)
     return [Pack(tuple(group), study.skip_inert) for group in groups.values()]
 
 
@@ -104,7 +106,7 @@ def _model(alias: str, model: P.Model, root: Path) -> dict[str, Any]:
 
 
 def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
-    """What identifies a task's dataset; its digest names the folder in data/sources."""
+    """The identity of a task's dataset; its digest names the folder in data/sources."""
     spec = resolve_task(name, task)
     splits = [spec.train, *spec.validation]
     source: dict[str, Any] = {"version": SOURCE_VERSION, "label": spec.label, "splits": splits}
@@ -121,34 +123,22 @@ def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
     return {**source, "hub": task.hub, "config": task.config, "revision": task.revision}
 
 
-def _recipe(params, chosen, model, name, source, regime, technique, seed) -> Recipe:
-    task = params.tasks[name]
-    kind = kind_of(model)
-    view = _task(name, task, kind, model["alias"])
-    training = resolve_training(params, chosen, model["alias"], name, technique)
-    regimes = task.of(kind).regimes
-    size = regimes.get(regime, "all") if regime != "all" else "all"
-    if regime != "all" and regime not in regimes:
+def _regime(name: str, task: P.Task, kind: str, regime: str) -> dict[str, Any]:
+    """The `subset` of a recipe."""
+    sizes = {**task.settings(kind).regimes, "all": "all"}
+    if regime not in sizes:
         raise UserError(f"params.yaml: tasks.{name}.regimes: no size for '{regime}', which is used")
-    return Recipe(
-        model=model,
-        task=view,
-        source=digest(source),
-        subset={"regime": regime, "size": size, "stratify": task.stratify},
-        technique=technique,
-        seed=seed,
-        training=training,
-    )
+    return {"regime": regime, "size": sizes[regime], "stratify": task.stratify}
 
 
 def _task(name: str, given: P.Task, kind: str, alias: str) -> dict[str, Any]:
-    """The view of a task that models of this kind have."""
+    """The `task` of a recipe: how rows become examples for an encoder or for a decoder."""
     task = resolve_task(name, given)
     if kind == "encoder":
         if not task.text:
             raise UserError(
-                f"tasks.{name} asks for text, not for a class, and models.{alias} is an encoder; "
-                "select it for decoders"
+                f"tasks.{name} has no view for encoders, and models.{alias} is one; select this "
+                "task for decoders only"
             )
         return {"name": name, **task.to_dict()}
     if task.prompt is None:

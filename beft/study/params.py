@@ -1,153 +1,69 @@
-"""The typed model of params.yaml: the only authority on what a setting means."""
+"""The typed model of params.yaml: the only authority on what its keys mean."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from beft.errors import UserError
 from beft.study.fields import (
+    REGIMES,
     Column,
     Count,
-    Fraction,
+    Distinct,
     HubId,
     Name,
     NotNegative,
-    Positive,
-    Precision,
+    Several,
     Size,
     Strict,
     StudyName,
-    distinct,
-    list_of,
-    nearest,
+    TwoOrMore,
+    validate,
 )
+from beft.study.settings import Decoding, Defaults, Overrides
 from beft.study.yaml_file import read_yaml
 
-REGIMES = ("low", "medium", "high", "all")
-KINDS = ("encoder", "decoder")
-METRICS = ("accuracy", "f1", "f1_macro", "matthews", "spearman", "pearson")
-OBJECTIVES = ("cross_entropy_over_candidates", "language_model_on_answer")
-SCORINGS = ("normalised", "plain", "calibrated")
-SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
-
-
-class Overrides(Strict):
-    """Training settings that a task, a technique or a study sets differently."""
-
-    learning_rate: Positive | None = None
-    epochs: Count | None = None
-    batch_size: Count | None = None
-    max_length: Count | None = None
-    weight_decay: NotNegative | None = None
-    max_grad_norm: Positive | None = None
-    dropout: Fraction | None = None
-    precision: Precision | None = None
-    objective: Literal[OBJECTIVES] | None = None
-    scoring: Literal[SCORINGS] | None = None
-    evaluated: Size | None = None
-    max_new_tokens: Count | None = None
-    demonstrations: Count | None = None
-    lora_rank: Count | None = None
-    lora_alpha: Count | None = None
-    prefix_tokens: Count | None = None
-    held_out: Fraction | None = None
-
-
-class Training(Strict):
-    """The settings of one fine-tune, all of them resolved.
-
-    Those that are None by default enter only the recipes that read them: the first four of them
-    those of decoders, the others those of techniques that name them.
-
-    Attributes:
-        learning_rate: constant over the run (AdamW).
-        epochs: passes over the training subset; 0 where nothing is trained.
-        batch_size: examples per step.
-        max_length: tokens; longer inputs are truncated.
-        weight_decay: of AdamW.
-        max_grad_norm: gradients are clipped to this global norm.
-        dropout: probability everywhere in the model; none means the checkpoint's own.
-        precision: `bfloat16` runs the model under autocast; trained parameters stay float32. `auto`
-            does so where the hardware is faster in bfloat16; a run's provenance says what it was.
-        objective: cross-entropy over the candidates' scores, or the language model's loss on the
-            right answer.
-        scoring: of candidates, by log-likelihood: `normalised` divides by the number of tokens,
-            `plain` does not, `calibrated` subtracts that of the same answer without the prompt.
-        evaluated: examples of each validation split, the same ones for every run.
-        max_new_tokens: of a generated answer, which ends earlier at a newline.
-        demonstrations: solved examples before a prompt, as many of them as fit.
-        lora_rank, lora_alpha: of LoRA's matrices; what they add is scaled by alpha / rank.
-        prefix_tokens: length of a trained prefix.
-        held_out: the share of the training subset that is not trained on but chooses the best
-            epoch, so that validation only reports; none or 0: validation does both.
-    """
-
-    learning_rate: NotNegative
-    epochs: Annotated[int, Field(ge=0, strict=True)]
-    batch_size: Count
-    max_length: Count
-    weight_decay: NotNegative
-    max_grad_norm: Positive
-    dropout: Fraction | None = None
-    precision: Precision
-    objective: Literal[OBJECTIVES] | None = None
-    scoring: Literal[SCORINGS] | None = None
-    evaluated: Size | None = None
-    max_new_tokens: Count | None = None
-    demonstrations: Count | None = None
-    lora_rank: Count | None = None
-    lora_alpha: Count | None = None
-    prefix_tokens: Count | None = None
-    held_out: Fraction | None = None
-
-
-class Defaults(Overrides):
-    """`training:` in params.yaml: what holds where nobody says otherwise."""
-
-    batch_size: Count
-    max_length: Count
-    weight_decay: NotNegative
-    max_grad_norm: Positive
-    precision: Precision
-
-
-class Decoding(Overrides):
-    """`decoder:` in params.yaml: what holds for decoders where nobody says otherwise."""
-
-    scoring: Literal[SCORINGS] = "normalised"
-    evaluated: Size = "all"
-    max_new_tokens: Count = 50
+Kind = Literal["encoder", "decoder"]
+Metric = Literal["accuracy", "f1", "f1_macro", "matthews", "spearman", "pearson"]
 
 
 class Sites(Strict):
-    """Where an architecture that is not recognised keeps its projections."""
+    """The paths of the query, key and value projections in an unrecognised architecture."""
 
-    layers: str
-    q: str
-    k: str
-    v: str
+    layers: str = Field(description="Path of the list of layers in the model.")
+    q: str = Field(description="Path of the query projection in a layer.")
+    k: str = Field(description="Path of the key projection in a layer.")
+    v: str = Field(description="Path of the value projection in a layer.")
 
 
 class Model(Strict):
     """A pretrained model: from the hub, from an installed package, or from a local directory.
 
     An encoder gets a classification head; a decoder (a causal language model) answers prompts.
-
-    Attributes:
-        parameters: how many it has, to the per cent: for plans and for what jobs ask for, before
-            the weights are there. No number of a run depends on it.
     """
 
-    kind: Literal[KINDS] = "encoder"
-    hub: HubId | None = None
-    revision: Name | None = None
-    path: str | None = None
-    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)*$")] | None = None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    sites: Sites | None = None
-    parameters: Count | None = None
+    kind: Kind = Field("encoder", description="encoder or decoder (causal language model).")
+    hub: HubId | None = Field(None, description="Hub id, owner/name. Needs a pinned 'revision'.")
+    revision: Name | None = Field(None, description="Commit of the hub's repository.")
+    path: str | None = Field(
+        None, description="Local directory of the model, relative to params.yaml. Excludes 'hub'."
+    )
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)*$")] | None = Field(
+        None,
+        description="Installed Python package that contains the model, and the folder in it. "
+        "Needs 'hub' (its path in the mirror) and 'sha256'.",
+    )
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="Expected SHA-256 of model.safetensors."
+    )
+    sites: Sites | None = Field(
+        None, description="Paths of the projections, for an architecture that is not recognised."
+    )
+    parameters: Count | None = Field(
+        None,
+        description="Number of parameters, to about 1 %. Plans and jobs' requests are estimated "
+        "from it before the weights are there. No result depends on it.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> "Model":
@@ -158,71 +74,85 @@ class Model(Strict):
         if self.path is not None and (self.revision or self.sha256 or self.package):
             raise ValueError("'revision', 'sha256' and 'package' go with 'hub', not with 'path'")
         if self.package is not None and (self.hub is None or self.sha256 is None):
-            raise ValueError("'package' needs 'hub' (its place in the mirror) and 'sha256'")
+            raise ValueError("'package' needs 'hub' (its path in the mirror) and 'sha256'")
         return self
 
 
 class Prompt(Strict):
-    """How a decoder is asked for the class of an example.
+    """The prompt that asks a decoder for the class of an example."""
 
-    Attributes:
-        template: the prompt, with {columns}.
-        passage: the column whose beginning is left out where the prompt is too long.
-        answers: one for each label, in their order.
-    """
+    template: Annotated[str, Field(min_length=1)] = Field(
+        description="The prompt, with {column} where a column's text goes."
+    )
+    passage: Column = Field(
+        description="The column whose beginning is cut off where the prompt is too long."
+    )
+    answers: TwoOrMore[Annotated[str, Field(min_length=1)]] = Field(
+        description="The answers, one for each label, in the order of 'labels'."
+    )
 
-    template: Annotated[str, Field(min_length=1)]
-    passage: Column
-    answers: list_of(Annotated[str, Field(min_length=1)], least=2)
 
+class TaskSettings(Overrides):
+    """Training settings of one task, and the sizes of its regimes."""
 
-class Settings(Overrides):
-    """Training settings and sizes of a task.
-
-    Attributes:
-        regimes: training-set sizes; `all` always exists.
-        models, techniques: training settings for single models or techniques on this task.
-    """
-
-    regimes: dict[Literal["low", "medium", "high"], Size] = {}
-    models: dict[Name, Overrides] = {}
-    techniques: dict[Name, Overrides] = {}
+    regimes: dict[Literal["low", "medium", "high"], Size] = Field(
+        {}, description="Training examples of each regime. The regime 'all' needs no entry."
+    )
+    models: dict[Name, Overrides] = Field(
+        {}, description="Training settings of single models on this task."
+    )
+    techniques: dict[Name, Overrides] = Field(
+        {}, description="Training settings of single techniques on this task."
+    )
 
     @model_validator(mode="after")
-    def _growing(self) -> "Settings":
-        given = [self.regimes[r] for r in REGIMES if r in self.regimes]
+    def _growing(self) -> "TaskSettings":
+        given = [self.regimes[regime] for regime in REGIMES if regime in self.regimes]
         sizes = [float("inf") if size == "all" else size for size in given]
         if sizes != sorted(sizes):
             raise ValueError("regimes must not shrink from low to medium to high")
         return self
 
 
-class Task(Settings):
-    """A dataset and how to read it; what is absent comes from the table of tasks.
+class Task(TaskSettings):
+    """A dataset and how it is read. Absent keys are taken from the built-in table of tasks."""
 
-    Attributes:
-        text: one or two columns, or templates such as "{word}: {sentence1}".
-        label: the label column.
-        labels: the class names in order of their numbers; an empty list means regression.
-        train, validation: split names.
-        prompt: how decoders are asked, for a task whose examples have classes.
-        decoder: for decoders, takes the place of this task's own settings and sizes.
-    """
-
-    hub: HubId | None = None
-    config: Name | None = None
-    revision: Name | None = None
-    path: str | None = None
-    demo: bool = False
-    text: Annotated[list[Column], Field(min_length=1, max_length=2)] | None = None
-    label: Column | None = None
-    labels: Annotated[list[str], AfterValidator(distinct)] | None = None
-    metric: Literal[METRICS] | None = None
-    train: Name | None = None
-    validation: Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)] | None = None
-    stratify: bool = False
-    prompt: Prompt | None = None
-    decoder: Settings | None = None
+    hub: HubId | None = Field(None, description="Hub id of the dataset. Needs a 'revision'.")
+    config: Name | None = Field(None, description="Configuration (subset) of the hub's dataset.")
+    revision: Name | None = Field(None, description="Commit of the hub's repository.")
+    path: str | None = Field(
+        None,
+        description="Local directory with train.csv, validation.csv (or jsonl, parquet), relative "
+        "to params.yaml. Excludes 'hub'.",
+    )
+    demo: bool = Field(False, description="The dataset is generated English of the demo.")
+    text: Annotated[list[Column], Field(min_length=1, max_length=2)] | None = Field(
+        None,
+        description='One or two columns, or templates such as "{word}: {sentence1}": what an '
+        "encoder reads.",
+    )
+    label: Column | None = Field(None, description="The column that holds the label.")
+    labels: Distinct[str] | None = Field(
+        None,
+        description="Class names, in the order of their numbers. An empty list means regression.",
+    )
+    metric: Metric | None = Field(None, description="The reported metric.")
+    train: Name | None = Field(None, description="Split that is trained on. Default: train.")
+    validation: Several[Name] | None = Field(
+        None,
+        description="Splits that are evaluated; the first one chooses the best epoch. Default: "
+        "validation.",
+    )
+    stratify: bool = Field(
+        False, description="Subsets keep the share that each class has in the training split."
+    )
+    prompt: Prompt | None = Field(
+        None, description="The prompt for decoders, for a task of classes."
+    )
+    decoder: TaskSettings | None = Field(
+        None,
+        description="Settings and regimes for decoders. They replace all those of the task itself.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> "Task":
@@ -233,62 +163,57 @@ class Task(Settings):
         if self.hub is None and (self.config or self.revision):
             raise ValueError("'config' and 'revision' go with 'hub'")
         if "held_out" in (self.validation or []):
-            raise ValueError("no split of validation can be 'held_out': training cuts that one")
+            raise ValueError("'held_out' is a reserved name: the setting held_out makes that split")
         if self.labels is not None and len(self.labels) == 1:
             raise ValueError("'labels' needs two or more classes, or [] for regression")
         return self
 
-    def of(self, kind: str) -> Settings:
-        """The settings and sizes for this kind of model."""
+    def settings(self, kind: str) -> TaskSettings:
+        """The settings and regimes for models of a kind (`encoder` or `decoder`)."""
         return self.decoder if kind == "decoder" and self.decoder is not None else self
 
 
 class Execution(Strict):
-    """How jobs run. Nothing here changes a number, so nothing here is part of a recipe.
+    """How jobs run. No result depends on these keys, so they are not part of a recipe."""
 
-    Attributes:
-        threads: CPU threads of one job.
-        memory_mb, runtime_minutes: asked of the scheduler for the first attempt.
-        gpu: GPUs of one job; 0 trains on the CPU.
-        checkpoint_seconds: a killed job repeats at most this much.
-    """
-
-    threads: Count = 1
-    memory_mb: Count = 6000
-    runtime_minutes: Count = 120
-    gpu: Annotated[int, Field(ge=0, strict=True)] = 0
-    checkpoint_seconds: NotNegative = 60
+    threads: Count = Field(1, description="CPU threads of one job.")
+    memory_mb: Count = Field(
+        6000, description="Memory that a job asks the scheduler for at its first attempt, in MB."
+    )
+    runtime_minutes: Count = Field(
+        120, description="Run time that a job asks the scheduler for at its first attempt."
+    )
+    gpu: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="GPUs of one job. 0 trains on the CPU."
+    )
+    checkpoint_seconds: NotNegative = Field(
+        60,
+        description="Seconds between checkpoints. A job that was killed repeats at most as much.",
+    )
 
 
 class Params(Strict):
     """params.yaml: every scientific choice."""
 
-    study: StudyName
-    training: Defaults
-    decoder: Decoding = Decoding()
-    models: dict[Name, Model]
-    tasks: dict[Name, Task]
-    techniques: dict[Name, Overrides]
-    execution: Execution = Execution()
-
-
-def validate(cls: type[BaseModel], data: dict, path: Path) -> Any:
-    """Plain data of a file as a model of ours, or one line that names the file and the key."""
-    try:
-        return cls.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"] if p not in ("[key]", "constrained-int"))
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "literal_error":
-            valid = re.findall(r"'([^']*)'", first["ctx"]["expected"])
-            message = f"{message}; {nearest(first['input'], valid)}"
-        got = "" if isinstance(first["input"], dict | list) else f" (got {first['input']!r})"
-        raise UserError(f"{path}: {where + ': ' if where else ''}{message}{got}") from None
+    study: StudyName = Field(
+        description="The default study: a name in studies/, or the path of a study file."
+    )
+    training: Defaults = Field(
+        description="Training settings of every run. Tasks, techniques and studies override them."
+    )
+    decoder: Decoding = Field(
+        Decoding(), description="Training settings of decoders, on top of 'training'."
+    )
+    models: dict[Name, Model] = Field(description="Pretrained models, by the name studies use.")
+    tasks: dict[Name, Task] = Field(description="Datasets, by the name studies use.")
+    techniques: dict[Name, Overrides] = Field(
+        description="Training settings of single techniques on every task."
+    )
+    execution: Execution = Field(Execution(), description="How jobs run. No result depends on it.")
 
 
 def load_params(path: Path) -> Params:
-    """params.yaml, checked.
+    """Reads and checks params.yaml.
 
     Raises:
         UserError: one line that names the file, the key and the nearest valid name.

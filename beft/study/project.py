@@ -10,11 +10,13 @@ from beft.errors import UserError
 from beft.study import measurements, studies
 from beft.study import params as P
 from beft.study.cell import Cell
+from beft.study.fields import nearest
 from beft.study.grid import grid, packs
 from beft.study.identity import digest
 from beft.study.layout import Folder, Layout
 from beft.study.recipe import Pack, Recipe
 from beft.study.resolve import resolve_task
+from beft.study.yaml_file import read_yaml
 from beft.techniques import TECHNIQUES
 
 Made = TypeVar("Made")
@@ -74,7 +76,7 @@ class Project:
             for selector in chosen.selectors
         }
         own = [s for s in self.study.selectors if s in wanted]
-        return tuple(own + [s for s in P.SELECTORS if s in wanted and s not in own])
+        return tuple(own + [s for s in studies.SELECTORS if s in wanted and s not in own])
 
     @cached_property
     def timings(self) -> dict[str, measurements.Timed]:
@@ -161,7 +163,7 @@ def load_for_workflow(params: Path, config: dict[str, Any]) -> Project:
         UserError: when the configuration holds anything but params.yaml with another `study`:
             a setting from the command line would leave no trace in any file.
     """
-    written = P.read_yaml(params)
+    written = read_yaml(params)
     for key in {**written, **config}:
         if key != "study" and config.get(key) != written.get(key):
             raise UserError(
@@ -178,7 +180,7 @@ def _check_definitions(project: Project) -> None:
         for kind, known in (("models", project.params.models), ("techniques", TECHNIQUES)):
             for name in getattr(definition, kind):
                 if name not in known:
-                    hint = P.nearest(name, list(known))
+                    hint = nearest(name, list(known))
                     raise UserError(f"params.yaml: tasks.{task}.{kind}: '{name}' unknown; {hint}")
     # Resolved here, so that mistakes in the study show at once.
     assert None not in (project.recipes, project.timings, project.merges)

@@ -1,12 +1,13 @@
-"""What params.yaml and a study say of one run, resolved: its task, and its training settings."""
+"""Resolves what params.yaml, a study and the table of tasks say about one run."""
 
 from dataclasses import replace
 from typing import Any
 
 from beft.errors import UserError
 from beft.study import params as P
-from beft.study import studies
 from beft.study.fields import nearest
+from beft.study.settings import Overrides, Training
+from beft.study.studies import Product
 from beft.tasks import TABLE, Task
 from beft.tasks.prompts import Prompt, classification
 from beft.techniques import TECHNIQUES
@@ -25,13 +26,13 @@ COMMON = (
 
 
 def resolve_task(name: str, given: P.Task) -> Task:
-    """The task of that name: the table's row with what params.yaml says on top.
+    """A task: its row in the table of tasks, overridden by its definition in params.yaml.
 
     Raises:
-        UserError: for a name that is not in the table and is not fully described, and for what
-            does not fit together.
+        UserError: the name is not in the table and the definition is incomplete, or parts of the
+            definition contradict each other.
     """
-    said = {
+    said: dict[str, Any] = {  # keyword arguments of Task
         key: tuple(value) if isinstance(value, list) else value
         for key in ("text", "label", "labels", "metric", "train", "validation")
         if (value := getattr(given, key)) is not None
@@ -55,7 +56,7 @@ def resolve_task(name: str, given: P.Task) -> Task:
 
 
 def _check_said(name: str, said: dict[str, Any]) -> None:
-    """What cannot be said of a row of the table that has no encoder view."""
+    """A row of the table without an encoder view has a fixed prompt, so its keys are fixed."""
     row = TABLE[name]
     if row.text:
         return
@@ -63,8 +64,8 @@ def _check_said(name: str, said: dict[str, Any]) -> None:
     for key in fixed:
         if key in said and said[key] != getattr(row, key):
             raise UserError(
-                f"tasks.{name}.{key}: fixed, because this task is asked in its own way; leave it "
-                "out, or describe a task of your own under another name"
+                f"tasks.{name}.{key}: fixed, because this task has a prompt of its own kind; leave "
+                "the key out, or describe a task under another name"
             )
 
 
@@ -82,11 +83,11 @@ def _checked(name: str, task: Task) -> Task:
 
 
 def _prompt(name: str, task: Task, given: P.Task) -> Prompt | None:
-    """How decoders are asked: as params.yaml says, else as the table does where that fits."""
+    """The prompt in params.yaml, else the table's where its wording fits the task's columns."""
     row = TABLE.get(name)
-    if (own := getattr(given, "prompt", None)) is not None:
+    if (own := given.prompt) is not None:
         if not task.text or not task.labels:
-            raise UserError(f"tasks.{name}.prompt: is for tasks with classes, which this is not")
+            raise UserError(f"tasks.{name}.prompt: this task has no classes; leave the prompt out")
         if len(own.answers) != len(task.labels):
             raise UserError(
                 f"tasks.{name}.prompt.answers: {len(own.answers)} for {len(task.labels)} labels; "
@@ -111,16 +112,20 @@ def _prompt(name: str, task: Task, given: P.Task) -> Prompt | None:
 
 
 def resolve_training(
-    params: P.Params, chosen: studies.Selection, model: str, task: str, technique: str
+    params: P.Params, chosen: Product, model: str, task: str, technique: str
 ) -> dict[str, Any]:
-    """The settings of one fine-tune, those that its recipe reads (`params.Training`).
+    """The training settings that the recipe of a run holds: those that the run reads.
 
-    The later wins: params.training, params.decoder for decoders, the task, the task's own setting
-    for this model, the study, the technique, the task's own setting for this technique. A study's
-    rate is thus one for bias terms; it does not become that of `full`, which has its own.
+    Several layers may set the same key; the last one wins: params.training, params.decoder (for
+    decoders), the task, the task's entry for this model, the study, the technique, the task's
+    entry for this technique. So a study's learning rate is that of bias terms, and does not
+    replace that of `full`, which sets its own.
+
+    Raises:
+        UserError: a setting that the run reads is set nowhere, or does not fit the task.
     """
     kind = params.models[model].kind
-    definition = params.tasks[task].of(kind)
+    definition = params.tasks[task].settings(kind)
     layers = [
         params.training,
         params.decoder if kind == "decoder" else None,
@@ -130,32 +135,34 @@ def resolve_training(
         params.techniques.get(technique),
         definition.techniques.get(technique),
     ]
-    settings: dict[str, Any] = {}
-    for layer in filter(None, layers):
-        for key in P.Overrides.model_fields:
-            if (value := getattr(layer, key)) is not None:
-                settings[key] = value
-    view = resolve_task(task, params.tasks[task]).prompt if kind == "decoder" else None
-    wanted = {*COMMON, *TECHNIQUES[technique].settings, *_asked(view, technique)}
+    settings = {
+        key: value
+        for layer in layers
+        if layer is not None
+        for key in Overrides.model_fields
+        if (value := getattr(layer, key)) is not None
+    }
+    prompt = resolve_task(task, params.tasks[task]).prompt if kind == "decoder" else None
+    wanted = {*COMMON, *TECHNIQUES[technique].settings, *_of_decoders(prompt, technique)}
     if not TECHNIQUES[technique].trains:
         settings |= {"learning_rate": 0.0, "epochs": 0}
     elif settings.get("held_out"):
         wanted |= {"held_out"}
     for key in sorted(wanted - set(settings) - {"dropout"}):
         raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
-    if view and view.kind == "generation" and settings.get("objective") == P.OBJECTIVES[0]:
+    generates = prompt is not None and prompt.kind == "generation"
+    if generates and settings.get("objective") == "cross_entropy_over_candidates":
         raise UserError(
-            f"params.yaml: tasks.{task}.decoder.objective: answers are written, so there are no "
-            f"candidates; use {P.OBJECTIVES[1]}"
+            f"params.yaml: tasks.{task}.decoder.objective: the answers of this task are generated, "
+            "so there are no candidates; use language_model_on_answer"
         )
-    all_of_them = P.Training(**settings).model_dump()
-    return {key: value for key, value in all_of_them.items() if key in wanted}
+    every = Training(**settings).model_dump()
+    return {key: value for key, value in every.items() if key in wanted}
 
 
-def _asked(view: Prompt | None, technique: str) -> set[str]:
-    """The settings that a decoder's recipe reads besides those of every recipe."""
-    if view is None:
+def _of_decoders(prompt: Prompt | None, technique: str) -> set[str]:
+    """The further settings that a decoder's run reads; none for encoders, which have no prompt."""
+    if prompt is None:
         return set()
-    trains = {"objective"} if TECHNIQUES[technique].trains else set()
-    answers = "max_new_tokens" if view.kind == "generation" else "scoring"
-    return {"evaluated", answers} | trains
+    trained = {"objective"} if TECHNIQUES[technique].trains else set()
+    return {"evaluated", "max_new_tokens" if prompt.kind == "generation" else "scoring"} | trained

@@ -1,124 +1,172 @@
 """The typed model of a study: what to run, and which tables and figures to write."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PrivateAttr
 
 from beft.errors import UserError
-from beft.study.fields import NAME, Count, Name, Regime, Seed, Strict, StudyName, list_of, nearest
-from beft.study.params import SELECTORS, Overrides, validate
+from beft.study.fields import (
+    NAME,
+    Count,
+    Distinct,
+    Name,
+    Regime,
+    Seed,
+    Several,
+    Strict,
+    StudyName,
+    TwoOrMore,
+    nearest,
+    restated,
+    validate,
+)
+from beft.study.settings import Overrides
 from beft.study.yaml_file import read_yaml
 
-TABLES = (
-    *("table1", "table1_last", "table2", "table3", "table4", "table5", "table6"),
-    *("selection", "selectors", "settled", "comparisons", "inert", "ranks", "extension"),
-)
-FIGURES = (
-    *("figure1", "figure4", "layers", "curves", "extension", "selectors", "settled"),
-    *("zero_shot", "cost"),
-)
+Selector = Literal["projection", "projection_printed", "magnitude", "fisher", "fisher_batch"]
+Table = Literal[
+    "table1",
+    "table1_last",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table6",
+    "selection",
+    "selectors",
+    "settled",
+    "comparisons",
+    "inert",
+    "ranks",
+    "extension",
+]
+Figure = Literal[
+    "figure1",
+    "figure4",
+    "layers",
+    "curves",
+    "extension",
+    "selectors",
+    "settled",
+    "zero_shot",
+    "cost",
+]
+SELECTORS: tuple[Selector, ...] = get_args(Selector)
+# Those that compare biases before and after training (`beft.selectors.Selector.needs`).
+OF_SNAPSHOTS: tuple[Selector, ...] = ("projection", "projection_printed", "magnitude")
+TABLES: tuple[Table, ...] = get_args(Table)
+FIGURES: tuple[Figure, ...] = get_args(Figure)
 
 
 class Selection(Strict):
-    """Further runs of a study: a product of lists; a list that is absent is the study's own.
+    """Further runs: the product of these lists. An absent key is taken from the study itself."""
 
-    Attributes:
-        training: settings for these runs, in place of the study's. Runs that differ from those of
-            an earlier selection in nothing else are trained and listed, but tables, figures and
-            scores show the earlier ones.
-        selectors: which scores these models, tasks and regimes get.
-    """
+    models: Several[Name] | None = Field(None, description="Names of models in params.yaml.")
+    tasks: Several[Name] | None = Field(None, description="Names of tasks in params.yaml.")
+    regimes: Several[Regime] | None = Field(
+        None, description="Sizes of the training subset, as each task defines them; all: no limit."
+    )
+    techniques: Several[Name] | None = Field(
+        None, description="What is trained: b_v, all_biases, full, lora, ..."
+    )
+    seeds: Several[Seed] | None = Field(
+        None,
+        description="One run each. A seed decides the subset, the initial head, the order of "
+        "examples, dropout and random masks.",
+    )
+    training: Overrides | None = Field(
+        None,
+        description="Training settings of these runs. They override what tasks set; what "
+        "techniques set overrides them. Runs that differ from an earlier selection only in these "
+        "settings are trained and listed; tables, figures and scores show the earlier ones.",
+    )
+    selectors: Distinct[Selector] | None = Field(
+        None,
+        description="Selectors that score these models, tasks and regimes. The runs they need are "
+        "added: all_biases for projection and magnitude, untuned for Fisher and for inert terms.",
+    )
 
-    models: list_of(Name) | None = None
-    tasks: list_of(Name) | None = None
-    regimes: list_of(Regime) | None = None
-    techniques: list_of(Name) | None = None
-    seeds: list_of(Seed) | None = None
-    training: Overrides | None = None
-    selectors: list_of(Literal[SELECTORS], least=0) | None = None
+
+class Product(Selection):
+    """A selection without absent keys: runs of every combination of its lists."""
+
+    models: Several[Name] = restated(Selection, "models")
+    tasks: Several[Name] = restated(Selection, "tasks")
+    regimes: Several[Regime] = restated(Selection, "regimes")
+    techniques: Several[Name] = restated(Selection, "techniques")
+    seeds: Several[Seed] = restated(Selection, "seeds")
+    training: Overrides = restated(Selection, "training", Overrides())
+    selectors: Distinct[Selector] = restated(Selection, "selectors", list(SELECTORS))
 
 
 class Timing(Strict):
-    """Runs to time, each alone in a process on a machine that does nothing else (Table 2).
+    """Runs to time for Table 2. Each is timed alone on the machine, in a process of its own."""
 
-    Attributes:
-        techniques: whose first seed is trained for this, beside the runs that the study keeps.
-        repeats: how often each of them is timed.
-    """
-
-    model: Name
-    task: Name
-    regime: Regime
-    techniques: list_of(Name)
-    repeats: Count = 3
+    model: Name = Field(description="Name of the model.")
+    task: Name = Field(description="Name of the task.")
+    regime: Regime = Field(description="Size of the training subset.")
+    techniques: Several[Name] = Field(
+        description="Techniques to time. The run of the study's first seed is trained again."
+    )
+    repeats: Count = Field(3, description="How often each run is timed.")
 
 
 class Merging(Strict):
-    """Two tasks whose tuned biases are tried on each other, and averaged (Table 3)."""
+    """Two tasks for Table 3: the biases of each, and their mean, are evaluated on both."""
 
-    model: Name
-    tasks: Annotated[list_of(Name, least=2), Field(max_length=2)]
-    regime: Regime
-    technique: Name
+    model: Name = Field(description="Name of the model.")
+    tasks: Annotated[TwoOrMore[Name], Field(max_length=2)] = Field(description="The two tasks.")
+    regime: Regime = Field(description="Size of the training subset.")
+    technique: Name = Field(description="The technique that tuned the biases.")
 
 
-class Study(Strict):
-    """A selection of what to run, and which tables and figures to write.
+class Study(Product):
+    """The runs of a study (a product of lists), and the tables and figures to write from them."""
 
-    Attributes:
-        training: settings for every run of this study, unless its technique has its own.
-        selectors: which scores to compute; they bring the runs they need along (`all_biases`
-            for projection and magnitude, `untuned` for Fisher).
-        skip_inert: leave out runs of terms whose measured gradient is zero up to rounding.
-        fuse_techniques: one job for all techniques of a (model, task, regime), rather than one
-            job each.
-        timing: which of the runs to time, each alone.
-        merging: which of the biases to try on another task, and to average.
-        also: further selections; what is run is all of them, each run once.
-    """
-
-    description: str = ""
-    models: list_of(Name)
-    tasks: list_of(Name)
-    regimes: list_of(Regime)
-    techniques: list_of(Name)
-    seeds: list_of(Seed)
-    training: Overrides = Overrides()
-    selectors: list_of(Literal[SELECTORS], least=0) = list(SELECTORS)
-    skip_inert: bool = False
-    fuse_techniques: bool = False
-    tables: list_of(Literal[TABLES], least=0) = ["table1", "selection"]
-    figures: list_of(Literal[FIGURES], least=0) = ["figure1", "figure4", "layers", "curves"]
-    timing: list[Timing] = []
-    merging: list[Merging] = []
-    also: list[Selection] = []
-    _scopes: dict[str, list[Selection]] = PrivateAttr(default_factory=dict)
+    description: str = Field("", description="What the study shows, for readers of the reports.")
+    skip_inert: bool = Field(
+        False, description="Skip runs of terms whose measured gradient is zero up to rounding."
+    )
+    fuse_techniques: bool = Field(
+        False,
+        description="One job for all techniques of a model, task and regime, instead of one job "
+        "per technique.",
+    )
+    tables: Distinct[Table] = Field(["table1", "selection"], description="Tables to write.")
+    figures: Distinct[Figure] = Field(
+        ["figure1", "figure4", "layers", "curves"], description="Figures to write."
+    )
+    timing: list[Timing] = Field([], description="Runs to time, each alone (Table 2).")
+    merging: list[Merging] = Field([], description="Biases to merge (Table 3).")
+    also: list[Selection] = Field(
+        [], description="Further selections. The study runs all of them, each run once."
+    )
+    _scopes: dict[str, list[Product]] = PrivateAttr(default_factory=dict)
 
     @property
-    def scopes(self) -> dict[str, list[Selection]]:
-        """Of a union: table or figure -> the selections that it is made from."""
+    def scopes(self) -> dict[str, list[Product]]:
+        """For a union: table or figure -> the selections whose runs it shows."""
         return self._scopes
 
-    def selections(self) -> list[Selection]:
-        """All of it as products of lists, none of them absent."""
+    def selections(self) -> list[Product]:
+        """The study's own selection, then those of `also`."""
         names = list(Selection.model_fields)
         own = {name: getattr(self, name) for name in names}
         rest = [{n: v for n in names if (v := getattr(s, n)) is not None} for s in self.also]
-        return [Selection(**{**own, **given}) for given in ({}, *rest)]
+        return [Product(**{**own, **given}) for given in ({}, *rest)]
 
 
 class Union(Strict):
-    """A study that is several others in one: runs, tables and all else that they name, each once.
+    """All that several studies name: their runs, tables and figures, each once.
 
     A table or figure is made from the runs of those studies that name it.
-
-    Attributes:
-        union: the studies, by name or path; none of them a union itself.
     """
 
-    description: str = ""
-    union: list_of(StudyName, least=2)
+    description: str = Field("", description="What the study shows, for readers of the reports.")
+    union: TwoOrMore[StudyName] = Field(
+        description="The studies, by name or path. None of them may be a union itself."
+    )
 
 
 def join(members: list[Study], description: str = "") -> Study:
@@ -131,7 +179,7 @@ def join(members: list[Study], description: str = "") -> Study:
     for key in ("skip_inert", "fuse_techniques"):
         if len({getattr(member, key) for member in members}) > 1:
             raise ValueError(f"its studies differ in '{key}', which one study has only once")
-    every: dict[str, list] = {key: [] for key in ("tables", "figures", "timing", "merging")}
+    every: dict[str, list[object]] = {key: [] for key in ("tables", "figures", "timing", "merging")}
     for key, found in every.items():
         for item in (item for member in members for item in getattr(member, key)):
             if item not in found:

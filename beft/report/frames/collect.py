@@ -8,7 +8,7 @@ from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames, frame
 from beft.store.run_folder import Run, open_run
 from beft.store.run_format import Metrics
-from beft.study import params as P
+from beft.study.fields import REGIMES
 from beft.study.project import Project
 from beft.study.recipe import Recipe
 
@@ -126,7 +126,7 @@ def settings(project: Project) -> dict[str, Any]:
             }
             for t in dict.fromkeys(r.task["name"] for r in project.recipes)
         },
-        "regimes": [r for r in P.REGIMES if r in {recipe.regime for recipe in project.recipes}],
+        "regimes": [r for r in REGIMES if r in {recipe.regime for recipe in project.recipes}],
         "techniques": list(dict.fromkeys(r.technique for r in project.recipes)),
         "seeds": list(dict.fromkeys(r.seed for r in project.recipes)),
         "held_out": _held_out(project),

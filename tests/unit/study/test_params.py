@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
+import jsonschema
 import pytest
 
 from beft import selectors
@@ -13,6 +15,7 @@ from beft.store.files import to_json
 from beft.study import params as P
 from beft.study import studies
 from beft.study.project import load
+from beft.study.yaml_file import read_yaml
 from beft.tasks.metrics import classes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +33,12 @@ AUTHORS_PUBLIC_CODE = {
     "cb": ("all", None, None, 0.001, 60, 60, "f1_macro"),
     "wic": ("all", None, None, 0.001, 16, 30, "accuracy"),
 }
+SCHEMAS = {"params": P.Params, "study": studies.Study, "union": studies.Union}
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
+
+
+def schema_file(name: str) -> Path:
+    return ROOT / "workflow" / "schemas" / f"{name}.schema.json"
 
 
 def resolved(task: str, model: str, regime: str) -> dict:
@@ -77,62 +85,32 @@ def test_every_study_resolves(name):
 
 
 def test_names_are_those_of_the_registries():
-    """`params` may not import what draws; so its names are compared here."""
+    """`study` lies below the registries and may not import them, so names are compared here."""
     assert tuple(TABLES) == studies.TABLES
     assert tuple(FIGURES) == studies.FIGURES
-    assert set(classes.METRICS) == set(P.METRICS)
-    assert all(callable(getattr(selectors, name)) for name in P.SELECTORS)
+    assert tuple(classes.METRICS) == get_args(P.Metric)
+    assert tuple(selectors.SELECTORS) == studies.SELECTORS
+    needs = {name: selector.needs for name, selector in selectors.SELECTORS.items()}
+    assert {n for n in needs if needs[n] == "snapshots"} == set(studies.OF_SNAPSHOTS)
 
 
-@pytest.mark.parametrize(
-    ("name", "model"),
-    [("params", P.Params), ("study", studies.Study), ("union", studies.Union)],
-)
-def test_generated_schemas_are_up_to_date(name, model):
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_generated_schemas_are_up_to_date(name):
     """Run `beft schema` when this fails."""
-    written = (ROOT / "workflow" / "schemas" / f"{name}.schema.json").read_bytes()
-    assert written == to_json(model.model_json_schema())
-    assert json.loads(written)["additionalProperties"] is False
+    assert schema_file(name).read_bytes() == to_json(SCHEMAS[name].model_json_schema())
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("b_w", "did you mean 'b_v'?"),
-        ("trainig", "did you mean 'training'?"),
-        ("zzz", "valid: b_v, training"),
-    ],
-)
-def test_nearest_name(name, hint):
-    assert P.nearest(name, ["training", "b_v"]) == hint
-    assert P.nearest(name, []) == "none are defined"
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_refuses_unknown_keys_and_explains_every_known_one(name):
+    schema = json.loads(schema_file(name).read_bytes())
+    for part in (schema, *schema.get("$defs", {}).values()):
+        assert part["additionalProperties"] is False and part["description"]
+        assert all(key["description"].endswith(".") for key in part["properties"].values())
 
 
-def test_merge_keys_may_repeat_what_they_override(tmp_path):
-    path = tmp_path / "x.yaml"
-    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
-    assert P.read_yaml(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
-
-
-@pytest.mark.parametrize("written", ["1e-3", "1.0e-3", "0.001", "'0.001'"])
-def test_a_number_is_a_number_however_it_is_written(tmp_path, written):
-    """YAML 1.1 takes 1e-3 for text; nobody who writes it means text."""
-    path = tmp_path / "x.yaml"
-    path.write_text(f"learning_rate: {written}\n")
-    assert P.Overrides(**P.read_yaml(path)).learning_rate == 0.001
-
-
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        ("mini", "studies/mini.yaml"),
-        ("studies/mini.yaml", "studies/mini.yaml"),
-        ("mini.yaml", "mini.yaml"),
-        ("./own/x.yml", "own/x.yml"),
-        ("/elsewhere/x.yaml", "/elsewhere/x.yaml"),
-    ],
-)
-def test_a_study_is_a_name_or_a_path(tmp_path, name, path):
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "mini.yaml").touch()
-    assert studies.study_path(name, tmp_path) == tmp_path / path
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))])
+def test_an_editor_finds_the_schema_that_a_file_obeys(path):
+    first = path.read_text().splitlines()[0]
+    relative = first.removeprefix("# yaml-language-server: $schema=")
+    schema = json.loads((path.parent / relative).read_bytes())
+    jsonschema.validate(read_yaml(path), schema)

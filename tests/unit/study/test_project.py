@@ -9,6 +9,7 @@ from beft.errors import UserError
 from beft.report.analysis import published
 from beft.report.frames.collect import settings
 from beft.study.project import load, load_for_workflow
+from beft.study.yaml_file import read_yaml
 
 PARAMS = {
     **sandbox.PARAMS,
@@ -239,8 +240,6 @@ def test_the_size_of_a_model_changes_nothing(root):
 
 
 def config(root, **changes):
-    from beft.study.params import read_yaml
-
     return {**read_yaml(root / "params.yaml"), **changes}
 
 

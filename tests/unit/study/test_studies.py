@@ -69,3 +69,19 @@ def test_the_paper_is_the_union_of_its_tables_and_figures():
     for kind in ("tables", "figures"):
         wanted = {name for part in parts for name in getattr(part.study, kind)}
         assert set(getattr(paper.study, kind)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("mini", "studies/mini.yaml"),
+        ("studies/mini.yaml", "studies/mini.yaml"),
+        ("mini.yaml", "mini.yaml"),
+        ("./own/x.yml", "own/x.yml"),
+        ("/elsewhere/x.yaml", "/elsewhere/x.yaml"),
+    ],
+)
+def test_a_study_is_a_name_or_a_path(tmp_path, name, path):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "mini.yaml").touch()
+    assert studies.study_path(name, tmp_path) == tmp_path / path

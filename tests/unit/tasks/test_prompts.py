@@ -261,7 +261,7 @@ def test_a_prompt_that_cannot_be(change, message):
 
 @pytest.mark.parametrize("name", ["stsb", "squad", "copa"])
 def test_only_classes_have_prompts_of_ones_own(name):
-    with pytest.raises(UserError, match=rf"tasks\.{name}\.prompt: is for tasks with classes"):
+    with pytest.raises(UserError, match=rf"tasks\.{name}\.prompt: this task has no classes"):
         resolve_task(name, P.Task(hub="own/data", revision="r", prompt=SAID))
 
 
