@@ -32,7 +32,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast, Printer
 
 from beft.data.encoded import Encoded
 from beft.models.encoder import load_encoder
-from beft.models.quiet import quiet_transformers
+from beft.models.loading import quiet_transformers
 from beft.training.provenance import peak_memory_mb, reset_peak_memory
 from benchmarks import ours, peers
 from benchmarks.material import EPOCHS, LENGTH, TRAIN_EXAMPLES, Material, recipe

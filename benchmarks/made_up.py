@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from beft import code_identity
 from beft.data.mirror.fetch import fetch_model
 from beft.data.sources import fetch_task, split_checksums, write_subset
+from beft.models.terms import TERMS
 from beft.selectors.score_files import render_scores
 from beft.store.files import CHECKSUMS, read_json, to_json, write_file, write_folder
 from beft.study.identity import sha256
@@ -30,8 +31,6 @@ MODELS, TASKS, SEEDS, EPOCHS, ROWS = 5, 10, 5, 30, 32
 REGIMES = {2500: ["low"], 5000: ["low", "medium"], 10000: ["low", "medium", "high", "all"]}
 TECHNIQUES = [f"b_{term}" for term in ("v", "q", "k", "attention_output", "intermediate", "output")]
 TECHNIQUES += ["all_biases", "full", "random_uniform"]  # and `untuned`, for the selectors
-TERMS = ("q", "k", "v", "attention_output", "attention_norm", "intermediate", "output")
-TERMS += ("output_norm",)
 LAYERS, WIDTH = 12, 4
 DIVERGED = 100  # one run in so many
 

@@ -23,10 +23,10 @@ from beft.models.loading import (
     load_weights,
     misfit,
     model_label,
+    quiet_transformers,
     set_dropout,
 )
 from beft.models.pretrained import check_checkpoint
-from beft.models.quiet import quiet_transformers
 from beft.models.sites import BiasSites, add_projection_biases, find_sites
 
 

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from beft.errors import UserError
 
@@ -31,6 +33,29 @@ _UNUSABLE = (
     StrictDataclassError,
     SafetensorError,
 )
+
+
+class _ToDebug(logging.Handler):
+    """Hands what transformers says to our own logger, as debugging detail."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.debug("transformers: %s", record.getMessage())
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Within it, what transformers logs goes to our logger at debug, and no progress bar shows."""
+    logger = logging.getLogger("transformers")
+    handlers, onward = logger.handlers, logger.propagate
+    bar = transformers_logging.is_progress_bar_enabled()
+    logger.handlers, logger.propagate = [_ToDebug()], False
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, onward
+        if bar:
+            transformers_logging.enable_progress_bar()
 
 
 def model_label(path: Path, name: str) -> str:

@@ -4,15 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-PROJECTIONS = ("q", "k", "v")
-CANONICAL = (
-    *PROJECTIONS,
-    "attention_output",
-    "attention_norm",
-    "intermediate",
-    "output",
-    "output_norm",
-)
+from beft.models.terms import TERMS
 
 
 def name_biases(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, str]:
@@ -31,7 +23,7 @@ def name_biases(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, s
         term = roles.get(module) if leaf == "bias" else None
         if term is None:
             term = (module if leaf == "bias" else name).replace(".", "_")
-            term = f"{term}_bias" if term in CANONICAL else term
+            term = f"{term}_bias" if term in TERMS else term
         terms[term] = name
     return terms
 

@@ -8,8 +8,9 @@ from torch import nn
 
 from beft.errors import UserError
 from beft.models.fused import Rows
-from beft.models.roles import CANONICAL, PROJECTIONS, name_biases
+from beft.models.roles import name_biases
 from beft.models.structure import Stack, declared_stack, find_stack
+from beft.models.terms import PROJECTIONS, TERMS
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def find_sites(model: nn.Module, declared: Mapping[str, str] | None = None) -> B
     """Find every bias inside the transformer layers of `model`.
 
     The layers are the longest list of equal modules that hold an attention block; q, k and v are
-    three linears side by side in it. The other biases are named by their role: see `CANONICAL`.
+    three linears side by side in it. The other biases are named by their role: see `TERMS`.
 
     Args:
         model: Any transformer of separate q, k and v projections.
@@ -84,9 +85,7 @@ def find_sites(model: nn.Module, declared: Mapping[str, str] | None = None) -> B
     _check_same_terms(stack, layers)
     config = None if declared is not None else getattr(model, "config", None)
     _check_not_shared(model, stack, getattr(config, "num_hidden_layers", len(stack.layers)))
-    terms = sorted(
-        layers[0], key=lambda t: CANONICAL.index(t) if t in CANONICAL else len(CANONICAL)
-    )
+    terms = sorted(layers[0], key=lambda t: TERMS.index(t) if t in TERMS else len(TERMS))
     return BiasSites(
         sites=tuple(
             _site(term, index, f"{stack.path}.{index}.{biases[term]}", stack.rows.get(term))

@@ -8,7 +8,8 @@ from torch import nn
 
 from beft.errors import UserError
 from beft.models.fused import Rows, fused_projection
-from beft.models.roles import PROJECTIONS, features, is_linear, under
+from beft.models.roles import features, is_linear, under
+from beft.models.terms import PROJECTIONS
 
 # What q, k and v are called in an attention module: words of structure that families share.
 _PROJECTION_NAMES = (

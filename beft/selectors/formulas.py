@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from beft.models.terms import PROJECTIONS
+
 
 def projection(pre: ArrayLike, post: ArrayLike) -> np.ndarray:
     """Score each layer by how far the shorter bias falls short when projected onto the longer one.
@@ -186,7 +188,7 @@ def ranks(scores: Mapping[str, float]) -> dict[str, int | None]:
     }
 
 
-def select(scores: Mapping[str, float], among: Sequence[str] = ("q", "k", "v")) -> str | None:
+def select(scores: Mapping[str, float], among: Sequence[str] = PROJECTIONS) -> str | None:
     """Choose the target bias: the term with the highest score (the argmax of section 2.1).
 
     Terms that are undefined (NaN) or were not scored, because a study skips them, cannot be chosen.

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from beft.models.terms import PROJECTIONS
+
 INERT_RATIO = 1e-4
 
 
@@ -12,7 +14,7 @@ def sizes(mean_abs: dict[str, np.ndarray]) -> dict[str, float]:
 
 def largest(size: dict[str, float]) -> float:
     """The size that the others are held against: the largest of q, k and v; 0 without them."""
-    return max((size[t] for t in ("q", "k", "v") if t in size), default=0.0)
+    return max((size[t] for t in PROJECTIONS if t in size), default=0.0)
 
 
 def inert_terms(mean_abs: dict[str, np.ndarray]) -> dict[str, str]:
@@ -28,5 +30,5 @@ def inert_terms(mean_abs: dict[str, np.ndarray]) -> dict[str, str]:
     return {
         term: f"inert: mean |gradient| {value:.1e}, the largest of q, k, v has {top:.1e}"
         for term, value in size.items()
-        if term in ("q", "k", "v") and value < INERT_RATIO * top
+        if term in PROJECTIONS and value < INERT_RATIO * top
     }

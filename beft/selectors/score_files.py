@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from beft.models.terms import PROJECTIONS
 from beft.selectors import formulas as S
 from beft.selectors.inert import inert_terms, largest, sizes
 from beft.store.files import write_file
@@ -18,7 +19,7 @@ from beft.study.recipe import Recipe
 
 PLACE = ("model", "task", "regime", "seed")
 COLUMNS = (*PLACE, "selector", "term", "layer", "score", "rank", "inert")
-TRAJECTORY = ("digest", "selector", "epoch", "q", "k", "v")
+TRAJECTORY = ("digest", "selector", "epoch", *PROJECTIONS)
 GRADIENT = (*PLACE, "term", "mean_abs", "relative", "inert")
 
 # Selectors of gradients, and the cached statistic that each of them is the layer mean of.
@@ -109,7 +110,7 @@ def trajectories(layout: Layout, cell: Cell) -> list[dict]:
 
 def _after(run: Run, selector: str, epoch: int) -> dict:
     score, pre, post = S.SELECTORS[selector].score, run.biases("pre"), run.biases(epoch)
-    values = {t: S.term_score(score(pre[t], post[t])) for t in ("q", "k", "v") if t in pre}
+    values = {t: S.term_score(score(pre[t], post[t])) for t in PROJECTIONS if t in pre}
     return {
         "digest": run.recipe.digest,
         "selector": selector,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from beft.models.terms import PROJECTIONS
 from beft.study.identity import digest
 from beft.techniques import TECHNIQUES
 
@@ -100,7 +101,7 @@ class Pack:
 
     def may_skip(self, recipe: Recipe) -> bool:
         """Whether a run may be left out, should its term turn out inert."""
-        return self.skip_inert and TECHNIQUES[recipe.technique].term in ("q", "k", "v")
+        return self.skip_inert and TECHNIQUES[recipe.technique].term in PROJECTIONS
 
     def manifest(self) -> str:
         """The pack's manifest below `data/packs`, named by the digests of the runs it covers."""

@@ -1,4 +1,4 @@
-"""What a technique is: a choice of the scalars of a pretrained model that are trained."""
+"""A technique: which scalars of a pretrained model are trained."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Part:
-    """The trained share of one parameter.
+    """The trained scalars of one parameter.
 
     Attributes:
-        parameter: its full name in the model.
-        index: flat positions of the trained scalars, (n,) int64, ascending; None trains all.
+        parameter: full name of the parameter in the model.
+        index: flat positions of the trained scalars, (n,) int64, ascending; None means all.
     """
 
     parameter: str
     index: np.ndarray | None = None
+
+
+# (shapes of the model's parameters without the head, its bias sites, seed) -> what is trained.
+# Every technique that trains also trains the head (`beft.models.encoder`), which is not listed.
+Select = Callable[[Shapes, "BiasSites", int], tuple[Part, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,17 @@ class Technique:
     """One row of the registry.
 
     Attributes:
-        select: (shapes of the encoder's parameters, its bias sites, seed) -> trained parts. The
-            head (see `beft.models.encoder`) is trained along by every technique and is not listed.
-        trains: False where nothing is trained at all, head included.
-        biases_only: whole biases and the head, nothing else, so that many runs can share a model.
-        term: the single bias term it tunes, if it does; runs of an inert term may be left out.
-        measures: it leaves the model as it is and records gradients of all biases.
-        kinds: the kinds of models it is for.
-        settings: names of the training settings that it alone reads.
-        adapted: terms of projections that get new parameters through PEFT; none otherwise.
+        select: which scalars are trained, see `Select`.
+        trains: False if nothing is trained, not even the head.
+        biases_only: it trains whole biases and the head only, so that many runs share one model.
+        term: the single bias term that it trains; runs of an inert term may be skipped.
+        measures: it records the gradients of all biases at the pretrained weights.
+        kinds: the kinds of models that it supports.
+        settings: names of the training settings that only this technique reads.
+        adapted: terms whose projections get new parameters through PEFT.
     """
 
-    select: Callable[[Shapes, BiasSites, int], tuple[Part, ...]]
+    select: Select
     trains: bool = True
     biases_only: bool = False
     term: str | None = None
@@ -54,12 +58,27 @@ class Technique:
 
     @property
     def adds(self) -> bool:
-        """Whether what it trains are new parameters, in or beside a frozen model."""
+        """Whether it trains new parameters, in or before a frozen model."""
         return bool(self.adapted) or "prefix_tokens" in self.settings
 
 
+def select_none(shapes: Shapes, sites: BiasSites, seed: int) -> tuple[Part, ...]:
+    """No parameter of the model."""
+    return ()
+
+
+def select_all(shapes: Shapes, sites: BiasSites, seed: int) -> tuple[Part, ...]:
+    """Every parameter of the model."""
+    return tuple(Part(name) for name in shapes)
+
+
+def select_all_biases(shapes: Shapes, sites: BiasSites, seed: int) -> tuple[Part, ...]:
+    """Every bias of every layer."""
+    return site_parts(sites, shapes, sites.terms)
+
+
 def site_parts(sites: BiasSites, shapes: Shapes, terms: tuple[str, ...]) -> tuple[Part, ...]:
-    """The parts that make up whole terms, one per site; a fused projection gives only its rows."""
+    """The biases of some terms in every layer; of a fused projection, only the terms' rows."""
     parts = []
     for term in terms:
         for site in sites.of(term):

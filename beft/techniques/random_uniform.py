@@ -1,14 +1,20 @@
-"""`random_uniform`: as many scalars as b_v, drawn uniformly over the encoder (Table 2)."""
+"""Technique `random_uniform`: as many scalars as `b_v`, anywhere in the model (Table 2)."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from beft.techniques.base import Part, Technique
+from beft.techniques.base import Part, Shapes
+
+if TYPE_CHECKING:
+    from beft.models.sites import BiasSites
 
 
-def _select(shapes, sites, seed):
-    """Draws scalars without replacement, each of the encoder's equally likely, by the seed."""
+def select_random(shapes: Shapes, sites: BiasSites, seed: int) -> tuple[Part, ...]:
+    """Draws scalars without replacement. Each scalar of the model is equally likely."""
     count = sum(
         math.prod(shapes[s.parameter]) if s.rows is None else len(s.rows.index())
         for s in sites.of("v")
@@ -23,6 +29,3 @@ def _select(shapes, sites, seed):
         start = ends[i] - math.prod(shapes[names[i]])
         parts.append(Part(names[i], (chosen[owner == i] - start).astype(np.int64)))
     return tuple(parts)
-
-
-TECHNIQUE = Technique(_select)
