@@ -1,6 +1,7 @@
 """Commands that turn runs into what people read, from `score` to `compare`."""
 
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,9 @@ from beft.cli.options import (
 from beft.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
     from beft.study.project import Project
 
 log = logging.getLogger(__name__)
@@ -118,11 +122,39 @@ def report(
 def summary(reports: ReportsOption = REPORTS) -> None:
     """Print the selected term of each task, and the path of the report page."""
     from beft.report.analysis import cells
-    from beft.report.analysis.selection import selections
+    from beft.report.analysis.selection import PRINTED, selection
     from beft.report.frames import schema
 
-    console().print(selections(cells.shown(schema.read(reports))))
+    chosen = selection(cells.shown(schema.read(reports)))
+    console().print(selected_terms(chosen[chosen["selector"].isin(PRINTED)]))
     console().print(f"\n{(reports / 'index.html').resolve()}", soft_wrap=True)
+
+
+def selected_terms(chosen: "pd.DataFrame") -> "Table":
+    """The term that each selector chose and the best term, a row for each model, task and regime.
+
+    Args:
+        chosen: rows of `beft.report.analysis.selection.selection`.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from beft.report.frames.columns import CELL
+
+    keys = [key for key in CELL if key != "model" or chosen["model"].nunique() > 1]
+    table = Table(title="Selected term, and the term that came out best")
+    for column in (*keys, *dict.fromkeys(chosen["selector"]), "best", "lead"):
+        table.add_column(column)
+    for _, part in chosen.groupby(CELL, sort=False):
+        first = part.iloc[0]
+        picks = [
+            f"{term} (inert)" if inert else term or "-"
+            for term, inert in zip(part["selected"], part["selected_inert"], strict=True)
+        ]
+        lead = f"{100 * first['lead']:.1f} points" if math.isfinite(first["lead"]) else ""
+        best = first["best"] or f"undecided: {first['reason']}"
+        table.add_row(*map(Text, (*(first[key] for key in keys), *picks, best, lead)))
+    return table
 
 
 def compare(

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from beft.report.analysis import cells as grid
 from beft.report.frames.columns import CELL
@@ -170,24 +168,3 @@ def agreement(table: pd.DataFrame) -> dict[str, dict[str, int]]:
         agree = int(sum(value is True for value in decided["agree"]))
         result[str(selector)] = {"agree": agree, "decided": len(decided), "cells": len(part)}
     return result
-
-
-def selections(frames: Frames) -> RichTable:
-    """For a terminal: the term that each of the paper's selectors chose, and the one that won."""
-    table = selection(frames)
-    table = table[table["selector"].isin(PRINTED)]
-    shown = [key for key in CELL if key != "model" or table["model"].nunique() > 1]
-    names = list(dict.fromkeys(table["selector"]))
-    view = RichTable(title="Selected term, and the term that came out best")
-    for column in (*shown, *names, "best", "lead"):
-        view.add_column(column)
-    for _, part in table.groupby(CELL, sort=False):
-        first = part.iloc[0]
-        picks = [
-            f"{term} (inert)" if dead else term or "-"
-            for term, dead in zip(part["selected"], part["selected_inert"], strict=True)
-        ]
-        lead = f"{100 * first['lead']:.1f} points" if math.isfinite(first["lead"]) else ""
-        best = first["best"] or f"undecided: {first['reason']}"
-        view.add_row(*map(Text, (*(first[key] for key in shown), *picks, best, lead)))
-    return view

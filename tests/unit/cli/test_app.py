@@ -42,7 +42,9 @@ def project(tmp_path_factory):
 
 def imported(folder, *command: str) -> list[str]:
     """The heavy libraries that the project's code imports while a command runs."""
-    done = sandbox.run(folder, *command, PYTHONPATH=str(folder / "watch"))
+    variables = sandbox.environment(PYTHONPATH=str(folder / "watch"))
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("heavy:")]
     return line.split()[1:]
 

@@ -107,4 +107,3 @@ def test_inert_terms_are_inert_in_every_seed(frames: Frames) -> None:
 
 def test_no_scores_and_no_runs(nothing: Frames) -> None:
     assert chosen.selection(nothing).empty
-    assert chosen.selections(nothing).row_count == 0
