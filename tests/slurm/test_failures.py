@@ -8,7 +8,7 @@ from support import sandbox
 
 from beft.study.project import load
 
-STOPPED = "stopped; the next start goes on from the last checkpoint"
+STOPPED = "stopped; the next start continues from the last checkpoint"
 RESUMED = "resumed after epoch"
 
 

@@ -303,7 +303,7 @@ def test_plan_says_what_is_there_and_what_the_rest_costs(project):
     assert "hours of one job's time" in said and f"fitted to {there} runs" in said
     sandbox.change(project / "params.yaml", "models", "tiny", "hub", to="owner/other")
     said = sandbox.run(project, "beft", "plan").stdout
-    assert f"time of {2 * there} is unknown" in said
+    assert f"time of {2 * there} runs is unknown" in said
 
 
 def test_jobs_ask_for_more_where_the_model_is_larger(tmp_path):
