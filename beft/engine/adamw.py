@@ -1,4 +1,4 @@
-"""R AdamW optimisers in one: everything elementwise, only rate, step count and norm per run."""
+"""AdamW for R runs at once: elementwise, with a rate, a step count and a norm for each run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class AdamW:
-    """Optimiser of the trained scalars of R runs, each clipped on its own.
+    """Optimiser of the trained scalars of R runs; each run's gradient is clipped separately.
 
     Attributes:
         theta: (P,) the trained scalars, updated in place.
-        owner: (P,) the run of each.
+        owner: (P,) the run of each scalar.
         rates: (R,) learning rates.
         steps: (R,) int64, updates so far.
         mean, square: (P,) running moments of the gradient.
@@ -34,15 +34,15 @@ class AdamW:
     def update(
         self, gradient: torch.Tensor, norms: torch.Tensor, losses: Mapping[int, float]
     ) -> list[int]:
-        """One step of the runs in `losses`; the others stay as they are.
+        """One step of the runs in `losses`; the others do not change.
 
         Args:
             gradient: (P,).
-            norms: (R,) of each run's gradient.
+            norms: (R,) the norm of each run's gradient.
             losses: run -> loss of this step.
 
         Returns:
-            Runs whose loss or gradient is not finite; they stay as they are, too.
+            Runs whose loss or gradient is not finite; they do not change either.
         """
         count = len(self.rates)
         finite = torch.isfinite(norms).tolist()
@@ -76,7 +76,7 @@ def adamw(
     weight_decay: float,
     max_grad_norm: float,
 ) -> AdamW:
-    """A fresh optimiser of `theta`."""
+    """A new optimiser of `theta`; arguments as in `AdamW`."""
     return AdamW(
         theta,
         owner,

@@ -1,4 +1,4 @@
-"""Per-example gradients of every bias at the pretrained weights: Fisher scores and inert terms."""
+"""Statistics of per-example gradients of every bias, for Fisher scores and inert terms."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress

@@ -41,8 +41,8 @@ def token_keys(seeds: Numbers, sequences: Numbers, lengths: Numbers) -> np.ndarr
         numbers = _scrambled(np.array(seeds, np.uint64)) ^ np.array(sequences, np.uint64)
         first = np.repeat(_scrambled(numbers), lengths)
         ends = np.cumsum(lengths)
-        place = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
-        return _short(_scrambled(first ^ place.astype(np.uint64)))
+        position = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+        return _short(_scrambled(first ^ position.astype(np.uint64)))
 
 
 @lru_cache(maxsize=64)
@@ -54,7 +54,7 @@ def column_keys(count: int, device: str) -> torch.Tensor:
 
 @lru_cache(maxsize=64)
 def _pairs(heads: int, places: int, device: str) -> torch.Tensor:
-    """A key for each head and place in a sequence, (heads, places) int32."""
+    """A key for each head and position in a sequence, (heads, places) int32."""
     numbers = np.arange(heads)[:, None] * _WIDEST + np.arange(places) + 2**41
     with np.errstate(over="ignore"):
         return torch.from_numpy(_short(_scrambled(numbers))).to(device)
@@ -62,7 +62,7 @@ def _pairs(heads: int, places: int, device: str) -> torch.Tensor:
 
 @lru_cache(maxsize=4096)
 def call_key(number: int) -> int:
-    """A key for each dropout of a pass, by its number, int32."""
+    """A key for each dropout of a pass, from its number, int32."""
     with np.errstate(over="ignore"):
         return int(_short(_scrambled(np.array([number + 2**42])))[0])
 

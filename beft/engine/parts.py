@@ -36,9 +36,9 @@ def trained_terms(model: Model, recipe: Recipe) -> tuple[str, ...]:
     """
     chosen = {_key(part) for part in parts_of(model, recipe)}
     sites, shapes = model.sites, shapes_of(model)
-    own = {t: {_key(p) for p in site_parts(sites, shapes, (t,))} for t in sites.terms}
-    terms = tuple(t for t in sites.terms if own[t] <= chosen)
-    if chosen != {key for t in terms for key in own[t]}:
+    of_terms = {t: {_key(p) for p in site_parts(sites, shapes, (t,))} for t in sites.terms}
+    terms = tuple(t for t in sites.terms if of_terms[t] <= chosen)
+    if chosen != {key for t in terms for key in of_terms[t]}:
         raise ValueError(f"{recipe.technique} trains more or less than whole bias terms")
     return terms
 

@@ -1,11 +1,10 @@
-"""A pack job: skip what is sound, resume what is half done, train the rest, write the manifest."""
+"""A pack job: skips sound runs, resumes half done ones, trains the rest, writes the manifest."""
 
 import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from beft.code_identity import code_digest
 from beft.store.files import sweep, to_json, write_file
@@ -32,17 +31,19 @@ def run_pack(
     checkpoint_seconds: float = 60,
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> None:
-    """Brings every run of a pack into being and writes the manifest that says so.
+    """Makes sure that every run of a pack is there, and writes the pack's manifest.
+
+    Waits for runs that other processes are training.
 
     Args:
-        progress: called with (steps done, steps in all, what is going on).
+        progress: called with (steps done, steps in all, description).
 
     Raises:
-        UserError: when an input is missing or is not what earlier runs were trained on, when a
-            run cannot be written. Runs that other processes are training are waited for.
+        UserError: an input is missing or differs from that of earlier runs; a run cannot be
+            written.
         Interrupted: after SIGTERM or SIGINT; the checkpoint is written.
     """
-    # Where every number of this process comes from, read before anybody can edit it meanwhile.
+    # The commit is read and cached now, before anybody can edit the code.
     provenance.commit(layout.root)
     inputs = current_inputs(layout, pack.recipes[0])
     origin = digest([code_digest(), inputs])
@@ -71,7 +72,9 @@ def run_pack(
             write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
 
 
-def _entry(recipe: Recipe, status: str, reason: str, checksums: str | None) -> dict[str, Any]:
+def _entry(
+    recipe: Recipe, status: str, reason: str, checksums: str | None
+) -> dict[str, str | None]:
     return {
         "digest": recipe.digest,
         "folder": recipe.folder(),
@@ -82,7 +85,7 @@ def _entry(recipe: Recipe, status: str, reason: str, checksums: str | None) -> d
 
 
 def _inert_runs(loader: Loader, pack: Pack) -> dict[str, str]:
-    """Digests of runs to leave out, with the measurement that says why."""
+    """Digest -> reason, of the runs to leave out because their term is inert."""
     single = [r for r in pack.recipes if pack.may_skip(r)]
     if not single:
         return {}
@@ -98,14 +101,14 @@ def _inert_runs(loader: Loader, pack: Pack) -> dict[str, str]:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM and SIGINT into a question that the training loop asks before each step."""
-    asked = []
+    """A function that returns True after SIGTERM or SIGINT; the training loop calls it."""
+    received: list[int] = []
     previous = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(ValueError):  # not the main thread: the caller handles signals
-            previous[number] = signal.signal(number, lambda n, frame: asked.append(n))
+            previous[number] = signal.signal(number, lambda n, frame: received.append(n))
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What a run records about where it came from: code, versions, hardware, time, memory, command."""
+"""The origin of a run: code, versions, hardware, time, memory, command."""
 
 import os
 import platform
@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -78,8 +77,8 @@ def peak_memory_mb(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
-def collect(root: Path, device: str, **facts: Any) -> dict[str, Any]:
-    """The provenance of a run, with further facts of the caller's."""
+def collect(root: Path, device: str, **facts: object) -> dict[str, object]:
+    """The provenance of a run; `facts` are added to it."""
     revision, dirty = commit(root)
     return {
         "commit": revision,

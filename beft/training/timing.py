@@ -1,4 +1,4 @@
-"""Seconds of runs, each alone in a process of its own, taken in turns (Table 2)."""
+"""Seconds of runs, each in a new process, in alternating order (Table 2)."""
 
 import logging
 import math
@@ -40,8 +40,8 @@ def render_timings(
 ) -> bytes:
     """Trains every run `timed.repeats` times and returns the seconds as JSON.
 
-    The techniques take turns (ABC ABC), so that a machine that slows down slows all alike. Every
-    run has a new process, which shares with the others the imports and nothing else.
+    The techniques take turns (ABC ABC), so that a machine that slows down affects all of them.
+    Every run has a new process, which shares nothing with the others but imported modules.
 
     Raises:
         UserError: when an input is missing, or a run cannot be trained.
@@ -66,14 +66,14 @@ def _alone(context: Any, name: str, *arguments: Any) -> dict[str, Any]:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, *arguments), daemon=True)
     process.start()
-    sender.close()  # the other end is the process's alone: its end is the end of what is received
+    sender.close()  # the process holds the only other copy: when it ends, so does the pipe
     try:
         found = receiver.recv()
     except EOFError:
         process.join()
         raise UserError(
             f"{name}: its process ended with status {process.exitcode} before it had a result; "
-            "what it said stands above"
+            "its messages are above"
         ) from None
     finally:
         process.terminate()
@@ -91,7 +91,7 @@ def _send(sender: Any, *arguments: Any) -> None:
 
 
 def measure(layout: Layout, recipe: Recipe, device: str, threads: int) -> dict[str, Any]:
-    """Trains a run once, after a warm-up that leaves no trace, and writes nothing.
+    """Trains a run once, after a warm-up that changes nothing, and writes no file.
 
     Returns:
         `seconds` of the whole fine-tune, with the evaluation after every epoch, as the paper's run

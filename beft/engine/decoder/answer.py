@@ -40,16 +40,16 @@ def answers(
         also where tokens are generated.
     """
     decoder.model.eval()
-    asked = _Answering(decoder, device, passes or Passes(), tick, cache)
+    passed = _Answering(decoder, device, passes or Passes(), tick, cache)
     with lowering(decoder.model, device, settings["precision"]):
         if most := settings.get("max_new_tokens"):
-            return asked.generated(data, most)
-        scores = asked.scores(data)
+            return passed.generated(data, most)
+        scores = passed.scores(data)
         lengths = _table([[float(len(a)) for a in each] for each in data.answers], 1.0)
         if settings["scoring"] == "plain":
             return scores
         if settings["scoring"] == "calibrated":
-            scores = np.where(scores == ABSENT, ABSENT, scores - asked.bare_scores(data))
+            scores = np.where(scores == ABSENT, ABSENT, scores - passed.bare_scores(data))
     return np.where(scores == ABSENT, ABSENT, scores / lengths).astype(np.float32)
 
 

@@ -1,7 +1,8 @@
-"""Whether a decoder can be computed in rows: one pass must give what it gives without them."""
+"""Whether a decoder can be computed in rows: a row must give the decoder's own log-likelihoods."""
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from beft.engine.decoder.likelihood import candidate_scores
 from beft.engine.decoder.rows import Item, arrange
@@ -11,18 +12,18 @@ from beft.models.decoder import Decoder
 
 @torch.inference_mode()
 def check_rows(decoder: Decoder, device: str, name: str) -> None:
-    """Scores candidates of two short prompts in one pass, and one by one without masks of ours.
+    """Scores candidates of two short prompts in one pass, and one by one without a mask.
 
     Raises:
-        UserError: they differ, as where positions follow from the place in the row (ALiBi) or
-            masks of our own are not taken.
+        UserError: the scores differ, as in models that derive positions from the index in the row
+            (ALiBi) or ignore the mask.
     """
     special = set(decoder.tokenizer.all_special_ids)
     ids = [i for i in range(len(decoder.tokenizer)) if i not in special][:12]
     examples = [Item(0, ids[:5], [ids[5:8], ids[8:10]]), Item(0, ids[8:11], [ids[:2], ids[2:4]])]
     kind = decoder.model.config.model_type
     if "local" in getattr(decoder.model.config, "attention_layers", ()):
-        raise _unsupported(name, kind, " (its local attention counts places in a row)")
+        raise _unsupported(name, kind, " (its local attention counts positions in a row)")
     try:
         rows = arrange(examples, device, decoder.model.dtype)
         got = candidate_scores(decoder.model, rows).cpu().numpy()
@@ -34,8 +35,8 @@ def check_rows(decoder: Decoder, device: str, name: str) -> None:
         raise _unsupported(name, kind, "")
 
 
-def _alone(model, prompt: list[int], candidate: list[int]) -> float:
-    """The log-likelihood of one candidate from the model as it is."""
+def _alone(model: PreTrainedModel, prompt: list[int], candidate: list[int]) -> float:
+    """The log-likelihood of one candidate, from the model without rows."""
     ids = torch.tensor([prompt + candidate], device=model.device)
     logits = model(ids).logits[0, len(prompt) - 1 : -1].float()
     return float(torch.log_softmax(logits, 1)[range(len(candidate)), candidate].sum())
@@ -43,6 +44,6 @@ def _alone(model, prompt: list[int], candidate: list[int]) -> float:
 
 def _unsupported(name: str, kind: str, detail: str) -> UserError:
     return UserError(
-        f"model '{name}': '{kind}' does not take positions and masks of ours{detail}; use a "
+        f"model '{name}': '{kind}' does not take given positions and masks{detail}; use a "
         "decoder such as OPT, GPT-2, GPT-NeoX, GPT-J, Llama, Mistral, Qwen, Gemma or Phi"
     )

@@ -1,4 +1,4 @@
-"""Dropout of a decoder's pass as a function of place: whatever else is in the pass, the same."""
+"""Dropout of a decoder as a function of position, independent of the rest of the pass."""
 
 import math
 
@@ -9,13 +9,13 @@ from torch.overrides import TorchFunctionMode
 
 from beft.engine.noise import call_key, column_keys, factors, token_keys
 
-_ODD = -1640531535  # 0x9E3779B1 as int32: makes the key of a token seen differ from its own
+_ODD = -1640531535  # 0x9E3779B1 as int32: a token as key gets another number than as query
 
 
 class Dropping(TorchFunctionMode):
-    """Within it, every dropout of the model draws from the keys of the tokens of its rows.
+    """A context in which every dropout of the model follows from the keys of its tokens.
 
-    Models of the library call `torch.nn.functional` from many places; this is the one they share.
+    It intercepts `torch.nn.functional`, which all models of transformers call for dropout.
     """
 
     def __init__(self, keys: torch.Tensor):
@@ -37,7 +37,9 @@ class Dropping(TorchFunctionMode):
         self.calls += 1
         return call_key(self.calls)
 
-    def _dropout(self, x, p=0.5, training=True, inplace=False):
+    def _dropout(
+        self, x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> torch.Tensor:
         if not training or not p:
             return x
         if x.ndim == 4:  # attention probabilities (B, heads, W, W)
@@ -53,10 +55,17 @@ class Dropping(TorchFunctionMode):
         return F.pad(factors(self.keys[:, None, :, None], seen, p), (prefix, 0), value=1.0)
 
     def _attention(
-        self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
-        enable_gqa=False,
-    ):  # fmt: skip
-        """What the fused function computes, with our factors."""
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> torch.Tensor:
+        """Computes what the fused function does, with these factors."""
         if enable_gqa:
             times = query.shape[1] // key.shape[1]
             key, value = (x.repeat_interleave(times, 1) for x in (key, value))
@@ -66,13 +75,15 @@ class Dropping(TorchFunctionMode):
         return share.to(value.dtype) @ value
 
 
-def row_keys(seeds: list[int], numbers: list[int], cells: list[np.ndarray], shape) -> np.ndarray:
-    """The key of each cell of rows, int32.
+def row_keys(
+    seeds: list[int], numbers: list[int], cells: list[np.ndarray], shape: tuple[int, int]
+) -> np.ndarray:
+    """The key of each position of the rows, (B, W) int32.
 
     Args:
         seeds: of the run of each example, for this step.
-        numbers: of each example within its run's batch.
-        cells: of each example, flat places of its tokens in the order in which they are its own.
+        numbers: number of each example within its run's batch.
+        cells: flat positions of each example's tokens, in the order of the example.
         shape: (B, W) of the rows.
     """
     keys = np.zeros(math.prod(shape), np.int32)

@@ -21,7 +21,9 @@ class Roomy(DynamicLayer):
     room = 64
     held: tuple[torch.Tensor, ...] | None
 
-    def update(self, key_states, value_states, *args, **kwargs):
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Adds keys and values (B, heads, n, width); returns all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)

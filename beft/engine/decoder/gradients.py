@@ -21,7 +21,7 @@ def answer_gradients(
     """The gradient of log p(y_i|x_i) for each example: parameter name -> (rows, width).
 
     Classes that all examples share: p is a softmax over the candidates' normalised scores, as in
-    training. Otherwise it is the model's own probability of the right answer.
+    training. Otherwise it is the model's probability of the right answer.
     """
     model = decoder.model
     classes = same_candidates(data)

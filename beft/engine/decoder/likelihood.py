@@ -1,4 +1,4 @@
-"""Log-likelihoods of candidates, from one pass of a decoder over rows."""
+"""Log-likelihoods of candidates from one pass of a decoder over rows, and losses from them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -76,11 +76,11 @@ def add_hook(
 ) -> RemovableHandle:
     """Adds to each token's output of a module the vector (R, width) of its run."""
 
-    def add(module, args, out):
+    def add(module: torch.nn.Module, args: object, out: torch.Tensor) -> torch.Tensor:
         if owner is None:
             return (out.float() + added[0]).to(out.dtype)
-        mine = added.index_select(0, owner.flatten())  # some modules see rows one after the other
-        return (out.float() + mine.view(out.shape)).to(out.dtype)
+        each = added.index_select(0, owner.flatten())  # some modules get all rows flattened
+        return (out.float() + each.view(out.shape)).to(out.dtype)
 
     return module.register_forward_hook(add)
 
@@ -143,7 +143,7 @@ def example_losses(
     """The loss of each example, (n,): minus log p(answer | prompt).
 
     With cross-entropy over candidates, p is a softmax over their scores; with the language
-    model's loss it is the model's own, per token of the right answer (the only candidate).
+    model's loss it is the model's probability, per token of the right answer (the only candidate).
     """
     if objective == "language_model_on_answer":
         return -normalised(scores, rows.lengths)

@@ -1,4 +1,7 @@
-"""Attention over a row of tokens: the only place that sees which of them belong together."""
+"""Attention over a row of tokens, separately for each sequence of the row."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -10,13 +13,21 @@ IMPLEMENTATION = "beft_flat"
 
 
 def attention(
-    module, query, key, value, attention_mask, flat: Flat, scaling=None, dropout=0.0, **_
-):
-    """Attention of each sequence of a row, as transformers' attention interface wants it.
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    flat: Flat,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention of each sequence of a row, with the signature of transformers' interface.
 
     Args:
         query, key, value: (1, heads, N, width of a head).
-        flat: which tokens belong together.
+        flat: the row, with its sequences.
         dropout: of the attention probabilities.
 
     Returns:
@@ -40,7 +51,7 @@ def attention(
 
 
 class _Attention(torch.autograd.Function):
-    """The same for training: few operations on small tensors, and dropout from `flat.noise`."""
+    """The same for training: fewer operations on small tensors, and dropout from `flat.noise`."""
 
     @staticmethod
     def forward(ctx, query, key, value, flat: Flat, scaling: float, p: float):
@@ -48,17 +59,25 @@ class _Attention(torch.autograd.Function):
             return _Attention._forward(ctx, query, key, value, flat, scaling, p)
 
     @staticmethod
-    def _forward(ctx, query, key, value, flat, scaling, p):
+    def _forward(
+        ctx: Any,  # torch's, which takes any attribute
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        flat: Flat,
+        scaling: float,
+        p: float,
+    ) -> torch.Tensor:
         heads, total, width = query.shape[1:]
         # Products as small as a head's are several times slower in bfloat16 on CPUs.
         dtype = query.dtype if query.is_cuda else torch.float32
         grid, cells = flat.grid(heads)
         ctx.flat, ctx.scaling, ctx.grid, ctx.cells = flat, scaling, grid, cells
         spread = [_rows(x, dtype).index_select(0, grid) for x in (query, key, value)]
-        shares = None if not p else flat.noise.shares(heads, p)
+        shares = flat.noise.shares(heads, p) if p and flat.noise is not None else None
         kept, outputs = [], []
         for block, q, k, v in _by_block(flat, heads, spread):
-            # With a beta of 0 the first argument counts for nothing.
+            # With a beta of 0 the first argument is ignored.
             mask = q.new_empty(1, 1, 1) if block.mask is None else _each_head(block.mask, heads)
             beta = 0 if block.mask is None else 1
             scores = torch.baddbmm(  # (S * heads, L, L)
@@ -92,8 +111,8 @@ class _Attention(torch.autograd.Function):
                 torch.bmm(used.transpose(1, 2).to(g.dtype), g),
             )
             grads.append(found)
-        own = [_join(parts, ctx.cells, heads, grad.dtype) for parts in zip(*grads, strict=True)]
-        return *own, None, None, None
+        joined = [_join(g, ctx.cells, heads, grad.dtype) for g in zip(*grads, strict=True)]
+        return *joined, None, None, None
 
 
 def _rows(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -101,8 +120,10 @@ def _rows(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x[0].transpose(0, 1).reshape(-1, x.shape[-1]).to(dtype)
 
 
-def _by_block(flat: Flat, heads: int, tensors: list[torch.Tensor]):
-    """Each block with its part (S * heads, L, width) of these tensors."""
+def _by_block(
+    flat: Flat, heads: int, tensors: list[torch.Tensor]
+) -> Iterator[tuple[Any, ...]]:  # Block, then a tensor for each of `tensors`
+    """Each block with its part (S * heads, L, width) of each of these tensors."""
     sizes = [heads * block.places.numel() for block in flat.blocks]
     for block, *parts in zip(flat.blocks, *(t.split(sizes) for t in tensors), strict=True):
         shape = (-1, block.places.shape[1], parts[0].shape[-1])
@@ -114,8 +135,10 @@ def _each_head(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x.repeat_interleave(heads, 0)
 
 
-def _factor(block: Block, heads: int, shares) -> torch.Tensor | None:
-    """Dropout of attention, (S * heads, L, L), with zeros in the rows of empty cells."""
+def _factor(
+    block: Block, heads: int, shares: Callable[[torch.Tensor], torch.Tensor] | None
+) -> torch.Tensor | None:
+    """Factors of attention probabilities, (S * heads, L, L): dropout, and 0 in rows of padding."""
     if shares is None:
         return None if block.real is None else _each_head(block.real[:, :, None].float(), heads)
     factor = shares(block.places)
@@ -124,11 +147,13 @@ def _factor(block: Block, heads: int, shares) -> torch.Tensor | None:
     return factor.flatten(0, 1)
 
 
-def _join(parts, cells: torch.Tensor, heads: int, dtype: torch.dtype) -> torch.Tensor | None:
-    """Gradients of blocks as that of (1, heads, N, width)."""
+def _join(
+    parts: Sequence[torch.Tensor | None], cells: torch.Tensor, heads: int, dtype: torch.dtype
+) -> torch.Tensor | None:
+    """Joins the gradients of blocks to the gradient of (1, heads, N, width)."""
     if parts[0] is None:
         return None
-    rows = torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])
+    rows = torch.cat([part.reshape(-1, part.shape[-1]) for part in parts if part is not None])
     rows = rows.index_select(0, cells)
     return rows.view(1, -1, heads, rows.shape[-1]).transpose(1, 2).to(dtype)
 

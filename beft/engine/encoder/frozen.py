@@ -1,4 +1,4 @@
-"""Linear modules whose weights never change: cast and laid out once, for both directions."""
+"""Linear modules whose weights never change: cast and packed once, for both directions."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -10,7 +10,7 @@ from beft.models.encoder import Encoder
 
 
 class Frozen:
-    """A linear module's weight and bias as this device multiplies them fastest.
+    """A linear module's weight and bias, in the form that this device multiplies fastest.
 
     Attributes:
         weight: (out, in) in the type that products are computed in.
@@ -40,7 +40,7 @@ class Frozen:
         return self._times(x, self._forward, self.bias if bias else None)
 
     def back(self, grad: torch.Tensor) -> torch.Tensor:
-        """The gradient of x from that of the product."""
+        """The gradient of x from the gradient of the product."""
         if not self.packs:  # no second copy of the weights, which may be many
             return grad.to(self.weight.dtype) @ self.weight
         return self._times(grad, self._backward, None)
@@ -51,7 +51,7 @@ class Frozen:
         x = x.to(self.weight.dtype)
         if not self.packs:
             return linear(x, weight, bias)
-        # What torch's compiler uses on CPUs: the weight need not be laid out anew in each product.
+        # torch's compiler uses this on CPUs: the weight is not packed anew in each product.
         return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
 
 

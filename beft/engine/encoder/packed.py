@@ -35,10 +35,10 @@ class Flattened(Slots[Encoder, Encoded]):
     def logits(self, flat: Flat, runs: Sequence[int]) -> torch.Tensor:
         """The head's outputs of all sequences, (S, labels), run after run."""
         values = {leaf.parameter: self.value(leaf, runs) for leaf in self.leaves}
-        own = {n: v for n, v in values.items() if n in self.model.head}
-        biases = {n: v for n, v in values.items() if n not in own}
+        head = {n: v for n, v in values.items() if n in self.model.head}
+        biases = {n: v for n, v in values.items() if n not in head}
         with computing(self.model, flat, self.linears, biases):
-            return heads(self.model, flat, first_states(self.model, flat), own)
+            return heads(self.model, flat, first_states(self.model, flat), head)
 
     @contextmanager
     def _losses(self, chunk: list[Share[Encoded]], seeds: dict[int, int]) -> Iterator[torch.Tensor]:
@@ -70,6 +70,6 @@ class Flattened(Slots[Encoder, Encoded]):
                 every = np.arange(len(runs) * len(rows))
                 for pairs, logits in self.passes.attempt(every, answered):
                     for i in np.unique(pairs // len(rows)):
-                        own = pairs // len(rows) == i
-                        out[i][rows[pairs[own] % len(rows)]] = logits[own]
+                        of_run = pairs // len(rows) == i
+                        out[i][rows[pairs[of_run] % len(rows)]] = logits[of_run]
         return out

@@ -20,7 +20,7 @@ from beft.models.encoder import Encoder
 class AddOwn(torch.autograd.Function):
     """Adds to each row of x (1, N, H) the bias (R, H) of its run.
 
-    Without `add`, the biases are known to be zero, and only their gradient is of interest.
+    Without `add`, nothing is added, as the biases are zero: only their gradient is computed.
     """
 
     @staticmethod
@@ -33,14 +33,14 @@ class AddOwn(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         # Added row by row, not by a product with ones and zeros: 0 * NaN of a diverging run would
-        # reach its neighbours.
+        # reach the other runs.
         rows, count = grad[0].float(), grad.shape[1]
         if grad.is_cuda:  # in two steps, because a run's rows are many for one thread
             for lengths in ctx.flat.counts(count):
                 rows = torch.segment_reduce(rows, "sum", lengths=lengths, unsafe=True)
             return grad, rows, None, None
-        own = rows.new_zeros(ctx.runs, rows.shape[1])
-        return grad, own.index_add_(0, ctx.flat.owner(count), rows), None, None
+        sums = rows.new_zeros(ctx.runs, rows.shape[1])
+        return grad, sums.index_add_(0, ctx.flat.owner(count), rows), None, None
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def test_chunks_that_fit_into_memory_change_nothing(tmp_path, monkeypatch, refus
     """By measurement, or because the device refused a larger one: whole batches at a time."""
     encoder, data = load_encoder(tiny.checkpoint("bert", tmp_path), 2), encoded(13, 3)
     whole = measure(encoder, data, "cpu", 2, True)
-    real, sizes = gradients._flat, []
+    real, sizes = gradients.flat_gradients, []
 
     def flat(*arguments):
         sizes.append(len(arguments[-1]))
@@ -85,7 +85,7 @@ def test_chunks_that_fit_into_memory_change_nothing(tmp_path, monkeypatch, refus
             raise torch.OutOfMemoryError("out of memory")
         return real(*arguments)
 
-    monkeypatch.setattr(gradients, "_flat", flat)
+    monkeypatch.setattr(gradients, "flat_gradients", flat)
     if not refuses:
         monkeypatch.setattr(gradients, "fitting_tokens", lambda *_: 20)
     parts = measure(encoder, data, "cpu", 2, True)
