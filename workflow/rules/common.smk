@@ -58,7 +58,7 @@ def pack_of(wildcards):
     return PROJECT.packs[key_of(wildcards)].recipes
 
 
-def asked(wildcards):
+def request_of_pack(wildcards):
     """Returns memory and time that the pack's job requests; `execution:` sets the minimum."""
     return demand_of(COSTS, PROJECT.packs[key_of(wildcards)])
 
@@ -79,7 +79,7 @@ def timed(wildcards):
     return PROJECT.timings[key_of(wildcards)]
 
 
-def asked_to_time(wildcards):
+def request_of_timing(wildcards):
     """Returns the memory of the largest run, and the minutes of all runs together."""
     entry = timed(wildcards)
     memory = max(demand_of(COSTS, Pack((r,), False)).memory_mb for r in entry.recipes)
@@ -102,7 +102,7 @@ def manifests_of_merge(wildcards):
     return sorted({f"data/packs/{PROJECT.pack_of(recipe)}" for recipe in recipes})
 
 
-def asked_to_merge(wildcards):
+def request_of_merge(wildcards):
     first = merged(wildcards).couples[0].tuned[0]
     return demand_of(COSTS, Pack((first,), False))
 

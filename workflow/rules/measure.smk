@@ -25,8 +25,8 @@ rule time:
         "logs/time/{model}/{task}/{regime}/{digest}.tsv"
     threads: max(workflow.resource_settings.cores or 1, EXECUTION.threads)
     resources:
-        mem_mb=lambda w, attempt: asked_to_time(w)[0] * attempt,
-        runtime=lambda w, attempt: asked_to_time(w)[1] * attempt,
+        mem_mb=lambda w, attempt: request_of_timing(w)[0] * attempt,
+        runtime=lambda w, attempt: request_of_timing(w)[1] * attempt,
         gpu=EXECUTION.gpu,
     params:
         study=study,
@@ -58,8 +58,8 @@ rule merge:
         "logs/merge/{model}/{regime}/{digest}.tsv"
     threads: EXECUTION.threads
     resources:
-        mem_mb=lambda w, attempt: asked_to_merge(w).memory_mb * attempt,
-        runtime=lambda w, attempt: asked_to_merge(w).runtime_minutes * attempt,
+        mem_mb=lambda w, attempt: request_of_merge(w).memory_mb * attempt,
+        runtime=lambda w, attempt: request_of_merge(w).runtime_minutes * attempt,
         gpu=EXECUTION.gpu,
     params:
         study=study,

@@ -23,8 +23,8 @@ rule train:
         "logs/train/{model}/{task}/{regime}/{digest}.tsv"
     threads: EXECUTION.threads
     resources:
-        mem_mb=lambda w, attempt: asked(w).memory_mb * attempt,
-        runtime=lambda w, attempt: asked(w).runtime_minutes * attempt,
+        mem_mb=lambda w, attempt: request_of_pack(w).memory_mb * attempt,
+        runtime=lambda w, attempt: request_of_pack(w).runtime_minutes * attempt,
         gpu=EXECUTION.gpu,
     params:
         study=study,
