@@ -6,6 +6,7 @@ which know of different numbers of classes can be laid side by side.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +19,7 @@ CONSTANT = 1e-12  # a variance below this share of the mean square is rounding
 
 
 def columns(
-    metric: str, predictions: Sequence, references: Sequence[Words] | ArrayLike
+    metric: str, predictions: Sequence[Any] | np.ndarray, references: Sequence[Any] | np.ndarray
 ) -> np.ndarray:
     """What each example adds to the sums that a metric is made of.
 
@@ -45,12 +46,13 @@ def columns(
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
     if len(references) and isinstance(references[0], Words):
+        given, words = list(predictions), list(references)
         if metric in answers.EACH:
-            found = answers.each(metric, predictions, references)
+            found = answers.each(metric, given, words)
             return np.array(found, dtype=np.float64)[:, None]
         if metric == "question_exact_match":
-            return _groups(predictions, references)
-        references = [example.gold[0] for example in references]
+            return _groups(given, words)
+        references = [example.gold[0] for example in words]
     return _COLUMNS[metric](np.asarray(predictions), np.asarray(references)).astype(np.float64)
 
 
