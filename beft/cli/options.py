@@ -1,11 +1,11 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-Epoch = Literal["best", "last"]
+from beft.store.run_format import Epoch
 
 ParamsOption = Annotated[Path, typer.Option("--params", help="The file of definitions.")]
 StudyOption = Annotated[

@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beft.cli.console import console
-from beft.cli.options import (
-    PARAMS,
-    REPORTS,
-    Epoch,
-    ParamsOption,
-    ReportsOption,
-    StudyOption,
-)
+from beft.cli.options import PARAMS, REPORTS, ParamsOption, ReportsOption, StudyOption
 from beft.errors import UserError
+from beft.store.run_format import Epoch
 
 if TYPE_CHECKING:
     import pandas as pd
