@@ -1,14 +1,12 @@
-"""`beft plan`: what it counts, how it packs jobs into time, and what it reads of a profile."""
+"""`beft plan`: which runs it counts, and how it estimates time and disk space."""
 
 import pytest
 from support import sandbox
 from support.estimates import PARAMS, STUDY, finish
 
 from beft.cli import operations
-from beft.errors import UserError
 from beft.operations.cost import Costs
 from beft.operations.plan import Plan, run_bytes, wall_seconds
-from beft.operations.profile import read_profile
 from beft.operations.sizes import Extent, Shape
 from beft.store.files import to_json, write_file
 from beft.study.project import load
@@ -126,51 +124,6 @@ def test_jobs_without_gpus_are_pointed_out(root, capsys):
     assert "ask for no GPU" in said(capsys, root, profile=str(root / "cluster"))
     sandbox.change(root / "params.yaml", "execution", "gpu", to=1)
     assert "ask for no GPU" not in said(capsys, root, profile=str(root / "cluster"))
-
-
-@pytest.mark.parametrize(
-    "config", [["study=x"], "study=x", {"study": "x"}, ["other=1", "study = x"]], ids=str
-)
-def test_a_profile_names_its_study_in_any_of_the_ways(root, config):
-    sandbox.write(root / "p" / "profile.yaml", {"config": config})
-    assert read_profile("p", root).study == "x"
-
-
-def test_profiles_are_looked_for_where_the_workflow_looks(root, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(root / "home"))
-    monkeypatch.chdir(root)
-    sandbox.write(root / "home" / "snakemake" / "p" / "config.yaml", {"jobs": 1})
-    assert read_profile("p", root).jobs == 1
-    sandbox.write(root / "profiles" / "p" / "config.yaml", {"jobs": 2})
-    assert read_profile("p", root).jobs == 2
-    sandbox.write(root / "p" / "config.yaml", {"jobs": 3})
-    assert read_profile("p", root).jobs == 3
-    sandbox.write(root / "p" / "profile.yaml", {"jobs": 4})
-    assert read_profile("p", root).jobs == read_profile("p/profile.yaml", root).jobs == 4
-
-
-@pytest.mark.parametrize(
-    ("profile", "words"),
-    [
-        (None, "no profile.yaml or config.yaml"),
-        ({"jobs": "many"}, "jobs: expected a number"),
-        ({"config": ["study"]}, "config: expected name=value"),
-        ({"set-resources": {"train": {"gpu": "one"}}}, "set-resources.train.gpu"),
-    ],
-    ids=str,
-)
-def test_a_profile_that_cannot_be_used_is_one_clear_line(root, profile, words):
-    if profile is not None:
-        sandbox.write(root / "p" / "profile.yaml", profile)
-    with pytest.raises(UserError, match=words):
-        read_profile("p", root)
-
-
-def test_our_own_profiles_are_understood():
-    slurm = read_profile("slurm", sandbox.ROOT)
-    assert (slurm.study, slurm.jobs, slurm.gpu) == ("paper", 100, 1)
-    local = read_profile("local", sandbox.ROOT)
-    assert (local.jobs, local.gpu) == (1, 1)
 
 
 def test_jobs_that_train_nothing_are_said_apart(root, capsys):
