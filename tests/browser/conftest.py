@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support import made_up_study as made
+from support import made_up_pages as made
+from support.made_up_study import study
 
 from beft.report import build
 from beft.report.frames import schema
@@ -61,7 +62,7 @@ def written(
 @pytest.fixture(scope="session")
 def page_file(tmp_path_factory) -> Path:
     """The page of the synthetic study of tests/unit/report."""
-    return written(made.study(), tmp_path_factory.mktemp("page"), ("cost", "curves"), TABLES)
+    return written(study(), tmp_path_factory.mktemp("page"), ("cost", "curves"), TABLES)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from support import made_up_study as made
+from support import made_up_pages as made
 
 CELL = "#cell=bert-base-cased/sst2/medium/b_q"  # one run is ok, two diverged
 PHONE = {"viewport": {"width": 400, "height": 800}}

@@ -12,7 +12,7 @@ from beft.report.frames.schema import Frames
 
 TERMS = ("q", "k", "v")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
-PRINTED = ("projection", "magnitude", "fisher")
+PRINTED = ("projection", "magnitude", "fisher")  # the selectors of the paper
 COLUMNS = [*CELL, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
 COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason"]
 UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False,

@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from beft.report.analysis import extension as facts
 from beft.report.figures.style import blank, explain, footnote, handle, literal, look, sheet
 from beft.report.frames.schema import Frames
-from beft.report.tables import extension as facts
 
 MOST = 6  # rows: two printed pages
 

@@ -10,9 +10,9 @@ from matplotlib.patches import Patch
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
+from beft.report.analysis.ranks import mean_ranks
 from beft.report.figures.style import blank, footnote, literal, sheet
 from beft.report.frames.schema import Frames
-from beft.report.tables.ranks import mean_ranks
 
 # dark is important; falls steadily in grey, so a grey print reads the same
 COLOURS = "Blues_r"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from beft.report.figures import extension
+from beft.report.figures import extension, selectors, settled
 from beft.report.figures.cost import cost
 from beft.report.figures.curves import curves
 from beft.report.figures.importance import figure1, figure4
@@ -13,7 +13,6 @@ from beft.report.figures.layers import layers
 from beft.report.figures.style import render, style
 from beft.report.figures.zero_shot import zero_shot
 from beft.report.frames.schema import Frames
-from beft.report.tables import selectors, settled
 from beft.store.files import write_file
 
 FIGURES: dict[str, Callable[[Frames], Figure]] = {

@@ -1,87 +1,22 @@
-"""The tables of a study by name, and the table of what each selector chose."""
+"""The tables of a study by name."""
 
 import inspect
-import math
 from collections.abc import Callable
-from dataclasses import replace
 
-import pandas as pd
-
-from beft.report.analysis import cells as grid
-from beft.report.analysis import selection as chosen
 from beft.report.frames.schema import Frames
 from beft.report.tables.comparisons import comparisons
 from beft.report.tables.extension import extension
 from beft.report.tables.inert import inert
 from beft.report.tables.ranks import ranks
+from beft.report.tables.selection import selection
 from beft.report.tables.selectors import selectors
 from beft.report.tables.settled import settled
-from beft.report.tables.table import DASH, Part, Shown, Table, name
-from beft.report.tables.table1 import INERT, table1
+from beft.report.tables.table import Table
+from beft.report.tables.table1 import table1, table1_last
 from beft.report.tables.table2 import table2
 from beft.report.tables.table3 import table3
 from beft.report.tables.table4 import table4
 from beft.report.tables.table5 import table5, table6
-
-
-def selection(frames: Frames, column: str = "best") -> Table:
-    """What each selector chose in each (model, task, regime), beside the term that came out best.
-
-    Args:
-        column: `best` or `last`, the epoch that decides what came out best.
-    """
-    tidy = chosen.selection(frames, column)
-    names = list(dict.fromkeys(tidy["selector"]))
-    parts = []
-    for model, rows in tidy.groupby("model", sort=False):
-        columns = ("task", "regime", "best term", "lead", "seeds won", *names, "inert")
-        cells = [_row(*place) for place in grid.grouped(rows, ["task", "regime"]).items()]
-        parts.append(Part(str(model), columns, 2, tuple(cells)))
-    title = "Bias term that each selector chose, and the term that came out best"
-    return Table("selection", title, tuple(_notes(tidy, column)), tuple(parts), tidy)
-
-
-def _row(place: tuple[str, str], part: list) -> tuple[Shown, ...]:
-    first = part[0]
-    undecided = "" if first.best else first.reason
-    behind = (str(first.model), *map(str, place), "")
-    best = Shown(first.best or DASH, problem=undecided, reason=undecided, place=behind)
-    lead = f"{100 * first.lead:+.1f}" if math.isfinite(first.lead) else DASH
-    won = f"{first.seeds_won}/{first.seeds}" if first.seeds else DASH
-    picks = [_pick(row) for row in part]
-    return (*map(name, place), best, Shown(lead, place=behind), Shown(won), *picks,
-            Shown(first.inert_terms or DASH))  # fmt: skip
-
-
-def _pick(row) -> Shown:
-    if not row.selected:
-        return Shown(DASH, problem="no score", reason="no score of q, k or v is defined")
-    marks = INERT if row.selected_inert else ""
-    tie = f"tie {row.tie}" if row.tie else ""
-    return Shown(row.selected, marks=marks, problem=tie, bold=row.agree is True)
-
-
-def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
-    counts = [
-        f"{selector} {count['agree']} of {count['decided']}"
-        for selector, count in chosen.agreement(tidy).items()
-    ]
-    epoch = "best" if column == "best" else "last"
-    notes = [
-        f"Best term: the highest mean over seeds of the {epoch} epoch, first validation set; "
-        "lead: its distance to the runner-up in points; seeds won: seeds in which it was "
-        "the best, of those in which every compared term has a result.",
-        "A selector chooses the highest mean score among q, k and v; bold: the choice was best.",
-        f"Choices that came out best, of the decided cells: {'; '.join(counts)}.",
-        f"{INERT} the chosen term is inert: its gradient is zero up to rounding."
-        if tidy["selected_inert"].any() else "",
-    ]  # fmt: skip
-    return [note for note in notes if note]
-
-
-def table1_last(frames: Frames) -> Table:
-    """Table 1 from the last epoch of each run, which no validation set has chosen."""
-    return replace(table1(frames, "last"), name="table1_last")
 
 
 def by_epoch(name: str, frames: Frames) -> dict[str, Table]:

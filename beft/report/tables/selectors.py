@@ -1,27 +1,17 @@
-"""Table and figure `selectors`: how good each selector is, beside v always, chance and the best."""
+"""Table `selectors`: how good the choices of each selector are, beside simple baselines."""
 
 import math
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import judged
-from beft.report.figures.style import blank, footnote, literal, sheet
 from beft.report.frames.schema import Frames
 from beft.report.statistics import clusters
 from beft.report.tables.table import DASH, Part, Shown, Table, name
 
 COLUMNS = ("choice", "best term", "regret", "worst regret", "against always v")
 COLUMNS += ("rank correlation", "ties", "undefined", "no result", "inert")
-PANELS = {
-    "hit": "choice is the best term (%)",
-    "regret": "regret (points)",
-    "gain": "metric against always v (points)",
-}
-INK, PALE = "#0072B2", "#888888"
 
 
 def selectors(frames: Frames, column: str = "best") -> Table:
@@ -32,14 +22,14 @@ def selectors(frames: Frames, column: str = "best") -> Table:
     """
     tidy = judged.summary(frames, column)
     parts = [
-        Part(f"{group}: {_counted(rows)}", COLUMNS, 1, tuple(map(_row, rows.itertuples())))
+        Part(f"{group}: {counted(rows)}", COLUMNS, 1, tuple(map(_row, rows.itertuples())))
         for group, rows in tidy.groupby("group", sort=False)
     ]
     notes = _notes(frames, column) if parts else ()
     return Table("selectors", "How good each selector is", tuple(notes), tuple(parts), tidy)
 
 
-def _counted(rows: pd.DataFrame) -> str:
+def counted(rows: pd.DataFrame) -> str:
     cells, groups = rows["cells"].iloc[0], rows["clusters"].iloc[0]
     pairs = "pair" if groups == 1 else "pairs"
     return f"{cells} decided, of {groups} {pairs} of model and task"
@@ -102,40 +92,3 @@ def _notes(frames: Frames, column: str) -> list[str]:
         "was not run or left out, which counts as not the best and has no regret; inert: choices "
         "of a term whose gradient is zero up to rounding.",
     ]
-
-
-def draw(frames: Frames) -> Figure:
-    """Share of best choices, regret and distance to v, over all decided cells."""
-    tidy = judged.summary(frames, apart=False)
-    if tidy.empty:
-        return blank("No decided cell yet: nothing to hold the selectors against.")
-    tidy = tidy[tidy["selector"] != judged.ORACLE].iloc[::-1]
-    figure, axes = sheet(1, len(PANELS), 1.3 + 0.26 * len(tidy), sharey=True)
-    for panel, (column, title) in zip(axes[0], PANELS.items(), strict=True):
-        _panel(panel, tidy, column)
-        panel.set_xlabel(title)
-    axes[0, 0].set_yticks(range(len(tidy)), [literal(s, 20) for s in tidy["selector"]])
-    axes[0, 0].set_ylim(-0.6, len(tidy) - 0.4)
-    axes[0, 0].set_xlim(-3, 103)
-    first = tidy.iloc[0]
-    note = f"{_counted(tidy)}; bars: 95 % bootstrap over these pairs"
-    few = " (none: too few)" if first["clusters"] < clusters.LEAST else ""
-    footnote(figure, [f"Cells: {note}{few}; cross: worst cell. Grey: what selects nothing."])
-    return figure
-
-
-def _panel(panel: Axes, tidy: pd.DataFrame, column: str) -> None:
-    for place, row in enumerate(tidy.to_dict("records")):
-        ink = PALE if row["selector"] in judged.BASELINES else INK
-        value, low, high = (100 * row[f"{column}{end}"] for end in ("", "_low", "_high"))
-        if math.isfinite(low):
-            panel.plot([low, high], [place, place], color=ink, linewidth=1.6, zorder=2)
-        face = "white" if ink == PALE else ink
-        panel.plot(value, place, "o", color=ink, markerfacecolor=face, zorder=3)
-        if column == "regret":
-            panel.plot(100 * row["worst"], place, "x", color=ink, markersize=4.5, zorder=2)
-    if column == "gain":
-        panel.axvline(0, color="#444444", linewidth=0.8, zorder=1)
-    panel.grid(axis="y", visible=False)
-    if not np.isfinite(tidy[column].astype(float)).any():
-        panel.text(0.5, 0.5, "no result of v", transform=panel.transAxes, ha="center")

@@ -9,6 +9,7 @@ from beft.report.analysis import cells as grid
 from beft.report.analysis import published as paper
 from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames
+from beft.report.tables.metric_cells import PAPER, measure_notes
 from beft.report.tables.table import (
     DASH,
     Part,
@@ -20,7 +21,6 @@ from beft.report.tables.table import (
     points,
     significant,
 )
-from beft.report.tables.table1 import PAPER, measure_notes
 
 TIDY = [*KEYS, "trained_percent", "seconds", "seconds_std", "train_seconds"]
 TIDY += ["repeats", "repeats_planned", "ratio", "split", "metric", "mean", "std", "n", "planned"]

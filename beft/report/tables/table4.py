@@ -4,7 +4,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.frames.schema import Frames
-from beft.report.tables import table1 as first
+from beft.report.tables import metric_cells as first
 from beft.report.tables.table import Part, Table, name
 
 ORDER = ("b_v", "b_q", "b_k")  # as the paper lists them

@@ -8,8 +8,7 @@ import pandas as pd
 from beft.report.analysis import cells as grid
 from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
-from beft.report.tables.table import Part, Shown, Table, name, significant
-from beft.report.tables.table1 import (
+from beft.report.tables.metric_cells import (
     AVERAGED,
     CHOSEN,
     INERT,
@@ -20,6 +19,7 @@ from beft.report.tables.table1 import (
     facts,
     measure_notes,
 )
+from beft.report.tables.table import Part, Shown, Table, name, significant
 
 # the paper's order, then version 2's; others follow in the order of the study
 FIRST = ("b_v", "b_q", "b_k", "lora", "lora_q", "lora_k", "lora_v", "prefix", "icl", "zero_shot")

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from support.frames_of import frames_of
 
+from beft.report.analysis.ranks import mean_ranks
 from beft.report.figures import registry
 from beft.report.figures.style import style
 from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames
-from beft.report.tables.ranks import mean_ranks, ranks
+from beft.report.tables.ranks import ranks
 
 
 def scores(ranked: dict[tuple[str, str], list[float]]) -> pd.DataFrame:

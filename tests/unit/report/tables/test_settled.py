@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from support.frames_of import frames_of
 
+from beft.report.analysis.settled import facts
 from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames
 from beft.report.tables.formats import plain
-from beft.report.tables.settled import facts, settled
+from beft.report.tables.settled import settled
 
 Q, K, V = (2.0, 0.0, 1.0), (0.0, 2.0, 1.0), (1.0, 0.0, 2.0)  # scores of q, k, v; named by the first
 TIE, NONE = (2.0, 0.0, 2.0), (math.nan,) * 3
