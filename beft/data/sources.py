@@ -55,7 +55,7 @@ def _make_source(
     if all_flaws(folder) == ["source.json is missing"]:  # snakemake deletes its output to redo it
         remove(folder)
     elif folder.exists() and any(folder.iterdir()):  # snakemake makes an empty one beforehand
-        aside = set_aside(folder, Layout(root).work(f"source-{folder.name}"))
+        aside = set_aside(folder, Layout(root).work(f"source-{folder.name}.damaged"))
         log.warning("%s is damaged: it was moved to %s and is made again", folder, aside)
     write_folder(folder, files)
 

@@ -20,7 +20,7 @@ def repair(project: Project, problems: list[Problem]) -> list[Path]:
     gone = list(dict.fromkeys(found))
     for path in gone:
         if path.is_dir():
-            set_aside(path, project.layout.work(f"mirror-{path.name}"))
+            set_aside(path, project.layout.work(f"mirror-{path.name}.damaged"))
         else:
             remove(path)
     return gone

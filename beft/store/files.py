@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +153,21 @@ def flaw(folder: Path) -> str | None:
     return next((problem for _, problem in flaws(folder)), None)
 
 
-def set_aside(folder: Path, work: Path) -> Path:
-    """Moves a damaged folder out of the way, keeping it for inspection."""
-    target = work.with_name(f"{work.name}.damaged")
-    number = 1
-    while target.exists():
-        number += 1
-        target = work.with_name(f"{work.name}.damaged-{number}")
-    with explain_os_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(target)
-    return target
+def set_aside(path: Path, target: Path) -> Path:
+    """Renames a file or folder so that nothing of it is lost.
+
+    Args:
+        target: the new name; if it is taken, a number is added: `x`, `x-2`, `x-3`, ...
+
+    Returns:
+        The name that it got.
+
+    Raises:
+        UserError: when it cannot be renamed.
+    """
+    names = chain([target.name], (f"{target.name}-{number}" for number in count(2)))
+    free = next(to for name in names if not (to := target.with_name(name)).exists())
+    with explain_os_errors(free):
+        free.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(free)
+    return free

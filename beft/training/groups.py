@@ -95,7 +95,7 @@ class Job:
         sweep(layout.run(recipe))
         if problem not in (None, "missing"):
             folder = layout.run(recipe)
-            aside = set_aside(folder, layout.work(recipe.digest))
+            aside = set_aside(folder, layout.work(f"{recipe.digest}.damaged"))
             log.warning("%s: %s; moved to %s and trained again", folder, problem, aside)
         return problem is None
 

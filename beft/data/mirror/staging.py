@@ -9,7 +9,7 @@ from beft.data.mirror.hub import failure
 from beft.data.mirror.lookup import MANIFEST, Entry, Piece, find, mirrors, read_manifest
 from beft.data.mirror.transfers import Transfer
 from beft.errors import UserError
-from beft.store.files import explain_os_errors, to_json, write_file
+from beft.store.files import explain_os_errors, set_aside, to_json, write_file
 from beft.store.locks import alone
 from beft.study.identity import cached_sha256
 
@@ -65,7 +65,8 @@ def _put_in_place(mirror: Path, piece: Piece, ready: Path) -> None:
         if target.exists():
             if piece.kind == "dataset":
                 sums = _keep_other_splits(mirror, piece, ready) | sums
-            _put_aside(target)
+            # The user may still need the old folder.
+            set_aside(target, target.with_name(f".{target.name}.replaced"))
         # The manifest first: a folder that it does not list counts as put there by hand.
         _note(mirror, {piece.place: {"revision": piece.revision, "sha256": sums}})
         ready.rename(target)
@@ -80,14 +81,6 @@ def _keep_other_splits(mirror: Path, piece: Piece, ready: Path) -> dict[str, str
         if not (ready / path.name).exists():
             shutil.copyfile(path, ready / path.name)
     return kept["sha256"] if kept is not None else {}
-
-
-def _put_aside(folder: Path) -> None:
-    """Renames a folder of the mirror, because the user may still need it."""
-    number = 1
-    while (aside := folder.with_name(f".{folder.name}.replaced-{number}")).exists():
-        number += 1
-    folder.rename(aside)
 
 
 def _note(mirror: Path, entry: Mapping[str, Entry]) -> None:

@@ -130,7 +130,7 @@ def test_a_damaged_folder_is_kept_for_inspection(tmp_path):
     for number in range(3):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "n").write_text(str(number))
-        kept.append(files.set_aside(tmp_path / "run", tmp_path / "work" / "x"))
+        kept.append(files.set_aside(tmp_path / "run", tmp_path / "work" / "x.damaged"))
     assert [path.name for path in kept] == ["x.damaged", "x.damaged-2", "x.damaged-3"]
     assert [(path / "n").read_text() for path in kept] == ["0", "1", "2"]
 
