@@ -9,9 +9,10 @@ NAMES = (F.RECIPE, F.METRICS, F.HISTORY, F.PROVENANCE, F.GRADIENTS)
 NAMES += (F.BIASES, F.HEAD, F.PREDICTIONS, F.EXAMPLES)
 KEYS = ("pre/", "post/", "epoch-", "mean_abs/", "mean_square/")
 SPELLED = re.compile("|".join([*map(re.escape, NAMES), *(rf"[\"'/]{key}" for key in KEYS)]))
-REPORTS = {  # which files of reports/, not of a run, have the same name
-    "report/build.py": {"metrics.json"},
-    "report/figures/curves.py": {"history.csv"},
+EXPECTED = {
+    "report/build.py": {"metrics.json"},  # reports/metrics.json
+    "report/figures/curves.py": {"history.csv"},  # reports/history.csv
+    "study/settings.py": {"provenance.json"},  # the help of a setting
 }
 
 
@@ -23,4 +24,4 @@ def test_no_other_module_spells_a_name_of_the_format():
             spelled[path.relative_to(PACKAGE).as_posix()] = found
     own = spelled.pop("store/run_format.py")
     assert set(NAMES) <= own and any("epoch-" in name for name in own)
-    assert spelled == REPORTS
+    assert spelled == EXPECTED
