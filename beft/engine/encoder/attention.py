@@ -56,41 +56,29 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, flat: Flat, scaling: float, p: float):
         with torch.autocast(query.device.type, enabled=False):  # types are chosen here
-            return _Attention._forward(ctx, query, key, value, flat, scaling, p)
-
-    @staticmethod
-    def _forward(
-        ctx: Any,  # torch's, which takes any attribute
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        flat: Flat,
-        scaling: float,
-        p: float,
-    ) -> torch.Tensor:
-        heads, total, width = query.shape[1:]
-        # Products as small as a head's are several times slower in bfloat16 on CPUs.
-        dtype = query.dtype if query.is_cuda else torch.float32
-        grid, cells = flat.grid(heads)
-        ctx.flat, ctx.scaling, ctx.grid, ctx.cells = flat, scaling, grid, cells
-        spread = [_rows(x, dtype).index_select(0, grid) for x in (query, key, value)]
-        shares = flat.noise.shares(heads, p) if p and flat.noise is not None else None
-        kept, outputs = [], []
-        for block, q, k, v in _by_block(flat, heads, spread):
-            # With a beta of 0 the first argument is ignored.
-            mask = q.new_empty(1, 1, 1) if block.mask is None else _each_head(block.mask, heads)
-            beta = 0 if block.mask is None else 1
-            scores = torch.baddbmm(  # (S * heads, L, L)
-                mask.to(dtype), q, k.transpose(1, 2), beta=beta, alpha=scaling
-            )
-            share = torch.softmax(scores, dim=-1, dtype=torch.float32)
-            factor = _factor(block, heads, shares)
-            used = share if factor is None else share * factor
-            outputs.append(torch.bmm(used.to(dtype), v))
-            kept += [q, k, v, share, factor]
-        ctx.save_for_backward(*kept)
-        out = torch.cat([o.view(-1, width) for o in outputs]).index_select(0, cells)
-        return out.view(1, total, heads, width).to(value.dtype)
+            heads, total, width = query.shape[1:]
+            # Products as small as a head's are several times slower in bfloat16 on CPUs.
+            dtype = query.dtype if query.is_cuda else torch.float32
+            grid, cells = flat.grid(heads)
+            ctx.flat, ctx.scaling, ctx.grid, ctx.cells = flat, scaling, grid, cells
+            spread = [_rows(x, dtype).index_select(0, grid) for x in (query, key, value)]
+            shares = flat.noise.shares(heads, p) if p and flat.noise is not None else None
+            kept, outputs = [], []
+            for block, q, k, v in _by_block(flat, heads, spread):
+                # With a beta of 0 the first argument is ignored.
+                mask = q.new_empty(1, 1, 1) if block.mask is None else _each_head(block.mask, heads)
+                beta = 0 if block.mask is None else 1
+                scores = torch.baddbmm(  # (S * heads, L, L)
+                    mask.to(dtype), q, k.transpose(1, 2), beta=beta, alpha=scaling
+                )
+                share = torch.softmax(scores, dim=-1, dtype=torch.float32)
+                factor = _factor(block, heads, shares)
+                used = share if factor is None else share * factor
+                outputs.append(torch.bmm(used.to(dtype), v))
+                kept += [q, k, v, share, factor]
+            ctx.save_for_backward(*kept)
+            out = torch.cat([o.view(-1, width) for o in outputs]).index_select(0, cells)
+            return out.view(1, total, heads, width).to(value.dtype)
 
     @staticmethod
     def backward(ctx, grad):
