@@ -15,31 +15,48 @@ from pathlib import Path
 
 from beft.study.project import Project, load
 from benchmarks import made_up
+from benchmarks import measure as M
 from benchmarks.material import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "slurm"))
 import cluster as slurm
 
 JOBS = 24  # that are really run
+SLURM = ("--profile", "slurm")
 FAKE = """#!/bin/sh
 for last; do :; done
 case $1 in train) mkdir -p "$(dirname "$last")" && echo '{}' > "$last" ;; esac
 """
 
 
-def measure() -> list[dict]:
-    """One row per case: case, seconds, count, per_second, memory_mb, note."""
+def run(smoke: bool = False) -> list[dict]:
+    """One row per case: case, seconds, count, per_second, memory_mb, note.
+
+    Args:
+        smoke: two jobs of the demo study without a cluster.
+    """
+    if smoke:
+        with tempfile.TemporaryDirectory() as name:
+            return [_execution(_faked(Path(name) / "project", "demo"), 2, "--cores", "2")]
     if reason := slurm.obstacle():
         return [{"case": "cluster", "note": f"not measured: {reason}"}]
     with tempfile.TemporaryDirectory() as name, slurm.cluster() as running:
-        folder = made_up.copy(Path(name) / "project")
-        shutil.copytree(ROOT / "slurm", folder / "slurm")
-        project = load(folder / "params.yaml", "paper")
-        _fetched(project)
-        (folder / "bin").mkdir()
-        (folder / "bin" / "beft").write_text(FAKE)
-        (folder / "bin" / "beft").chmod(0o755)
-        return [_submission(project, running), _execution(project, running)]
+        project = _faked(Path(name) / "project", "paper")
+        rows = [_submission(project, running), _execution(project, JOBS, *SLURM)]
+    M.save("cluster", rows)
+    return rows
+
+
+def _faked(folder: Path, study: str) -> Project:
+    """The workflow in a folder, with nothing left to fetch and a command that fakes `beft`."""
+    made_up.copy(folder)
+    shutil.copytree(ROOT / "slurm", folder / "slurm")
+    project = load(folder / "params.yaml", study)
+    _fetched(project)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "beft").write_text(FAKE)
+    (folder / "bin" / "beft").chmod(0o755)
+    return project
 
 
 def _fetched(project: Project) -> None:
@@ -58,7 +75,7 @@ def _submission(project: Project, running: slurm.Cluster) -> dict:
     count = len(project.packs)
     running.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
     started = time.perf_counter()
-    master = _snakemake(project, "runs", "--jobs", "1000")
+    master = _snakemake(project, "runs", "--jobs", "1000", *SLURM)
     first = None
     while (queued := len(running.jobs("pending"))) < count:
         if master.poll() is not None:
@@ -82,19 +99,19 @@ def _submission(project: Project, running: slurm.Cluster) -> dict:
     }
 
 
-def _execution(project: Project, running: slurm.Cluster) -> dict:
+def _execution(project: Project, jobs: int, *where: str) -> dict:
     """Some jobs of no work from beginning to end: what each costs beside training."""
-    manifests = [f"data/packs/{key}" for key in list(project.packs)[:JOBS]]
+    manifests = [f"data/packs/{key}" for key in list(project.packs)[:jobs]]
     before, started = _busy(), time.perf_counter()
-    master = _snakemake(project, *manifests)
+    master = _snakemake(project, *manifests, *where)
     if master.wait():
         raise RuntimeError((project.root / "log").read_text()[-2000:])
     return {
         "case": "execution",
         "seconds": round(time.perf_counter() - started, 1),
-        "count": JOBS,
-        "per_second": round(JOBS / (time.perf_counter() - started), 2),
-        "note": f"{(_busy() - before) / JOBS:.1f} s of a core for each job",
+        "count": jobs,
+        "per_second": round(jobs / (time.perf_counter() - started), 2),
+        "note": f"{(_busy() - before) / jobs:.1f} s of a core for each job",
     }
 
 
@@ -107,7 +124,7 @@ def _snakemake(project: Project, *arguments: str) -> subprocess.Popen:
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.Popen(
-        ["snakemake", *arguments, "--profile", "slurm"],
+        ["snakemake", *arguments, "--config", f"study={project.name}"],
         cwd=project.root,
         env=os.environ | own,
         stdout=(project.root / "log").open("w"),

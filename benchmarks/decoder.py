@@ -4,17 +4,21 @@ Writes results/decoder.json.
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from beft.data.prompts import Prompts, encode_prompts
 from beft.engine.decoder.answer import answers
 from beft.engine.decoder.generate import newline_ids
+from beft.models import demo
 from beft.models.decoder import Decoder, load_decoder
 from beft.study.params import Task
 from beft.study.resolve import resolve_task
+from beft.tasks.demo.generate import generate
 from beft.tasks.prompts import words_of
 from benchmarks import measure as M
 from benchmarks.material import MIRROR
@@ -27,31 +31,43 @@ DATASETS = {
     "copa": ("aps/super_glue", "copa"),
     "squad": ("rajpurkar/squad", None),
 }
+SCORED, ANSWERED = ("sst2", "copa"), ("squad",)
+DEMO_SCORED, DEMO_ANSWERED = ("demo_sentiment", "demo_choice"), ("demo_answer",)
+DEMO_EXAMPLES = 4
 
 
-def run() -> list[dict]:
-    """All cases, written after each; none where the mirror is not there."""
-    folder = MIRROR / "models" / MODEL
+def run(smoke: bool = False) -> list[dict]:
+    """All cases, written after each; none where the mirror is not there.
+
+    Args:
+        smoke: the demo's decoder on a few examples of its tasks, once.
+    """
+    folder = Path(demo.__file__).parent / "opt" if smoke else MIRROR / "models" / MODEL
     if not folder.is_dir():
         print(f"benchmarks: decoder: {folder} is not there; set BEFT_MIRROR")
         return []
     decoder, rows = load_decoder(folder), []
     for case, names, side in (
-        ("decoder_scoring", ("sst2", "copa"), scoring),
-        ("decoder_generation", ("squad",), generation),
+        ("decoder_scoring", DEMO_SCORED if smoke else SCORED, scoring),
+        ("decoder_generation", DEMO_ANSWERED if smoke else ANSWERED, generation),
     ):
         data = {name: prompts(decoder, name) for name in names}
-        rows.append(side(case, decoder, data))
-        M.save("decoder", rows, model=MODEL, max_length=LENGTH)
+        rows.append(side(case, decoder, data, 1 if smoke else REPEATS))
+        M.save("decoder", rows, model=folder.name if smoke else MODEL, max_length=LENGTH)
     return rows
 
 
 def prompts(decoder: Decoder, name: str) -> Prompts:
     """The validation split of a task, tokenised; what both sides are given."""
-    hub, config = DATASETS[name]
-    path = MIRROR / "datasets" / hub / (config or "") / "validation.parquet"
-    view = resolve_task(name, Task(hub=hub, config=config, revision="x")).prompt_dict()
-    words = words_of(pq.read_table(path), {"name": name, **view}, name)
+    if name in DATASETS:
+        hub, config = DATASETS[name]
+        path = MIRROR / "datasets" / hub / (config or "") / "validation.parquet"
+        table, task = pq.read_table(path), Task(hub=hub, config=config, revision="x")
+    else:
+        table = pa.table(generate(name, "validation")).slice(0, DEMO_EXAMPLES)
+        task = Task(demo=True)
+    view = resolve_task(name, task).prompt_dict()
+    words = words_of(table, {"name": name, **view}, name)
     if view["kind"] == "generation":
         words = words[:GENERATED]
     room = NEW_TOKENS if view["kind"] == "generation" else 0
@@ -63,7 +79,7 @@ def metric(data: dict[str, Prompts], found: dict[str, np.ndarray], name: str) ->
     return float(np.mean([data[t].evaluate(found[t], [name])[name] for t in data]))
 
 
-def scoring(case: str, decoder: Decoder, data: dict[str, Prompts]) -> dict:
+def scoring(case: str, decoder: Decoder, data: dict[str, Prompts], repeats: int) -> dict:
     """Length-normalised likelihoods of all candidates of SST-2's and COPA's validation sets."""
     settings = {"precision": "float32", "scoring": "normalised"}
     kept: dict[str, np.ndarray] = {}
@@ -85,7 +101,7 @@ def scoring(case: str, decoder: Decoder, data: dict[str, Prompts]) -> dict:
 
     counts = ", ".join(f"{len(d)} {t}" for t, d in data.items())
     note = f"float32, {counts}; against one forward per candidate"
-    return M.alternate(case, ours, peer, REPEATS, note)
+    return M.alternate(case, ours, peer, repeats, note)
 
 
 @torch.inference_mode()
@@ -99,16 +115,16 @@ def _one_by_one(decoder: Decoder, data: Prompts) -> np.ndarray:
     return out
 
 
-def generation(case: str, decoder: Decoder, data: dict[str, Prompts]) -> dict:
+def generation(case: str, decoder: Decoder, data: dict[str, Prompts], repeats: int) -> dict:
     """Greedy answers to SQuAD's questions, ended at a newline."""
-    prompts = data["squad"]
+    (prompts,) = data.values()
     settings = {"precision": "float32", "max_new_tokens": NEW_TOKENS}
     stop = list(newline_ids(decoder.tokenizer))
 
     def ours(_: int) -> tuple[float, float]:
         start = time.perf_counter()
         found = answers(decoder, prompts, settings, "cpu")
-        return time.perf_counter() - start, metric(data, {"squad": found}, "answer_f1")
+        return time.perf_counter() - start, metric(data, dict.fromkeys(data, found), "answer_f1")
 
     def peer(_: int) -> tuple[float, float]:
         start = time.perf_counter()
@@ -121,7 +137,7 @@ def generation(case: str, decoder: Decoder, data: dict[str, Prompts]) -> dict:
             )[0, len(prompt) :].tolist()
             tokens = out[:-1] if out and out[-1] in stop else out
             found[row, : len(tokens)] = tokens
-        return time.perf_counter() - start, metric(data, {"squad": found}, "answer_f1")
+        return time.perf_counter() - start, metric(data, dict.fromkeys(data, found), "answer_f1")
 
     note = f"float32, {len(prompts)} SQuAD questions; against batch size 1 (transformers' generate)"
-    return M.alternate(case, ours, peer, REPEATS, note)
+    return M.alternate(case, ours, peer, repeats, note)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from beft.report.figures.style import explain, render, sheet, style
 from beft.store.files import write_file
-from benchmarks.measure import RESULTS, load
+from benchmarks import measure
+from benchmarks.measure import load
 
 OURS, PEER, FLOOR = "#D55E00", "#0072B2", "#777777"
 
@@ -17,7 +18,7 @@ def draw() -> Path:
         _packs(axes[0, 1], load("packs"))
         _examples(axes[0, 2], load("packs"))
         files = render(figure)
-    path = RESULTS / "engine.png"
+    path = measure.RESULTS / "engine.png"
     write_file(path, files["png"])
     return path
 

@@ -1,6 +1,6 @@
 """Bias-only training of base-sized encoders on one GPU: our packs against Trainer with PEFT.
 
-`python -m benchmarks.gpu [--device cuda] [--small]`. Nothing is fetched: the models have the
+`python -m benchmarks gpu`. Nothing is fetched: the models have the
 shapes of BERT-base and RoBERTa-base and random weights, and the sentences are random words. Their
 lengths are like SST-2's, where training texts are phrases of about 13 tokens and validation texts
 sentences of about 25: drawn log-normal from a fixed seed, within 4 and 128 tokens, special ones
@@ -13,86 +13,58 @@ peer, and our checkpoints are inside. The peer trains one run at a time, so the 
 runs are those of one, times their number.
 """
 
-import argparse
 import gc
-import os
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast, PrinterCallback
+from transformers import PrinterCallback
 
 from beft.data.encoded import Encoded
 from beft.models.encoder import load_encoder
 from beft.models.loading import quiet_transformers
 from beft.training.provenance import peak_memory_mb, reset_peak_memory
+from benchmarks import measure as M
 from benchmarks import ours, peers
-from benchmarks.material import EPOCHS, LENGTH, TRAIN_EXAMPLES, Material, recipe
+from benchmarks.material import EPOCHS, Material, recipe
+from benchmarks.random_material import CONFIGS, SMALL, WHOLE, random_material
 
-PACKS = (1, 4, 16, 32)  # runs per pack
+PACKS, REPEATS, MATRIX = (1, 4, 16, 32), 3, 8192  # runs per pack; of each; width of a product
 FEW = 64  # examples to warm up with
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-TINY |= {"intermediate_size": 128, "vocab_size": 500}
-ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
-ROBERTA |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}  # as `SPECIAL` has them
-# BERT-base's shape is what both configurations start from.
-CONFIGS = {"bert_base": {"model_type": "bert"}, "roberta_base": {"model_type": "roberta"} | ROBERTA}
 FIGURES = ("ours_seconds", "peer_seconds", "ratio", "runs_per_hour", "peer_runs_per_hour")
 FIGURES += ("peak_memory_mb", "peer_peak_memory_mb", "matrix_share")
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much is measured: examples, changes to the base models, repeats, width of a product."""
-
-    train: int
-    validation: int
-    settings: dict
-    repeats: int
-    matrix: int
-
-
-WHOLE = Size(TRAIN_EXAMPLES, 872, {}, 3, 8192)
-SMALL = Size(32, 32, TINY, 1, 256)
-
-
-def measure(device: str, small: bool) -> list[dict]:
+def run(smoke: bool = False) -> list[dict]:
     """A row for each model and number of runs per pack.
 
     Args:
-        device: `cuda`, or `cpu` to try this program where there is no GPU.
-        small: two narrow layers and few examples, to the same end.
+        smoke: two narrow layers, few examples, and the CPU where there is no GPU.
 
     Returns:
-        Rows with `case`, `repeats`, `note` and `FIGURES`; these are None, and the note says
-        "not measured", when a GPU was asked for and none is there. `peer_seconds` is of all runs
-        of the pack. `matrix_share` is the rate at which our side takes real tokens through the
-        linear layers, as a share of that of a big product; work that is spared counts as done.
+        Rows with `case`, `repeats`, `note` and `FIGURES`; these are absent, and the note says
+        "not measured", when there is no GPU. `peer_seconds` is of all runs of the pack.
+        `matrix_share` is the rate at which our side takes real tokens through the linear layers,
+        as a share of that of a big product; work that is spared counts as done.
     """
-    if device != "cpu" and not torch.cuda.is_available():
-        empty = dict.fromkeys(FIGURES) | {"repeats": 0, "note": "not measured"}
-        return [{"case": f"gpu_{name}_{runs}", **empty} for name in CONFIGS for runs in PACKS]
-    size = SMALL if small else WHOLE
-    rate = matrix_rate(device, size.matrix)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not smoke:
+        return [{"case": f"gpu_{name}", "note": "not measured: no GPU"} for name in CONFIGS]
+    size, counts, repeats = (SMALL, (1, 4), 1) if smoke else (WHOLE, PACKS, REPEATS)
+    rate = matrix_rate(device, 256 if smoke else MATRIX)
     rows = []
     for name in CONFIGS:
         with random_material(name, size) as material:
-            packs = {runs: _ours(material, runs, device, size.repeats) for runs in PACKS}
-            peer = _peer(material, device, size.repeats)
+            packs = {runs: _ours(material, runs, device, repeats) for runs in counts}
+            peer = _peer(material, device, repeats)
             work = flops(material)
         for runs, own in packs.items():
             found = _figures(runs, own, peer, runs * work / rate)
-            facts = {"repeats": size.repeats, "note": ""}
-            rows.append({"case": f"gpu_{name}_{runs}", **found, **facts})
+            rows.append({"case": f"gpu_{name}_{runs}", **found, "repeats": repeats, "note": ""})
+        M.save("gpu", rows)
     return rows
 
 
@@ -100,55 +72,8 @@ def _figures(runs: int, own: tuple, peer: tuple, fastest: float) -> dict[str, fl
     ours_seconds, peer_seconds = own[0], runs * peer[0]
     rates = (runs * 3600 / ours_seconds, runs * 3600 / peer_seconds)
     times = (ours_seconds, peer_seconds, peer_seconds / ours_seconds)
-    return dict(
-        zip(FIGURES, (*times, *rates, own[1], peer[1], fastest / ours_seconds), strict=True)
-    )
-
-
-def lengths(count: int, mean: float, sigma: float, seed: int) -> np.ndarray:
-    """Tokens of each text, special ones included: log-normal, from 4 to `LENGTH`."""
-    drawn = np.random.default_rng(seed).lognormal(np.log(mean) - sigma**2 / 2, sigma, count)
-    return drawn.round().clip(4, LENGTH).astype(int)
-
-
-def texts(sizes: np.ndarray, words: int, seed: int) -> pa.Table:
-    """As many random words as give these numbers of tokens, with random labels."""
-    draw = np.random.default_rng(seed)
-    drawn = [draw.integers(words, size=n - 2) for n in sizes]
-    sentences = [" ".join(f"w{word}" for word in text) for text in drawn]
-    return pa.table({"sentence": sentences, "label": draw.integers(2, size=len(sizes))})
-
-
-@contextmanager
-def random_material(name: str, size: Size) -> Iterator[Material]:
-    """A model of this shape, written to a folder that is gone afterwards, and texts for it."""
-    config = AutoConfig.for_model(**CONFIGS[name] | size.settings)
-    words = config.vocab_size - len(SPECIAL)
-    train = texts(lengths(size.train, 13, 0.65, 0), words, 1)
-    validation = texts(lengths(size.validation, 25, 0.45, 2), words, 3)
-    task = {"text": ["sentence"], "label": "label", "labels": ["0", "1"]}
-    task |= {"name": "sst2", "metric": "accuracy", "validation": ["validation"]}
-    with tempfile.TemporaryDirectory() as folder:
-        with torch.random.fork_rng(devices=[]), quiet_transformers():
-            torch.manual_seed(0)
-            AutoModel.from_config(config, dtype=torch.float32).save_pretrained(folder)
-        _tokenizer(words, config.type_vocab_size > 1).save_pretrained(folder)
-        yield Material(name, Path(folder), train, validation, task)
-
-
-def _tokenizer(words: int, types: bool) -> PreTrainedTokenizerFast:
-    """One token for each word w0, w1, ...; with numbers of segments, or without."""
-    tokens = [*SPECIAL, *(f"w{i}" for i in range(words))]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
-    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
-    special = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
-    inputs = ["input_ids", *["token_type_ids"] * types, "attention_mask"]
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_input_names=inputs, model_max_length=512, **special
-    )
+    values = (*times, *rates, own[1], peer[1], fastest / ours_seconds)
+    return {name: round(value, 4) for name, value in zip(FIGURES, values, strict=True)}
 
 
 def flops(material: Material) -> float:
@@ -222,25 +147,3 @@ def _peer(material: Material, device: str, repeats: int) -> tuple[float, float]:
 
     run(repeats, few, epochs=1)  # warms up
     return _measured(run, device, repeats)
-
-
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--small", action="store_true", help="tiny shapes, to try the program")
-    wish = parser.parse_args()
-    # Trainer takes every GPU that it sees, with a larger batch; and a GPU where the CPU was meant.
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    os.environ["CUDA_VISIBLE_DEVICES"] = shown if wish.device == "cuda" else ""
-    rows = measure(wish.device, wish.small)
-    if rows[0]["note"]:
-        print("No CUDA GPU is at hand: the table says 'not measured'.")
-        return
-    print(*(f"{name:>19}" for name in ("case", *FIGURES)))
-    for row in rows:
-        print(f"{row['case']:>19}", *(f"{row[name]:>19.4g}" for name in FIGURES))
-
-
-if __name__ == "__main__":
-    main()

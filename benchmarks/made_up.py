@@ -6,6 +6,7 @@ nothing was trained: snapshots are a few numbers wide and curves are random.
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -19,7 +20,7 @@ from beft import code_identity
 from beft.data.mirror.fetch import fetch_model
 from beft.data.sources import fetch_task, split_checksums, write_subset
 from beft.models.terms import TERMS
-from beft.selectors.score_files import render_scores
+from beft.selectors.score_files import write_cell
 from beft.store.files import CHECKSUMS, read_json, to_json, write_file, write_folder
 from beft.study.identity import sha256
 from beft.study.project import Project, load
@@ -27,12 +28,26 @@ from beft.study.recipe import RECIPE_VERSION, Recipe
 from benchmarks.material import ROOT
 
 WORKFLOW = ("Snakefile", "workflow", "profiles", "params.yaml", "studies", "beft")
-MODELS, TASKS, SEEDS, EPOCHS, ROWS = 5, 10, 5, 30, 32
-REGIMES = {2500: ["low"], 5000: ["low", "medium"], 10000: ["low", "medium", "high", "all"]}
+EPOCHS, ROWS = 30, 32
 TECHNIQUES = [f"b_{term}" for term in ("v", "q", "k", "attention_output", "intermediate", "output")]
 TECHNIQUES += ["all_biases", "full", "random_uniform"]  # and `untuned`, for the selectors
 LAYERS, WIDTH = 12, 4
 DIVERGED = 100  # one run in so many
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How many models, tasks and seeds; number of runs -> the regimes of a study that has them."""
+
+    models: int
+    tasks: int
+    seeds: int
+    regimes: dict[int, list[str]]
+
+
+ALL = ["low", "medium", "high", "all"]
+WHOLE = Grid(5, 10, 5, {2500: ALL[:1], 5000: ALL[:2], 10000: ALL})
+SMOKE = Grid(1, 1, 1, {10: ALL[:1]})
 
 
 def copy(folder: Path) -> Path:
@@ -48,13 +63,13 @@ def copy(folder: Path) -> Path:
     return folder
 
 
-def project(folder: Path) -> Path:
-    """A project with studies `runs_2500`, `runs_5000` and `runs_10000`, all of them finished."""
+def project(folder: Path, grid: Grid) -> Path:
+    """A project with a study `runs_N` for each number of runs, all of them finished."""
     copy(folder)
     code = code_identity.code_digest(folder / "beft")  # declared, so that `beft verify` goes on
     ledger = {str(RECIPE_VERSION): [code]}
     write_file(folder / "beft" / "store" / "accepted_code.json", to_json(ledger))
-    _settings(folder)
+    _settings(folder, grid)
     cache = {"XDG_CACHE_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "BEFT_MIRROR": ""}
     # A made-up project need not survive a power loss.
     with mock.patch("os.fsync"), mock.patch.dict(os.environ, cache):
@@ -62,21 +77,21 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def _settings(folder: Path) -> None:
-    names = [f"model-{i}" for i in range(MODELS)]
+def _settings(folder: Path, grid: Grid) -> None:
+    names = [f"model-{i}" for i in range(grid.models)]
     task = {"text": ["sentence"], "labels": ["negative", "positive"], "metric": "accuracy"}
     task |= {"regimes": {"low": 8, "medium": 16, "high": 24}, "revision": "r1"}
     task |= {"learning_rate": 1e-3, "epochs": EPOCHS}
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params |= {
-        "study": "runs_10000",
+        "study": f"runs_{max(grid.regimes)}",
         "models": {name: {"hub": f"own/{name}", "revision": "r1"} for name in names},
-        "tasks": {f"task-{i}": {"hub": f"own/task-{i}", **task} for i in range(TASKS)},
+        "tasks": {f"task-{i}": {"hub": f"own/task-{i}", **task} for i in range(grid.tasks)},
     }
     study = {"models": names, "tasks": list(params["tasks"]), "techniques": TECHNIQUES}
-    study |= {"seeds": list(range(SEEDS))}
+    study |= {"seeds": list(range(grid.seeds))}
     write_file(folder / "params.yaml", _yaml(params))
-    for runs, regimes in REGIMES.items():
+    for runs, regimes in grid.regimes.items():
         write_file(folder / "studies" / f"runs_{runs}.yaml", _yaml({**study, "regimes": regimes}))
     mirror = folder / "data" / "mirror"
     table = pa.table({"sentence": [f"a film {i}" for i in range(ROWS)], "label": [0, 1] * 16})
@@ -115,8 +130,8 @@ def _finish(made: Project, code: str) -> None:
         entries = [_run(made, recipe, provenance, rng) for recipe in pack.recipes]
         manifest = to_json({"runs": entries, "skip_inert": pack.skip_inert})
         write_file(made.layout.pack(path), manifest)
-    for path, cell in made.cells.items():
-        write_file(made.layout.scores(path), render_scores(made.layout, cell))
+    for cell in made.cells.values():
+        write_cell(made.layout, cell)
 
 
 def _run(made: Project, recipe: Recipe, provenance: dict, rng: np.random.Generator) -> dict:
@@ -171,5 +186,5 @@ def _provenance(root: Path, code: str, pack: str, inputs: dict) -> dict:
         **{"commit": "0" * 40, "dirty": False, "code": code, "device": "cpu", "host": "made-up"},
         **{"command": f"beft train data/packs/{pack}", "hardware": "none", "threads": 1},
         **{"started": "2026-01-01T00:00:00+00:00", "seconds": 60.0, "peak_memory_mb": 900.0},
-        **{"inputs": inputs, "runs_together": SEEDS, "versions": dict.fromkeys(names, "1")},
+        **{"inputs": inputs, "runs_together": 5, "versions": dict.fromkeys(names, "1")},
     }

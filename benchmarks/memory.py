@@ -1,12 +1,14 @@
 """Memory of tuning b_v of large decoders: `python -m benchmarks.memory [MODEL ...]`.
 
 Weights are random and of the real shapes: memory and time do not depend on their values. Writes
-results/memory.json, one row per model; rows of other models stay.
+results/memory.json, one row per model; rows of other models stay. `make bench` leaves it out: the
+largest models need 20 GB.
 """
 
 import resource
 import sys
 import time
+from collections.abc import Sequence
 
 import torch
 from transformers import AutoModelForCausalLM as Model
@@ -21,6 +23,15 @@ from beft.tasks.prompts import Words
 from benchmarks import measure as M
 
 BATCH, LENGTH = 8, 512
+COLUMNS = [
+    "case",
+    "weights_gb",
+    "peak_gb",
+    "tokens_per_pass",
+    "checkpointing",
+    "step_seconds",
+    "note",
+]
 OPT = {"max_position_embeddings": 2048, "vocab_size": 50272, "dropout": 0.0}
 MODELS: dict[str, PreTrainedConfig] = {
     "opt-1.3b": OPTConfig(
@@ -34,6 +45,10 @@ MODELS: dict[str, PreTrainedConfig] = {
     "llama-2-7b": LlamaConfig(),
     "gpt-j-6b": GPTJConfig(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
 }  # fmt: skip
+TINY = OPTConfig(
+    hidden_size=32, num_hidden_layers=2, num_attention_heads=2, ffn_dim=64, word_embed_proj_dim=32,
+    max_position_embeddings=1024, vocab_size=200, dropout=0.0,
+)  # fmt: skip
 
 
 def build(config: PreTrainedConfig, device: str) -> torch.nn.Module:
@@ -62,9 +77,8 @@ def examples(vocabulary: int) -> Prompts:
     return Prompts(ids, [[[11], [12]]] * BATCH, [[10]] * BATCH, words, str)
 
 
-def measure(name: str, device: str) -> dict:
+def measure(name: str, config: PreTrainedConfig, device: str) -> dict:
     """One step of b_v on `BATCH` examples of `LENGTH` tokens."""
-    config = MODELS[name]
     model = build(config, device)
     weights = sum(p.numel() for p in model.parameters())
     added = add_projection_biases(model)
@@ -97,16 +111,17 @@ def measure(name: str, device: str) -> dict:
     }
 
 
-def main(names: list[str]) -> None:
-    """Measures models in this process, which is best given one at a time."""
+def run(smoke: bool = False, names: Sequence[str] = tuple(MODELS)) -> list[dict]:
+    """One row per model, all in this process, which is best given one at a time."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if smoke:
+        return [measure("tiny", TINY, device)]
     rows = [r for r in M.load("memory")["rows"] if r["case"] not in names]
     for name in names:
-        rows.append(measure(name, device))
+        rows.append(measure(name, MODELS[name], device))
         M.save("memory", rows, batch_size=BATCH, max_length=LENGTH)
-    columns = "case weights_gb peak_gb tokens_per_pass checkpointing step_seconds note"
-    M.show("memory", rows, columns.split())
+    return rows
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(MODELS))
+    M.show("memory", run(names=sys.argv[1:] or tuple(MODELS)), COLUMNS)

@@ -19,7 +19,7 @@ from beft.models.encoder import Encoder
 from beft.study.recipe import Recipe
 from beft.training.loop import train as run_to_end
 from beft.training.state import Control, Data
-from benchmarks.material import material, recipe
+from benchmarks.material import Material, material, recipe
 
 
 def train(
@@ -44,10 +44,8 @@ def train(
     return seconds, [s.history[-1]["validation/accuracy"] for s in states]
 
 
-if __name__ == "__main__":
-    wish = json.loads(sys.argv[1])
-    torch.set_num_threads(wish["threads"])
-    source = material()
+def answer(source: Material, wish: dict) -> dict:
+    """Trains one pack of the wished terms and seeds: accuracies, of all and by term."""
     encoder = source.encoder()
     pairs = [(term, seed) for term in wish["terms"] for seed in wish["seeds"]]
     pack = [recipe(source, f"b_{term}", seed, wish["precision"]) for term, seed in pairs]
@@ -55,4 +53,10 @@ if __name__ == "__main__":
     by_term: dict[str, list[float]] = {}
     for (term, _), accuracy in zip(pairs, accuracies, strict=True):
         by_term.setdefault(term, []).append(accuracy)
-    print(json.dumps({"accuracies": accuracies, "by_term": by_term}))
+    return {"accuracies": accuracies, "by_term": by_term}
+
+
+if __name__ == "__main__":
+    wish = json.loads(sys.argv[1])
+    torch.set_num_threads(wish["threads"])
+    print(json.dumps(answer(material(), wish)))

@@ -2,12 +2,16 @@
 units set. Writes results/packs.json."""
 
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 
+from beft.data.encoded import Encoded
 from benchmarks import measure as M
 from benchmarks import ours, peers
-from benchmarks.material import material, recipe
+from benchmarks.material import Material, material, recipe
+from benchmarks.random_material import tiny
 
 RUNS = (1, 2, 4, 8, 16)
 EXAMPLES = (250, 1000, 4000)
@@ -16,9 +20,17 @@ EPOCHS = 1
 PASSES = 15  # of a product, for the matrix rate
 
 
-def run() -> list[dict]:
-    """All cases, written after each."""
-    source = material()
+def run(smoke: bool = False) -> list[dict]:
+    """All cases, written after each; with `smoke`, few of a tiny random model."""
+    with tiny() if smoke else nullcontext(material()) as source:
+        if smoke:
+            return _cases(source, RUNS[:2], {len(source.train): source})
+        return _cases(source, RUNS, {count: material(count) for count in EXAMPLES})
+
+
+def _cases(
+    source: Material, runs: Sequence[int], by_examples: Mapping[int, Material]
+) -> list[dict]:
     encoder = source.encoder()
     train, validation = source.encoded(encoder.tokenizer)
     floor = floor_seconds(encoder, train, validation)
@@ -28,17 +40,16 @@ def run() -> list[dict]:
         rows.append(row)
         M.save("packs", rows, material=source.name, epochs=EPOCHS, precision=PRECISION, **floor)
 
-    def own(count: int, train) -> float:
+    def own(count: int, train: Encoded) -> float:
         pack = [recipe(source, "b_v", seed, PRECISION, epochs=EPOCHS) for seed in range(count)]
         return ours.train(encoder, pack, train, validation)[0]
 
     own(1, train)
-    for count in RUNS:
+    for count in runs:
         seconds = own(count, train)
         each = round(seconds / count, 3)
         keep({"case": f"pack_{count}", "ours_seconds": round(seconds, 3), "seconds_per_run": each})
-    for examples in EXAMPLES:
-        some = material(examples)
+    for examples, some in by_examples.items():
         part, _ = some.encoded(encoder.tokenizer)
         trainer = peers.trainer_of("peft", some, "v", 0, PRECISION, EPOCHS)
         row = M.alternate(

@@ -115,8 +115,13 @@ def trained_scalars(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def answer(source: Material, wish: dict) -> dict:
+    """Trains one run of the wished kind, term and seed."""
+    seconds, accuracy = train(
+        trainer_of(wish["kind"], source, wish["term"], wish["seed"], wish["precision"])
+    )
+    return {"seconds": seconds, "accuracy": accuracy}
+
+
 if __name__ == "__main__":
-    wish = json.loads(sys.argv[1])
-    trainer = trainer_of(wish["kind"], material(), wish["term"], wish["seed"], wish["precision"])
-    seconds, accuracy = train(trainer)
-    print(json.dumps({"seconds": seconds, "accuracy": accuracy}))
+    print(json.dumps(answer(material(), json.loads(sys.argv[1]))))

@@ -1,9 +1,8 @@
 """The pipeline's own speed: command line, dry run of the paper's study, reports of 10,000 runs.
 
-`python -m benchmarks.pipeline` prints the rows as JSON. Every time is that of a whole process.
+Every time is that of a whole process.
 """
 
-import json
 import os
 import re
 import shutil
@@ -16,49 +15,58 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import made_up
+from benchmarks import measure as M
 
 REPEATS = 3
 HELP_SECONDS, DRY_RUN_SECONDS, REPORT_SECONDS = 0.5, 15.0, 30.0
 REPORT_RULES = ("collect", "tabulate", "plot", "page")
 
 
-def measure() -> list[dict]:
-    """One row per case: case, ours_seconds (median), limit_seconds, repeats (seconds), note."""
+def run(smoke: bool = False) -> list[dict]:
+    """One row per case: case, ours_seconds (median), limit_seconds, repeats (seconds), note.
+
+    Args:
+        smoke: two made-up runs instead of thousands, each command once.
+    """
+    grid = made_up.SMOKE if smoke else made_up.WHOLE
+    repeats, most = 1 if smoke else REPEATS, max(grid.regimes)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plain = made_up.copy(folder / "plain")
-        rows = [_help(plain), _dry_run(plain)]
-        project = made_up.project(folder / "project")
-        for runs in made_up.REGIMES:
-            rows += _report_and_verify(project, runs)
-        return [*rows, _workflow(project, max(made_up.REGIMES))]
+        project = made_up.project(folder / "project", grid)
+        rows = [_help(plain, repeats), _dry_run(plain, repeats)]
+        for runs in grid.regimes:
+            rows += _report_and_verify(project, runs, most, repeats)
+        rows.append(_workflow(project, most, repeats))
+    M.save("pipeline", rows)
+    return rows
 
 
-def _help(folder: Path) -> dict:
+def _help(folder: Path, times: int) -> dict:
     _run(folder, "beft", "--help")  # compiles what was never imported before
-    repeats = _repeat(lambda: _run(folder, "beft", "--help"))
+    repeats = _repeat(lambda: _run(folder, "beft", "--help"), times)
     return _row("cli_help", HELP_SECONDS, repeats, "beft --help")
 
 
-def _dry_run(folder: Path) -> dict:
-    said = []
+def _dry_run(folder: Path, times: int) -> dict:
+    said: list[str] = []
     command = ("snakemake", "-n", "--config", "study=paper")
-    repeats = _repeat(lambda: said.append(_run(folder, *command)))
+    repeats = _repeat(lambda: said.append(_run(folder, *command)), times)
     jobs = re.search(r"^total +(\d+)", said[-1], re.M).group(1)
     return _row("dry_run_paper", DRY_RUN_SECONDS, repeats, f"{' '.join(command)}: {jobs} jobs")
 
 
-def _report_and_verify(folder: Path, runs: int) -> list[dict]:
+def _report_and_verify(folder: Path, runs: int, most: int, times: int) -> list[dict]:
     study = ("--study", f"runs_{runs}")
     rows = []
     for command, limit in (("report", REPORT_SECONDS), ("verify", None)):
-        repeats = _repeat(lambda words=(command, *study): _run(folder, "beft", *words))
-        limit = limit if runs == max(made_up.REGIMES) else None
+        repeats = _repeat(lambda words=(command, *study): _run(folder, "beft", *words), times)
+        limit = limit if runs == most else None
         rows.append(_row(f"{command}_{runs}", limit, repeats, f"beft {command}: {runs} runs"))
     return rows
 
 
-def _workflow(folder: Path, runs: int) -> dict:
+def _workflow(folder: Path, runs: int, times: int) -> dict:
     """The rules that make reports from finished runs, with all that snakemake adds."""
     spent: list[str] = []
 
@@ -70,7 +78,7 @@ def _workflow(folder: Path, runs: int) -> dict:
         shutil.rmtree(folder / "reports")
         shutil.rmtree(folder / "data" / "collected")
 
-    repeats = _repeat(make, before=forget)
+    repeats = _repeat(make, times, before=forget)
     note = f"snakemake: {runs} finished runs; the last time {', '.join(spent)}"
     return _row(f"workflow_report_{runs}", REPORT_SECONDS, repeats, note)
 
@@ -92,11 +100,11 @@ def _row(case: str, limit: float | None, repeats: list[float], note: str) -> dic
 
 
 def _repeat(
-    action: Callable[[], object], before: Callable[[], object] | None = None
+    action: Callable[[], object], times: int, before: Callable[[], object] | None = None
 ) -> list[float]:
     """Seconds that an action took, each time; `before` is not timed."""
     repeats = []
-    for _ in range(REPEATS):
+    for _ in range(times):
         if before:
             before()
         start = time.perf_counter()
@@ -119,7 +127,3 @@ def _run(folder: Path, *command: str) -> str:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr}")
     return done.stdout
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(), indent=1))
