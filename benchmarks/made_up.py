@@ -18,7 +18,9 @@ from safetensors.numpy import save
 
 from beft import code_identity
 from beft.data.mirror.fetch import fetch_model
-from beft.data.sources import fetch_task, split_checksums, write_subset
+from beft.data.sources import fetch_task
+from beft.data.subsets import write_subset
+from beft.data.tables import split_checksums
 from beft.models.terms import TERMS
 from beft.selectors.score_files import write_cell
 from beft.store.files import CHECKSUMS, read_json, to_json, write_file, write_folder

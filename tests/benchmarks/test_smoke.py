@@ -14,7 +14,7 @@ from benchmarks.__main__ import PARTS, main
 CASES = {
     **{"engine": "sweep_4x4", "packs": "pack_2", "decoder": "decoder_generation"},
     **{
-        "pipeline": "workflow_report_10",
+        "pipeline": "verify_10",
         "cluster": "execution",
         "gpu": "gpu_bert",
         "memory": "tiny",
