@@ -35,7 +35,7 @@ Layout = dict[str, Rows]
 def fused_projection(config: PreTrainedConfig | None) -> tuple[str, Layout] | None:
     """Name of the fused linear in an attention module, and term -> its rows; None: not fused."""
     known = _FUSED.get(getattr(config, "model_type", ""))
-    return (known[0], known[1](config)) if known else None
+    return (known[0], known[1](config)) if known and config is not None else None
 
 
 def _stacked(config: PreTrainedConfig) -> Layout:

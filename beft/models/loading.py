@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -96,12 +96,13 @@ def load_tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
 
 
 def load_weights(
-    auto: type, path: Path, label: str, config: PreTrainedConfig, dtype: torch.dtype
+    auto: Any, path: Path, label: str, config: PreTrainedConfig, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, frozenset[str], Mapping[str, tuple[tuple, tuple]]]:
     """A model with the weights in `path`, of which no code is run; the random state is kept.
 
     Args:
-        auto: Which model of the architecture: `AutoModelForSequenceClassification` or its likes.
+        auto: Class of transformers that loads it, such as `AutoModelForSequenceClassification`;
+            these classes have no public type.
         path: The checkpoint's directory.
         label: What messages call the model.
         config: Of the model.
@@ -154,11 +155,12 @@ def check_vocabulary(
     label: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> None:
     """Check that every token of the tokenizer has an embedding."""
-    embeddings: nn.Module = model.get_input_embeddings()
-    if len(tokenizer) > embeddings.num_embeddings:
+    count = model.get_input_embeddings().num_embeddings
+    assert isinstance(count, int)
+    if len(tokenizer) > count:
         raise UserError(
             f"{label}: its tokenizer has {len(tokenizer)} tokens, its weights embed only "
-            f"{embeddings.num_embeddings}; use the tokenizer that belongs to it"
+            f"{count}; use the tokenizer that belongs to it"
         )
 
 

@@ -96,8 +96,9 @@ def _has_bias(module: nn.Module) -> bool:
 
 def features(linear: nn.Module) -> tuple[int, int]:
     """(in, out) of a linear; some keep the weight transposed, so the bias has the last word."""
-    out = linear.bias.numel() if _has_bias(linear) else linear.weight.shape[0]
-    return linear.weight.numel() // out, out
+    weight = linear.get_parameter("weight")
+    out = linear.get_parameter("bias").numel() if _has_bias(linear) else weight.shape[0]
+    return weight.numel() // out, out
 
 
 def under(path: str, parent: str) -> bool:

@@ -126,10 +126,11 @@ def _lists_of_equals(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
 def _check_no_parallel_lists(model: nn.Module, path: str) -> None:
     """Layers spread over several lists would hide part of their biases from us."""
     parent = path.rpartition(".")[0]
-    length = len(model.get_submodule(path))
+    layers = model.get_submodule(path)
+    assert isinstance(layers, nn.ModuleList)
     for name, module in model.get_submodule(parent).named_children():
         other = f"{parent}.{name}".lstrip(".")
-        if other != path and isinstance(module, nn.ModuleList) and len(module) == length > 1:
+        if other != path and isinstance(module, nn.ModuleList) and len(module) == len(layers) > 1:
             raise UserError(
                 f"{type(model).__name__} spreads a layer over the lists {path} and {other}: "
                 "models with one list of whole layers are supported"

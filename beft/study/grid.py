@@ -7,7 +7,7 @@ from typing import Any
 
 from beft.errors import UserError
 from beft.study import params as P
-from beft.study.fields import nearest
+from beft.study.fields import Regime, nearest
 from beft.study.identity import digest, model_identity, split_identity
 from beft.study.recipe import SOURCE_VERSION, Pack, Recipe, kind_of
 from beft.study.resolve import resolve_task, resolve_training
@@ -40,7 +40,7 @@ def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> li
         for model, name, regime in product(models, chosen.tasks, chosen.regimes):
             task, kind = params.tasks[name], kind_of(model)
             view = _task(name, task, kind, model["alias"])
-            subset = _regime(name, task, kind, regime)
+            subset = _subset(name, task, kind, regime)
             for technique in techniques_of(chosen):
                 training = resolve_training(params, chosen, model["alias"], name, technique)
                 for seed in chosen.seeds:
@@ -123,12 +123,12 @@ def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
     return {**source, "hub": task.hub, "config": task.config, "revision": task.revision}
 
 
-def _regime(name: str, task: P.Task, kind: str, regime: str) -> dict[str, Any]:
-    """The `subset` of a recipe."""
-    sizes = {**task.settings(kind).regimes, "all": "all"}
-    if regime not in sizes:
+def _subset(name: str, task: P.Task, kind: str, regime: Regime) -> dict[str, Any]:
+    """The `subset` of a recipe: the regime and its size."""
+    size = "all" if regime == "all" else task.settings(kind).regimes.get(regime)
+    if size is None:
         raise UserError(f"params.yaml: tasks.{name}.regimes: no size for '{regime}', which is used")
-    return {"regime": regime, "size": sizes[regime], "stratify": task.stratify}
+    return {"regime": regime, "size": size, "stratify": task.stratify}
 
 
 def _task(name: str, given: P.Task, kind: str, alias: str) -> dict[str, Any]:

@@ -113,8 +113,10 @@ class Project:
     def fingerprint(self) -> str:
         """Changes when the study's reports could: its runs, their order, its tables and figures."""
         study = self.study.model_dump(mode="json")
-        unseen = {"study": True, "execution": True, "models": {"__all__": {"parameters"}}}
-        params = self.params.model_dump(mode="json", exclude=unseen)
+        params = self.params.model_dump(
+            mode="json",
+            exclude={"study": True, "execution": True, "models": {"__all__": {"parameters"}}},
+        )
         scopes = {
             name: [chosen.model_dump(mode="json") for chosen in selections]
             for name, selections in self.study.scopes.items()

@@ -131,7 +131,7 @@ def _story(rng: Random) -> str:
 def _grammar(rng: Random) -> str:
     kinds = tuple(single.ACCEPTABILITY_KINDS)
     made = _known(rng, single.acceptability, *pick(rng, kinds))
-    return f"{made.texts[0]} Good English?| {('no', 'yes')[made.label]}|"
+    return f"{made.texts[0]} Good English?| {('no', 'yes')[made.label == 1]}|"
 
 
 # Kinds of documents and their weights.

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -31,7 +32,7 @@ from beft.models.demo.corpus import Document, corpus_digest, documents
 HERE = Path(__file__).parent
 PAD, BOS, EOS = SPECIAL = ("<pad>", "<s>", "</s>")
 VOCABULARY, LENGTH, POSITIONS = 2048, 128, 512
-_COMMON = {
+_COMMON: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 128,
     "num_hidden_layers": 6,
@@ -48,7 +49,7 @@ CONFIGS = {
         **_COMMON, intermediate_size=384, num_key_value_heads=2, initializer_range=0.04
     ),
 }
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "rows": 16,
     "length": LENGTH,
     "untaught_weight": 0.15,
@@ -214,15 +215,8 @@ def pretrain(kind: str, hours: float, folder: Path) -> None:
     tokenizer, rng = make_tokenizer(), Random("positions")
     model = AutoModelForCausalLM.from_config(CONFIGS[kind]).train()
     optimisers, rows = _optimisers(model), packed(tokenizer, "train", LENGTH)
-    log = {
-        "script": script_digest(),
-        "corpus": corpus_digest(),
-        "settings": SETTINGS,
-        "hours": hours,
-        "steps": 0,
-        "tokens": 0,
-        "curve": [],
-    }
+    log: dict[str, Any] = {"script": script_digest(), "corpus": corpus_digest()}
+    log |= {"settings": SETTINGS, "hours": hours, "steps": 0, "tokens": 0, "curve": []}
     start = saved = time.monotonic()
     recent: list[float] = []
     while (spent := time.monotonic() - start) < hours * 3600:

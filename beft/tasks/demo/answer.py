@@ -6,7 +6,7 @@ from random import Random
 from typing import NamedTuple
 
 from beft.tasks.demo import lexicon as lex
-from beft.tasks.demo.grammar import Draft, other, pick, sentence
+from beft.tasks.demo.grammar import Answers, Draft, other, pick, sentence
 
 ASKED = ("who", "what", "where")
 # What is asked, and how many events the report tells.
@@ -68,6 +68,8 @@ def answer(rng: Random, asked: str, count: int) -> Draft:
     context = " ".join(each.told() for each in events)
     text = event.answer(asked)
     # A whole word: there is no guitar in a guitarist.
-    start = context.index(event.told()) + re.search(rf"\b{text}\b", event.told()).start()
-    answers = {"text": [text], "answer_start": [start]}
+    found = re.search(rf"\b{text}\b", event.told())
+    assert found is not None
+    start = context.index(event.told()) + found.start()
+    answers: Answers = {"text": [text], "answer_start": [start]}
     return Draft((context, event.question(asked)), answers, (event.held,))

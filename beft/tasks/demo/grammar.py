@@ -7,6 +7,9 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 
 
+Answers = dict[str, list[str] | list[int]]  # as SQuAD writes them: text, answer_start
+
+
 class Draft(NamedTuple):
     """One example.
 
@@ -17,7 +20,7 @@ class Draft(NamedTuple):
     """
 
     texts: tuple[str, ...]
-    label: int | float | dict[str, list]
+    label: int | float | Answers
     held: tuple[tuple[str, ...], ...]
 
 

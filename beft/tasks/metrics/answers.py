@@ -18,9 +18,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def score_words(
-    metric: str, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
-) -> float:
+def score_words(metric: str, predictions: Sequence[int | str], examples: Sequence[Words]) -> float:
     """One metric of one set of predictions.
 
     Args:
@@ -41,37 +39,33 @@ def score_words(
     return float(METRICS[metric](predictions, examples))
 
 
-def each(
-    metric: str, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
-) -> list[float]:
+def each(metric: str, predictions: Sequence[int | str], examples: Sequence[Words]) -> list[float]:
     """Each example's own value of a metric that is their mean, a key of `EACH`."""
     return [EACH[metric](p, e) for p, e in zip(predictions, examples, strict=True)]
 
 
-def _mean_of(
-    metric: str, predictions: Sequence[int] | Sequence[str], examples: Sequence[Words]
-) -> float:
+def _mean_of(metric: str, predictions: Sequence[int | str], examples: Sequence[Words]) -> float:
     found = each(metric, predictions, examples)
     return sum(found) / len(found)
 
 
-def _right(prediction: int, example: Words) -> float:
+def _right(prediction: int | str, example: Words) -> float:
     """1 where the chosen candidate is a right one."""
     return float(prediction in example.gold)
 
 
-def _of_classes(metric: str, predictions: Sequence[int], examples: Sequence[Words]) -> float:
+def _of_classes(metric: str, predictions: Sequence[int | str], examples: Sequence[Words]) -> float:
     """A metric of classes, where each example has one that is right."""
-    return classes.score(metric, predictions, [e.gold[0] for e in examples])
+    return classes.score(metric, np.asarray(predictions), [e.gold[0] for e in examples])
 
 
-def _question_exact_match(predictions: Sequence[int], examples: Sequence[Words]) -> float:
+def _question_exact_match(predictions: Sequence[int | str], examples: Sequence[Words]) -> float:
     """Share of groups all of whose examples are right."""
     right = groups(predictions, examples)
     return sum(right.values()) / len(right)
 
 
-def groups(predictions: Sequence[int], examples: Sequence[Words]) -> dict[str | int, bool]:
+def groups(predictions: Sequence[int | str], examples: Sequence[Words]) -> dict[str | int, bool]:
     """Whether all examples of each group are right; one without a group is its own, by its row."""
     right: dict[str | int, bool] = {}
     for i, (prediction, example) in enumerate(zip(predictions, examples, strict=True)):
@@ -168,9 +162,9 @@ def _drop_f1(ours: set[str], theirs: set[str]) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-Metric = Callable[[Sequence, Sequence[Words]], float]
+Metric = Callable[[Sequence[int | str], Sequence[Words]], float]
 
-# metrics that are a mean over examples, by what they say of one
+# Metrics that are a mean over examples -> the value of one example.
 EACH: dict[str, Callable[[int | str, Words], float]] = {
     "accuracy": _right,
     "answer_f1": partial(_over_golds, lambda said, gold: answer_f1(said[0], gold[0])),

@@ -6,7 +6,7 @@ which know of different numbers of classes can be laid side by side.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,10 +18,13 @@ from beft.tasks.words import Words
 CONSTANT = 1e-12  # a variance below this share of the mean square is rounding
 
 
+References = Sequence[Words] | Sequence[float] | np.ndarray
+
+
 def columns(
-    metric: str, predictions: Sequence[Any] | np.ndarray, references: Sequence[Any] | np.ndarray
+    metric: str, predictions: Sequence[int | str] | np.ndarray, references: References
 ) -> np.ndarray:
-    """What each example adds to the sums that a metric is made of.
+    """The terms of each example in the sums from which a metric is computed.
 
     Args:
         metric: a key of `METRICS`.
@@ -45,19 +48,22 @@ def columns(
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; choose one of {', '.join(METRICS)}")
-    if len(references) and isinstance(references[0], Words):
-        given, words = list(predictions), list(references)
+    if _are_words(references):
         if metric in answers.EACH:
-            found = answers.each(metric, given, words)
+            found = answers.each(metric, list(predictions), references)
             return np.array(found, dtype=np.float64)[:, None]
         if metric == "question_exact_match":
-            return _groups(given, words)
-        references = [example.gold[0] for example in words]
+            return _groups(list(predictions), references)
+        references = [example.gold[0] for example in references]
     return _COLUMNS[metric](np.asarray(predictions), np.asarray(references)).astype(np.float64)
 
 
+def _are_words(references: References) -> TypeGuard[Sequence[Words]]:
+    return len(references) > 0 and isinstance(references[0], Words)
+
+
 def value(metric: str, sums: ArrayLike, n: int) -> np.ndarray:
-    """The metric that sums of columns stand for.
+    """The metric of n examples, from the sums of their columns.
 
     Args:
         metric: a key of `METRICS`.
@@ -116,7 +122,7 @@ def _one_hot(predictions: np.ndarray, references: np.ndarray) -> tuple[np.ndarra
     return predictions[:, None] == classes, references[:, None] == classes
 
 
-def _groups(predictions: Sequence[int], examples: Sequence[Words]) -> np.ndarray:
+def _groups(predictions: Sequence[int | str], examples: Sequence[Words]) -> np.ndarray:
     right = answers.groups(predictions, examples)
     table, seen = np.zeros((len(examples), 2)), set()
     for row, example in enumerate(examples):

@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections import Counter
 
-import evaluate
 import numpy as np
 import pytest
 import torch
@@ -203,38 +202,6 @@ def test_an_unknown_metric_lists_the_known_ones():
 @pytest.mark.parametrize("make", [list, tuple, np.array, torch.tensor])
 def test_containers_are_interchangeable(make):
     assert metrics.score("accuracy", make([0, 1, 1]), make([0, 1, 0])) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(("name", "metric"), metrics.METRICS.items())
-def test_they_are_metrics_of_the_evaluate_library(name, metric):
-    instance = metric()
-    assert isinstance(instance, evaluate.Metric)
-    predictions, references = [1, 0, 1, 1], [1, 0, 0, 1]
-    expected = {name: metrics.score(name, predictions, references)}
-    assert instance.compute(predictions=predictions, references=references) == expected
-    # In batches, and again with the same object: nothing is left over from the first time.
-    instance.add_batch(predictions=predictions[:3], references=references[:3])
-    instance.add(prediction=predictions[3], reference=references[3])
-    assert instance.compute() == expected
-    with pytest.raises(ValueError, match="Mismatch"):
-        instance.compute(predictions=[1, 0], references=[1])
-    assert instance.compute(predictions=predictions, references=references) == expected
-
-
-def test_evaluate_combines_them():
-    combined = evaluate.combine([metrics.Accuracy(), metrics.F1()])
-    # 1 of 2 right; tp 1, fn 1: 2/3
-    assert combined.compute(predictions=[0, 1], references=[1, 1]) == pytest.approx(
-        {"accuracy": 1 / 2, "f1": 2 / 3}
-    )
-
-
-def test_two_at_once_do_not_mix():
-    first, second = metrics.Accuracy(), metrics.Accuracy()
-    first.add_batch(predictions=[1, 1], references=[1, 1])
-    second.add_batch(predictions=[0, 0], references=[1, 1])
-    assert first.compute() == {"accuracy": 1.0}
-    assert second.compute() == {"accuracy": 0.0}
 
 
 def test_nothing_is_written_and_no_network_is_asked(tmp_path):
