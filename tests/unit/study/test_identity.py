@@ -1,10 +1,12 @@
-"""SHA-256 of files, its memory, and what a local dataset or model is."""
+"""Digests of plain data and of files, the cache of the latter, and local datasets and models."""
 
 import hashlib
 import json
 import os
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from beft.errors import UserError
 from beft.study import identity
@@ -132,3 +134,51 @@ def test_a_model_is_the_files_that_decide_what_it_computes(tmp_path, change, sam
 def test_contents_that_change_places_are_another_model(tmp_path):
     swapped = MODEL | {"config.json": b"a", "vocab.txt": b"{}"}
     assert model(tmp_path / "one", MODEL) != model(tmp_path / "two", swapped)
+
+
+LEAVES = st.none() | st.booleans() | st.integers(-2, 2) | st.text("a1", max_size=2)
+LEAVES |= st.floats(-2, 2) | st.sampled_from([0.0, -0.0, 1.0])
+PLAIN = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def turned(data: object) -> object:
+    """The same data, with the keys of every mapping in the opposite order."""
+    if isinstance(data, dict):
+        return {key: turned(value) for key, value in reversed(data.items())}
+    return [turned(item) for item in data] if isinstance(data, list) else data
+
+
+def alike(one: object, other: object) -> bool:
+    """Equal as JSON: 1, 1.0 and true are three values, and so are 0.0 and -0.0."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return repr(one) == repr(other)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(PLAIN)
+def test_a_digest_depends_on_content_and_not_on_the_order_of_keys(data):
+    found = identity.digest(data)
+    assert identity.digest(turned(data)) == found
+    assert identity.digest(json.loads(json.dumps(data))) == found
+    assert len(found) == 16 and int(found, 16) >= 0
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(PLAIN, PLAIN)
+def test_only_equal_content_has_equal_digests(one, other):
+    assert (identity.digest(one) == identity.digest(other)) is alike(one, other)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_json_lacks_has_no_digest(value):
+    with pytest.raises(ValueError):
+        identity.digest({"a": value})
