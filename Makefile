@@ -22,7 +22,7 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 install: .venv/installed ## make .venv with all that the other targets need
 
 demo: .venv/installed ## run the demo study and print the selected terms
-	@snakemake --cores $(CORES) --quiet rules host reason --config study=demo
+	@PYTHONPATH=workflow/logger snakemake --cores $(CORES) --logger lines --config study=demo >/dev/null # logs/ has what jobs say
 	@beft summary
 
 test: .venv/installed ## run all tests

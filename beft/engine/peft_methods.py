@@ -1,5 +1,6 @@
 """LoRA and prefix tuning, through PEFT: add them to a model, count them, remove them again."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +49,17 @@ def _targets(model: Model, terms: tuple[str, ...], name: str) -> list[str]:
     return list(dict.fromkeys(path for term in terms for path in modules[term]))
 
 
+def _wrap(model: torch.nn.Module, config: Any) -> Any:
+    """PEFT's model of a configuration (`Any`: PEFT ships no types)."""
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():  # PEFT asks transformers by a name that is about to go
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        return get_peft_model(model, config)
+
+
 def _lora(model: Model, recipe: Recipe, terms: tuple[str, ...]) -> Adapter:
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     settings = recipe.training
     config = LoraConfig(
@@ -63,7 +73,7 @@ def _lora(model: Model, recipe: Recipe, terms: tuple[str, ...]) -> Adapter:
     device = next(model.model.parameters()).device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # of the matrices' initial values
-        wrapped = get_peft_model(model.model, config)
+        wrapped = _wrap(model.model, config)
     tuned = {n: p for n, p in wrapped.named_parameters() if ".lora_" in n}
     for parameter in tuned.values():
         parameter.data = parameter.data.float().to(device)
@@ -80,13 +90,13 @@ def _lora(model: Model, recipe: Recipe, terms: tuple[str, ...]) -> Adapter:
 
 def _prefix(decoder: Model, recipe: Recipe) -> Adapter:
     """A prefix whose initial keys and values are those of tokens that the seed draws."""
-    from peft import PrefixTuningConfig, TaskType, get_peft_model
+    from peft import PrefixTuningConfig, TaskType
 
     count = recipe.training["prefix_tokens"]
     model = decoder.model
     config = PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=count)
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
-    wrapped = get_peft_model(model, config)
+    wrapped = _wrap(model, config)
     weight = wrapped.get_parameter("prompt_encoder.default.embedding.weight")
     with torch.no_grad():
         real = _real_activations(decoder, recipe.seed, count)
