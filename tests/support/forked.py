@@ -132,6 +132,7 @@ def _start(folder: Path) -> None:
     # Fonts as they are found here, whatever a cache of somebody else's says.
     kept |= {"MPLCONFIGDIR": str(folder / "fonts"), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     kept |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "DVC_NO_ANALYTICS": "1"}
+    kept["HF_HUB_OFFLINE"] = "0"  # read when it is imported; commands must not rely on it
     process = subprocess.Popen(
         [sys.executable, "-m", "support.forked", _address(folder)],
         env=kept,
