@@ -6,13 +6,13 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from support import sandbox
+from support.forked import Call
 from support.trained import everything
 
 from beft.errors import UserError
@@ -118,13 +118,13 @@ def test_a_term_signal_ends_the_process_that_trains_too(project, tmp_path):
     sandbox.change(folder / "params.yaml", "tasks", "demo_sentiment", "epochs", to=10**5)
     (key,) = load(folder / "params.yaml").timings
     command = ["beft", "time", "--device", "cpu", f"data/timings/{key}"]
-    running = subprocess.Popen(command, cwd=folder, env=sandbox.variables(folder))
+    running = Call(command, folder, sandbox.variables(folder))
     # the process that shares imports, the one that tracks resources, and the one that trains
     while len(started := family(running.pid)) < 3:
-        assert running.poll() is None
+        assert not running.ended(), running.said()
         time.sleep(0.05)
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == 128 + signal.SIGTERM
+    os.kill(running.pid, signal.SIGTERM)
+    assert running.wait().status == 128 + signal.SIGTERM
     _, left = psutil.wait_procs(started, timeout=60)
     assert left == []
     assert not list((folder / "data" / "timings").rglob("*"))

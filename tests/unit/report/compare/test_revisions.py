@@ -1,7 +1,6 @@
 """Reports of another time, from folders and real git repositories, and the command on them."""
 
 import subprocess
-import sys
 
 import pytest
 from support import sandbox
@@ -19,9 +18,7 @@ def git(folder, *words: str) -> None:
 
 
 def beft(folder, *words: str):
-    command = [sys.executable, "-c", "from beft.cli.app import main; main()", "compare", *words]
-    environment = sandbox.environment(PYTHONPATH=str(sandbox.ROOT))
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return sandbox.run(folder, "beft", "compare", *words, check=False)
 
 
 @pytest.fixture
