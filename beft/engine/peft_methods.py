@@ -27,7 +27,7 @@ class Adapter:
 
     tuned: dict[str, torch.nn.Parameter]
     remove: Callable[[], None]
-    cache: Callable[[int], Any] | None = None
+    cache: Callable[[int], Any] | None = None  # a DynamicCache, which PEFT declares as a tensor
 
 
 def adapt(model: Model, recipe: Recipe) -> Adapter | None:

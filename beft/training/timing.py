@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
-from typing import Any
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 
 import numpy as np
 import torch
@@ -61,10 +62,14 @@ def render_timings(
     return to_json({"version": TIMING_VERSION, "code": code_digest(), "runs": runs})
 
 
-def _alone(context: Any, name: str, *arguments: Any) -> dict[str, Any]:
+def _alone(
+    context: ForkServerContext, name: str, layout: Layout, recipe: Recipe, device: str, threads: int
+) -> dict[str, object]:
     """The result of `measure`, called in a new process."""
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(sender, *arguments), daemon=True)
+    process = context.Process(
+        target=_send, args=(sender, layout, recipe, device, threads), daemon=True
+    )
     process.start()
     sender.close()  # the process holds the only other copy: when it ends, so does the pipe
     try:
@@ -83,14 +88,14 @@ def _alone(context: Any, name: str, *arguments: Any) -> dict[str, Any]:
     return found
 
 
-def _send(sender: Any, *arguments: Any) -> None:
+def _send(sender: Connection, layout: Layout, recipe: Recipe, device: str, threads: int) -> None:
     try:
-        sender.send(measure(*arguments))
+        sender.send(measure(layout, recipe, device, threads))
     except UserError as error:
         sender.send(error)
 
 
-def measure(layout: Layout, recipe: Recipe, device: str, threads: int) -> dict[str, Any]:
+def measure(layout: Layout, recipe: Recipe, device: str, threads: int) -> dict[str, object]:
     """Trains a run once, after a warm-up that changes nothing, and writes no file.
 
     Returns:

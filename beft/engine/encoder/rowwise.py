@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -168,7 +167,7 @@ def head_logits(encoder: Encoder, flat: Flat, states: torch.Tensor) -> torch.Ten
     """Logits (S, labels) from the states of first tokens (S, H): the model after its base."""
     base = encoder.model.base_model
 
-    def given(*args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def given(*args: object, **kwargs: object) -> BaseModelOutputWithPooling:
         pooler = getattr(base, "pooler", None)
         pooled = None if pooler is None else pooler(states[:, None])
         return BaseModelOutputWithPooling(last_hidden_state=states[:, None], pooler_output=pooled)

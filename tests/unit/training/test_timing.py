@@ -98,13 +98,13 @@ def test_a_mistake_in_the_process_is_one_line_here(project, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("act", "status"), [(lambda: os._exit(7), 7), (lambda: os.kill(os.getpid(), 9), -9)]
+    ("act", "status"), [(lambda *_: os._exit(7), 7), (lambda *_: os.kill(os.getpid(), 9), -9)]
 )
 def test_a_process_that_dies_is_one_line(monkeypatch, act, status):
     monkeypatch.setattr(timing, "measure", act)
     context = multiprocessing.get_context("fork")
     with pytest.raises(UserError, match=f"b_v, repeat 1: its process ended with status {status} "):
-        timing._alone(context, "b_v, repeat 1")
+        timing._alone(context, "b_v, repeat 1", None, None, "cpu", 1)
 
 
 def family(pid: int) -> list[psutil.Process]:
