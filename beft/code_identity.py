@@ -26,7 +26,8 @@ NO_NUMBERS = (
     *("training/provenance.py", "training/timing.py"),
 )
 # Modules in these folders that do decide numbers: which run is trained with which settings, and
-# which term counts as inert.
+# which term counts as inert. Defaults of settings need not be named: they are part of recipes, so
+# another default gives another recipe.
 NUMBERS = ("selectors/inert.py", "study/recipe.py", "study/resolve.py", "study/grid.py")
 # Packages that nothing in `report/` imports, directly or through others.
 NOT_REPORTED = ("cli/", "data/", "engine/", "operations/", "training/")
