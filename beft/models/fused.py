@@ -1,4 +1,4 @@
-"""Which rows of a fused query-key-value projection are q, k and v, by family of models."""
+"""Finds the rows of q, k and v in a fused projection, for each family of models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which role each bias of a transformer layer plays, judged by its module's place and shape."""
+"""Names each bias of a transformer layer by its role, from the position and shape of its module."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ from beft.models.terms import TERMS
 def name_biases(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, str]:
     """Name each bias of a layer: term -> path of the bias relative to the layer.
 
-    q, k and v have the same path where one fused linear holds them. A bias that plays none of the
-    canonical roles is named by the path of its module, dots replaced.
+    q, k and v have the same path where one fused linear holds them. A bias that has none of the
+    roles in `TERMS` is named by the path of its module, dots replaced.
     """
     roles = _roles_of_linears(layer, projections) | _roles_of_norms(layer, projections)
     terms = {term: f"{path}.bias" for term, path in projections.items()}

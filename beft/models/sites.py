@@ -1,4 +1,4 @@
-"""Where the q, k, v and all other biases of a transformer live: find, read and write them."""
+"""Finds, reads and writes all biases inside the layers of a transformer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class BiasSites:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The terms: q, k, v, the canonical others, then those named by their path in the layer."""
+        """The terms in the order of `TERMS`, then those named by their path in the layer."""
         return tuple(site.term for site in self.sites if site.layer == 0)
 
     @property

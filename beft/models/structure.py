@@ -1,4 +1,4 @@
-"""Which modules of a transformer are its layers, and where q, k and v lie in them."""
+"""Finds the layers of a transformer, and the q, k and v projections in them."""
 
 import difflib
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The grid of a study: its recipes, and the packs that jobs train."""
+"""Expands a study into recipes, and groups them into packs, one per job."""
 
 from collections.abc import Iterable
 from itertools import product

@@ -1,4 +1,4 @@
-"""Tasks as prompts: how a decoder is asked, as plain data, and examples in words made from it."""
+"""Prompts: plain data that says how rows become prompts and answers for a decoder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,15 @@ __all__ = ["KINDS", "Prompt", "Words", "classification", "view_of", "words_of"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """How decoders are asked.
+    """The prompt of a task.
 
     Attributes:
         kind: `classification` (candidates are the same for all rows), `choice` (each row has its
             own) or `generation` (greedy, until a newline).
         metrics: see `beft.tasks.metrics.answers`; the first one is reported.
-        wording: plain data: the `view` (a function of `beft.tasks.views`), its `version`, and what
-            it says: mostly a `template`, the column that is its `passage`, and `answers`.
+        wording: plain data: the name of the `view` (a function of `beft.tasks.views`), its
+            `version`, and its arguments: mostly a `template`, the column that is the `passage`,
+            and `answers`.
     """
 
     kind: str
@@ -32,7 +33,7 @@ class Prompt:
     wording: Mapping[str, Any]
 
     def reads(self) -> dict[str, str]:
-        """The columns that a row must have besides the label, and what they hold (`View.reads`)."""
+        """The columns that a row must have besides the label -> their type (`View.reads`)."""
         named = fields(self.wording["template"]) if "template" in self.wording else []
         return dict.fromkeys(named, "text") | dict(VIEWS[self.wording["view"]].reads)
 
@@ -73,7 +74,7 @@ def classification(
 
 
 def view_of(prompt: Mapping[str, Any], name: str) -> Callable[[Mapping[str, Any]], Words]:
-    """The function from a row to an example, from nothing but the prompt as it stands in a recipe.
+    """The function that makes examples from rows, as a recipe's prompt defines it.
 
     Args:
         prompt: what `Task.prompt_dict` gives.

@@ -11,19 +11,19 @@ from beft.tasks.words import fields
 
 @dataclass(frozen=True)
 class Task:
-    """How a dataset becomes examples: of an encoder (its text), of a decoder (its prompt).
+    """How the rows of a dataset become examples, for encoders (text) and decoders (prompt).
 
     Attributes:
-        text: one or two columns or templates ("{word}: {sentence1}"): the encoder's segments; empty
-            for a task that only decoders can do.
+        text: the encoder's input: one or two columns, or templates ("{word}: {sentence1}"); empty
+            for a task of decoders only.
         labels: class names in order; empty for regression, and where there are no classes.
-        metric: the reported one of encoders, see `beft.tasks.metrics.classes`; `prompt` has those
-            of decoders.
+        metric: the metric reported for encoders, see `beft.tasks.metrics.classes`; `prompt` names
+            those for decoders.
         label: label column; integers 0..len(labels)-1, or a number for regression; empty where
             there is none.
         train: split that is trained on.
         validation: splits that are evaluated; the first one chooses the best epoch.
-        prompt: how decoders are asked; None for a task that only encoders can do.
+        prompt: the prompt for decoders; None for a task of encoders only.
     """
 
     text: tuple[str, ...]
@@ -40,10 +40,10 @@ class Task:
         return len(self.labels) or 1
 
     def reads(self) -> dict[str, str]:
-        """The columns that a row must have besides the label, in order, and what they hold.
+        """The columns that a row must have besides the label, in order -> the type of their values.
 
-        Those of both views, so that both share one source: "text", "texts" or "number"
-        (`views.View.reads`).
+        The type is "text", "texts" or "number" (`views.View.reads`). The columns are those of both
+        views, so that encoders and decoders share one source.
         """
         own = dict.fromkeys((c for t in self.text for c in fields(t)), "text")
         return own if self.prompt is None else own | self.prompt.reads()

@@ -1,4 +1,4 @@
-"""How rows of datasets become examples in words: a function for each way of asking."""
+"""Functions that turn a row of a dataset into prompt and answers, one for each form of prompt."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +12,13 @@ PLACEHOLDER = "@placeholder"
 
 
 class View(NamedTuple):
-    """A way of asking.
+    """A form of prompt.
 
     Attributes:
-        words: of a row; the second argument is the prompt as it stands in a recipe.
-        version: bumped when the same row and wording would become other words.
-        reads: the columns besides those of the wording's template, and what they hold: "text",
-            "texts" (a list of them) or "number"; "a.b" is field b of a column a of structs.
+        words: (row, the prompt in a recipe) -> the example.
+        version: raised when the same row and wording would become other text.
+        reads: the columns besides those of the wording's template -> their type: "text", "texts"
+            (a list) or "number"; "a.b" is field b of a column a of structs.
     """
 
     words: Callable[[Row, Mapping[str, Any]], Words]
