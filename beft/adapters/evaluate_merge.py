@@ -1,7 +1,7 @@
-"""Biases of two tasks, and their mean, on each of the tasks: what a study measures (Table 3)."""
+"""Evaluate the biases of two tasks, and their mean, on both tasks (Table 3)."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from beft.adapters.host import Host, Values, values_of
@@ -35,9 +35,9 @@ def render_merge(
     device: str = "cpu",
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> bytes:
-    """Answers both tasks in all `ways`, for each seed, as JSON.
+    """Answers both tasks with every bias and head of `ways`, for each seed; returns JSON.
 
-    Biases and heads are those of the best epoch, those that the runs' recorded metrics are of.
+    Biases and heads are those of the best epoch.
 
     Raises:
         UserError: when a run or an input is missing or damaged, or a run's own biases and head
@@ -45,7 +45,7 @@ def render_merge(
     """
     runs = open_runs(project, merged)
     check_runs(runs)
-    found: dict[tuple, float] = {}
+    found: dict[tuple, float | None] = {}
     decoders: dict[object, Decoder] = {}
     done, total = 0, 2 * len(merged.couples)
     for side in (0, 1):
@@ -72,12 +72,11 @@ def render_merge(
 
 def _answers(
     runs: Runs, host: Host, couple: Couple, side: int
-) -> Iterator[tuple[Way, dict[str, float]]]:
+) -> Iterator[tuple[Way, Mapping[str, float | None]]]:
     """The metric of each way whose runs ended well, on each validation split."""
     recipe, tuned = couple.tuned[side], _values(couple, runs)
-    own = tuned.get(SIDES[side])
-    if own is not None:
-        host.check(recipe, own)
+    if SIDES[side] in tuned:
+        host.check(recipe, tuned[SIDES[side]])
     for way in ways(couple, side):
         if any(runs[r.digest].status != "ok" for r in needed(couple, way, side)):
             continue
@@ -89,17 +88,17 @@ def _answers(
             else:
                 yield way, host.metrics(recipe, host.predictions(recipe))
             continue
-        head = own if way.head == "own" else tuned[way.head]
-        if way.bias == SIDES[side] and head is own:
-            yield way, dict(own.metrics)
+        head = SIDES[side] if way.head == "own" else way.head
+        if way.bias == head == SIDES[side]:
+            yield way, tuned[head].metrics
             continue
         pair = [tuned[way.bias]] if way.bias != "mean" else [tuned[s] for s in SIDES]
         biases = weighted_mean([v.biases for v in pair], [1 / len(pair)] * len(pair))
-        yield way, host.metrics(recipe, host.predictions(recipe, biases, head.head))
+        yield way, host.metrics(recipe, host.predictions(recipe, biases, tuned[head].head))
 
 
 def _values(couple: Couple, runs: Runs) -> dict[str, Values]:
-    """What the runs of a couple tuned, those that ended well: by side."""
+    """The values of the couple's runs that count, by side."""
     tuned = (runs[recipe.digest] for recipe in couple.tuned)
     return {
         name: values_of(run) for name, run in zip(SIDES, tuned, strict=True) if run.status == "ok"

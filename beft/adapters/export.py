@@ -219,7 +219,8 @@ def _config(project: Project, recipe: Recipe, tuned: list[Site], modules: list[s
     local = project.params.models[recipe.model["alias"]].path
     config = BeftConfig(
         task_type="CAUSAL_LM" if is_decoder(recipe) else "SEQ_CLS",
-        base_model_name_or_path=recipe.model.get("hub") or str((project.root / local).resolve()),
+        base_model_name_or_path=recipe.model.get("hub")
+        or str((project.root / (local or "")).resolve()),
         revision=recipe.model.get("revision"),
         inference_mode=True,
         target_modules=[site.module for site in tuned],

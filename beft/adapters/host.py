@@ -1,4 +1,4 @@
-"""A run's model with other biases or another head: what it answers on its task."""
+"""Answer a task with given biases and a given head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Values:
-    """What a run tuned, as it was after one epoch.
+    """The tuned values of a run after one epoch.
 
     Attributes:
-        pre: all biases before, term -> (layers, width).
+        pre: all biases before training, term -> (layers, width).
         biases: the same after the epoch.
         head: parameter -> value.
-        predictions: of each split that it was evaluated on, as the run recorded them.
-        metrics: the reported metric on each of them.
+        predictions: those that the run recorded, split -> (examples, ...).
+        metrics: the reported metric of each validation split.
     """
 
     pre: Tensors
     biases: Tensors
     head: Tensors
     predictions: Mapping[str, np.ndarray]
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
 
 
 def values_of(run: Run, epoch: Epoch = "best") -> Values:
-    """What a run tuned that ended well, as it was after its best or its last epoch."""
+    """The values of a run that counts, after its best or its last epoch."""
     return Values(
         _tensors(run.biases("pre")),
         _tensors(run.tuned(epoch)),
@@ -110,7 +110,7 @@ class Host:
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> float:
-    """The share of examples that are answered alike; values may differ by rounding."""
+    """The fraction of examples with equal predictions; numbers may differ by rounding."""
     if np.issubdtype(other.dtype, np.floating):
         return float(np.isclose(one, other, rtol=1e-2, atol=1e-2).mean())
     if one.ndim == 2 and one.shape != other.shape:  # generated tokens, -1 behind their end

@@ -1,4 +1,4 @@
-"""Merge the biases of several runs of one model into one, and export it for each of their tasks."""
+"""Average the biases of several runs of one model, and export the mean for each of their tasks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,10 @@ def weighted_mean(biases: Sequence[Tensors], weights: Sequence[float]) -> dict[s
         weights: of each run; they add up to 1.
     """
     return {
-        term: sum(w * b[term].double() for w, b in zip(weights, biases, strict=True)).float()
+        term: sum(
+            (w * b[term].double() for w, b in zip(weights, biases, strict=True)),
+            start=torch.zeros((), dtype=torch.float64),
+        ).float()
         for term in biases[0]
     }
 
@@ -47,23 +50,23 @@ def merge(
 ) -> dict[str, Any]:
     """Writes the mean of several runs' biases as a BEFT adapter for each of the runs.
 
-    Each adapter, in a folder named by the run's task, has the merged biases and the run's own
-    head. `merge.json` says what was merged with which weights, how far apart the biases were, and
-    what the merged ones score.
+    Each adapter contains the merged biases and the head of its run, in a folder that bears the
+    name of the run's task. `merge.json` lists the runs with their weights, the angles between
+    their biases, and the metrics of the merged biases.
 
     Args:
-        digests: of two or more runs of the project's study, or how they begin.
-        target: the folder to write, absent or empty; written whole or not at all.
-        weights: positive, one for each run; divided by their sum. None: all equal.
+        digests: two or more digests of runs of the study, or unambiguous beginnings of digests.
+        target: the folder to write; it must be absent or empty. It is written whole or not at all.
+        weights: one positive number per run; they are divided by their sum. None: equal weights.
 
     Returns:
-        What stands in merge.json: `runs` with their `folder` and `weight`, `pairs`, see `between`,
-        and for every run and validation split in `scores` the metric of its `own` and of the
-        `merged` biases.
+        The content of merge.json: `runs` with their `folder` and `weight`; `pairs`, see
+        `between`; `scores`, which gives for every run and validation split the metric of the
+        run's biases (`own`) and of the `merged` ones.
 
     Raises:
-        UserError: runs that cannot be exported or do not fit together, wrong weights, a target
-            that is taken.
+        UserError: when runs cannot be exported or differ in model or technique, when weights are
+            wrong, or when the target is not empty.
     """
     recipes = [find_run(project, digest) for digest in digests]
     shares = _shares(recipes, weights)
@@ -72,17 +75,15 @@ def merge(
     for run in runs:
         check_run(project, run)
     _check_alike(recipes)
-    layout = project.layout
     values = [values_of(run, epoch) for run in runs]
     merged = weighted_mean([v.biases for v in values], shares)
-    names, files = _names(recipes), {}
+    names = _names(recipes)
+    files: dict[str, bytes] = {}
     for name, recipe, own in zip(names, recipes, values, strict=True):
         model = load_model(project, recipe)
         made = adapter_files(project, recipe, model, own, merged)
         files |= {f"{name}/{file}": content for file, content in made.items()}
     terms = trained_terms(model, recipes[0])
-    scores = _scores(layout, recipes, values, merged, device)
-    biases = {r.digest: (v.pre, v.biases) for r, v in zip(recipes, values, strict=True)}
     told = {
         "epoch": epoch,
         "terms": list(terms),
@@ -90,18 +91,26 @@ def merge(
             {"digest": recipe.digest, "folder": name, "weight": share}
             for recipe, name, share in zip(recipes, names, shares, strict=True)
         ],
-        "pairs": [
-            {"runs": [one, other], **between(biases[one], biases[other], terms)}
-            for one, other in combinations(biases, 2)
-        ],
-        "scores": scores,
+        "pairs": _pairs(recipes, values, terms),
+        "scores": _scores(project.layout, recipes, values, merged, device),
     }
     write_folder(target, files | {"merge.json": to_json(told)})
     return told
 
 
+def _pairs(
+    recipes: Sequence[Recipe], values: Sequence[Values], terms: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The angles between the biases of every two runs."""
+    biases = {r.digest: (v.pre, v.biases) for r, v in zip(recipes, values, strict=True)}
+    return [
+        {"runs": [one, other], **between(biases[one], biases[other], terms)}
+        for one, other in combinations(biases, 2)
+    ]
+
+
 def _shares(recipes: Sequence[Recipe], weights: Sequence[float] | None) -> list[float]:
-    """Weights that add up to 1."""
+    """The weights, divided by their sum."""
     if len(recipes) < 2:
         raise UserError("one run has nothing to be merged with; give two digests or more")
     given = [1.0] * len(recipes) if weights is None else list(weights)
@@ -114,7 +123,7 @@ def _shares(recipes: Sequence[Recipe], weights: Sequence[float] | None) -> list[
 
 
 def _check_alike(recipes: Sequence[Recipe]) -> None:
-    """Runs of one model that tuned the same terms, each of them once."""
+    """Makes sure that the runs differ, and share one model and one technique."""
     first = recipes[0]
     for place, recipe in enumerate(recipes[1:], start=1):
         if recipe.digest in {r.digest for r in recipes[:place]}:
@@ -132,7 +141,7 @@ def _check_alike(recipes: Sequence[Recipe]) -> None:
 
 
 def _names(recipes: Sequence[Recipe]) -> list[str]:
-    """A folder for each run: its task; with the seed, or its digest, where that is not enough."""
+    """A folder name per run: its task, with seed or digest where tasks repeat."""
     tasks = [r.task["name"] for r in recipes]
     seeds = [f"{r.task['name']}-seed-{r.seed}" for r in recipes]
     whole = [f"{r.task['name']}-{r.digest}" for r in recipes]

@@ -1,4 +1,4 @@
-"""What a file of merged biases says (Table 3), and whether it is true of its runs."""
+"""Format and validation of merge results (Table 3)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from beft.study.project import Project
 from beft.study.recipe import Recipe, kind_of
 
 SIDES = ("first", "second")  # of the two tasks
-FACTS = ("seed", "bias", "head", "task", "split", "metric")  # what a result is of
+FACTS = ("seed", "bias", "head", "task", "split", "metric")  # which identify a result
 Runs = dict[str, Run]  # by digest
 
 
@@ -33,7 +33,7 @@ class Way:
 
 
 def ways(couple: Couple, side: int) -> Iterator[Way]:
-    """How one of the two tasks is answered, in the order of the table.
+    """The combinations of bias and head that answer one of the two tasks, in the table's order.
 
     The paper keeps "each task's own head" and does not say which head goes with a bias of another
     task, so where both tasks have as many labels the other run's head is tried, too.
@@ -55,7 +55,7 @@ def shares_head(couple: Couple) -> bool:
 
 
 def places(merged: Merged) -> list[dict[str, Any]]:
-    """What every result of a file is of, in its order: `FACTS`."""
+    """The `FACTS` of every result, in the order of the file."""
     return [
         {
             "seed": couple.tuned[0].seed,
@@ -94,7 +94,7 @@ def check_runs(runs: Runs) -> None:
 
 
 def needed(couple: Couple, way: Way, side: int) -> list[Recipe]:
-    """The runs that a way to answer the task of a side is made from."""
+    """The runs that a combination of bias and head takes its values from."""
     if way.bias == "none":
         return [r for r in [couple.untuned[side]] if r is not None]
     biases = couple.tuned if way.bias == "mean" else [couple.tuned[SIDES.index(way.bias)]]
@@ -102,7 +102,7 @@ def needed(couple: Couple, way: Way, side: int) -> list[Recipe]:
 
 
 def behind(merged: Merged, place: dict) -> tuple[int, list[Recipe]]:
-    """The side of a result's task, and the runs that it is made from."""
+    """The side of a result's task, and the runs that the result is computed from."""
     couple = next(c for c in merged.couples if c.tuned[0].seed == place["seed"])
     side = [r.task["name"] for r in couple.tuned].index(place["task"])
     return side, needed(couple, Way(place["bias"], place["head"]), side)
@@ -125,9 +125,10 @@ def angles_of(merged: Merged, terms: Sequence[str], runs: Runs) -> list[dict[str
 
 
 def merge_flaw(project: Project, path: Path, merged: Merged) -> str | None:
-    """What is wrong with a file of results; None when it is whole and of these runs as they are.
+    """What is wrong with a file of merge results; None if it fits the runs as they are now.
 
-    Angles are computed again; metrics of a run's own biases and head are held against the run's.
+    Angles are computed again. Metrics of a run's biases with the same run's head must be those
+    that the run recorded.
     """
     try:
         written = read_json(path)
@@ -152,7 +153,7 @@ def merge_flaw(project: Project, path: Path, merged: Merged) -> str | None:
 
 
 def _contradicts(merged: Merged, row: dict, runs: Runs) -> bool:
-    """Whether a result is not what a run recorded, where it should be, or no fraction at all."""
+    """Whether a result differs from what its run recorded, or is no fraction."""
     side, needed_runs = behind(merged, row)
     if any(runs[r.digest].status != "ok" for r in needed_runs):
         return row["status"] == "ok" or row["value"] is not None

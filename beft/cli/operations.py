@@ -52,7 +52,7 @@ def verify(
 ) -> None:
     """Check that every number belongs to its recipe: digests, checksums, inputs, code, reports."""
     from beft import code_identity
-    from beft.operations.repair import repair as repair_project
+    from beft.operations.problem import repair as repair_project
     from beft.operations.verify import problems
     from beft.store import accepted_code
     from beft.study.project import load

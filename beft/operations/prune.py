@@ -15,15 +15,22 @@ from beft.store.files import remove
 from beft.store.locks import HEARTBEAT, PATIENCE, Lock, claimed, lock
 from beft.store.owners import living
 from beft.study import params as P
-from beft.study.layout import Layout
+from beft.study.layout import Folder, Layout
 from beft.study.project import Project, load
 
 log = logging.getLogger(__name__)
 
-# Folder below data/ -> how deep the things in it lie. The mirror is not among them.
-DEPTHS = {"runs": 6, "packs": 4, "scores": 4, "timings": 4, "merges": 3, "subsets": 4}
+# Folder of data/ -> levels from it to a run or file. The mirror is never pruned.
+DEPTHS: dict[Folder, int] = {
+    "runs": 6,
+    "packs": 4,
+    "scores": 4,
+    "timings": 4,
+    "merges": 3,
+    "subsets": 4,
+}
 DEPTHS |= {"sources": 2, "models": 2}
-LOGS = {
+LOGS: dict[str, Folder] = {
     **{"train": "packs", "score": "scores", "subsample": "subsets"},
     **{"time": "timings", "merge": "merges", "fetch": "sources", "fetch_model": "models"},
 }
@@ -83,7 +90,7 @@ def things(projects: list[Project]) -> list[Thing]:
             f"{layout.data}: a link, so others may share it, whose studies cannot be seen from "
             "here; prune where it lies, with everybody's studies in studies/"
         )
-    named: dict[str, set[str]] = {kind: set() for kind in DEPTHS}
+    named: dict[Folder, set[str]] = {kind: set() for kind in DEPTHS}
     for project in projects:
         named["runs"] |= {r.folder() for r in project.recipes}
         named["packs"] |= set(project.packs)
@@ -125,7 +132,7 @@ def _weigh(things: list[Thing], named: bool) -> tuple[str, str]:
     return str(len(sizes)), filesize.decimal(sum(sizes))
 
 
-def _made(layout: Layout, kind: str, named: set[str]) -> Iterator[Thing]:
+def _made(layout: Layout, kind: Folder, named: set[str]) -> Iterator[Thing]:
     base = layout.folder(kind)
     for path in sorted(base.glob("/".join("*" * DEPTHS[kind]))):
         if not path.name.startswith("."):
@@ -166,7 +173,7 @@ def _held(layout: Layout) -> dict[str, str]:
     return found
 
 
-def _logs(layout: Layout, named: dict[str, set[str]]) -> Iterator[Thing]:
+def _logs(layout: Layout, named: dict[Folder, set[str]]) -> Iterator[Thing]:
     for rule, kind in LOGS.items():
         base = layout.root / "logs" / rule
         known = {os.path.splitext(key)[0] for key in named[kind]}  # noqa: PTH122
@@ -184,8 +191,8 @@ def _work(layout: Layout, needed: set[str]) -> Iterator[Thing]:
 
 def _half_written(layout: Layout) -> Iterator[Thing]:
     """What killed writers left; only where nobody writes now."""
-    folders = [layout.folder(kind) for kind in (*DEPTHS, "collected")]
-    for folder in (*folders, layout.root / "reports"):
+    folders = [layout.folder(kind) for kind in DEPTHS]
+    for folder in (*folders, layout.folder("collected"), layout.root / "reports"):
         for path in sorted(folder.rglob(".*.tmp")):
             if not any(parent.suffix == ".tmp" for parent in path.parents):
                 yield Thing("half-written", "", path, False)

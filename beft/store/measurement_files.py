@@ -10,7 +10,7 @@ from beft.study.measurements import SECONDS, TIMING_VERSION, Timed
 
 
 def timing_flaw(path: Path, timed: Timed) -> str | None:
-    """What is wrong with a file of seconds; None when it is whole and of these runs."""
+    """What is wrong with a file of seconds; None if it is sound and of these runs."""
     try:
         written = read_json(path)
         turns = [(run["repeat"], run["digest"]) for run in written["runs"]]

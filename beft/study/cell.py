@@ -1,4 +1,4 @@
-"""What is scored together: the runs of one model, task and regime."""
+"""The runs of one model, task and regime, which are scored together."""
 
 from dataclasses import dataclass
 

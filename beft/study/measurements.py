@@ -20,51 +20,51 @@ class Timed:
     """Runs that are timed in turn.
 
     Attributes:
-        recipes: one for each technique, of the study's first seed.
+        recipes: one per technique, with the study's first seed.
     """
 
     recipes: tuple[Recipe, ...]
     repeats: int
 
     def path(self) -> str:
-        """The file of seconds below `data/timings`, named by the runs that it is of."""
+        """The file of seconds below `data/timings`; its name is a digest of the runs."""
         key = digest([TIMING_VERSION, self.repeats, [r.digest for r in self.recipes]])
         return f"{self.recipes[0].cell()}/{key}.json"
 
 
 @dataclass(frozen=True)
 class Couple:
-    """The runs of one seed whose biases are tried on each other's task and averaged.
+    """Two runs of one seed, whose biases are evaluated on both tasks and averaged.
 
     Attributes:
-        tuned: of the first and the second task.
-        untuned: of the same two, where the study has them.
+        tuned: the runs of the first and the second task.
+        untuned: the untuned runs of both tasks; None where the study has none.
     """
 
     tuned: tuple[Recipe, Recipe]
     untuned: tuple[Recipe | None, Recipe | None]
 
     def recipes(self) -> list[Recipe]:
-        """All runs that it is made from."""
+        """All runs that are used."""
         return [*self.tuned, *(r for r in self.untuned if r is not None)]
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What is merged at one place.
+    """The couples of one model, regime, technique and pair of tasks.
 
     Attributes:
-        couples: one for each seed that both tasks have.
+        couples: one per seed that both tasks share.
     """
 
     couples: tuple[Couple, ...]
 
     def recipes(self) -> list[Recipe]:
-        """All runs that it is made from."""
+        """All runs that are used."""
         return [recipe for couple in self.couples for recipe in couple.recipes()]
 
     def path(self) -> str:
-        """The file of results below `data/merges`, named by the runs that it is of."""
+        """The file of results below `data/merges`; its name is a digest of the runs."""
         found = [
             [None if r is None else r.digest for r in (*c.tuned, *c.untuned)] for c in self.couples
         ]
@@ -76,10 +76,10 @@ Runs = dict[tuple[str, str, str, str], dict[int, Recipe]]  # (model, task, regim
 
 
 def timed(study: Study, recipes: Iterable[Recipe], where: str) -> dict[str, Timed]:
-    """What a study times, by file.
+    """The runs that a study times, by file.
 
     Args:
-        where: the study, for messages.
+        where: the name of the study, for error messages.
 
     Raises:
         UserError: a run to time is not among the study's.
@@ -90,7 +90,7 @@ def timed(study: Study, recipes: Iterable[Recipe], where: str) -> dict[str, Time
 
 
 def merged(study: Study, recipes: Iterable[Recipe], where: str) -> dict[str, Merged]:
-    """What a study merges, by file.
+    """The couples that a study merges, by file.
 
     Raises:
         UserError: a run to merge is not among the study's, or tunes more than biases.
@@ -101,7 +101,7 @@ def merged(study: Study, recipes: Iterable[Recipe], where: str) -> dict[str, Mer
 
 
 def _runs(recipes: Iterable[Recipe]) -> Runs:
-    """The runs of each place by seed; of those that differ in their settings alone, the first."""
+    """Runs by model, task, regime and technique, then by seed; the first of several settings."""
     found: Runs = {}
     for r in recipes:
         key = (r.model["alias"], r.task["name"], r.regime, r.technique)
@@ -137,7 +137,7 @@ def _merged(entry: Merging, runs: Runs, where: str) -> Merged:
 
 
 def _place(runs: Runs, where: str, *key: str) -> dict[int, Recipe]:
-    """The runs of a place, by seed; an error names the first part of it that no run has."""
+    """The runs with this key, by seed; the error names the first part that no run has."""
     if key in runs:
         return runs[key]
     left: Sequence[tuple] = list(runs)

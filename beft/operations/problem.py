@@ -1,0 +1,45 @@
+"""What `beft verify` finds wrong, and its repair."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from beft.store.files import remove, set_aside
+from beft.study.project import Project
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        line: the message; it begins with the file or folder.
+        redo: files, or a folder of the mirror, that must be removed before Snakemake makes them
+            again; empty where that would not help.
+    """
+
+    line: str
+    redo: tuple[Path, ...] = ()
+
+
+def to_redo(problems: Iterable[Problem]) -> list[Path]:
+    """Everything that has to be made again, each path once."""
+    return list(dict.fromkeys(path for problem in problems for path in problem.redo))
+
+
+def repair(project: Project, problems: Iterable[Problem]) -> list[Path]:
+    """Removes what has to be made again (`beft verify --repair`).
+
+    Runs stay: a training job keeps sound ones and sets damaged ones aside. A damaged folder of
+    data/mirror is set aside here.
+
+    Returns:
+        The paths that were removed.
+    """
+    gone = to_redo(problems)
+    for path in gone:
+        if path.is_dir():
+            set_aside(path, project.layout.work(f"mirror-{path.name}.damaged"))
+        else:
+            remove(path)
+    return gone

@@ -1,0 +1,72 @@
+"""`beft verify`: datasets, subsets, models and the mirror are as they were fetched."""
+
+from collections.abc import Iterator
+
+from beft.data.mirror.lookup import MANIFEST, altered
+from beft.data.subsets import read_subset
+from beft.data.tables import read_table
+from beft.errors import UserError
+from beft.operations.problem import Problem
+from beft.store.files import all_flaws, read_json
+from beft.study.identity import sha256
+from beft.study.project import Project
+
+
+def sources(project: Project) -> Iterator[Problem]:
+    """Checks datasets against their checksums, and subsets against the rows drawn again."""
+    broken = set()
+    for key in project.sources():
+        folder = project.layout.folder("sources") / key
+        for problem in all_flaws(folder):
+            broken.add(key)
+            yield Problem(f"{folder}: {problem}", (folder / "source.json",))
+    for recipe in project.subsets.values():
+        source, subset = project.layout.source(recipe), project.layout.subset(recipe)
+        try:
+            if recipe.source_path() not in broken:
+                read_subset(source, recipe, subset)
+            elif subset.is_file():  # its rows can be checked when the source is sound
+                read_table(subset)
+        except UserError as error:
+            yield Problem(str(error), (subset,))
+
+
+def models(project: Project) -> Iterator[Problem]:
+    """Checks weights against the checksums that were noted when they were fetched.
+
+    Absent weights are no problem: results can be read without them.
+    """
+    for key in project.models():
+        marker = project.layout.folder("models") / key
+        if not marker.is_file():
+            continue
+        try:
+            if changed := altered(project.root, marker):
+                line = f"{changed}: not what was fetched (sha256 differs from {marker})"
+                own = changed.is_relative_to(project.layout.mirror)
+                # Files outside of data/mirror belong to others, who have to restore them.
+                yield Problem(line, (changed.parent, marker) if own else ())
+        except (UserError, KeyError, TypeError, AttributeError) as error:
+            line = str(error) if isinstance(error, UserError) else f"{marker}: damaged"
+            yield Problem(line, (marker,))
+
+
+def mirror(project: Project) -> Iterator[Problem]:
+    """Checks the files of data/mirror against its manifest."""
+    folder = project.layout.mirror
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return
+    try:
+        sums = {
+            folder / place / name: expected
+            for place, entry in read_json(manifest).items()
+            for name, expected in entry["sha256"].items()
+        }
+    except (UserError, KeyError, TypeError, AttributeError):
+        yield Problem(f"{manifest}: damaged", (manifest,))
+        return
+    for path, expected in sums.items():
+        if path.is_file() and sha256(path) != expected:
+            line = f"{path}: not the file that was fetched (sha256 differs from {manifest})"
+            yield Problem(line, (path.parent,))
