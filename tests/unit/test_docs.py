@@ -23,6 +23,7 @@ PATH = re.compile(
 )
 NAME = re.compile(r"(?<![\w/.])beft(?:\.[a-zA-Z_]\w*)+")
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+NAME_IN_FILE = re.compile(r"`(\w+)` in `(beft/[\w/]+\.py)`")
 FILE = re.compile(r"`([\w./*-]+\.(?:py|js|css|j2))`")
 CALL = re.compile(r"(beft|make) +([a-z][a-z-]*)(.*)")
 
@@ -89,8 +90,17 @@ def exists(name: str) -> bool:
 
 
 def missing_names(text: str) -> list[str]:
-    names = {name for name in NAME.findall(text) if name not in ("beft.sif", "beft.def")}
-    return sorted(name for name in names if not exists(name))
+    dotted = {name for name in NAME.findall(text) if name not in ("beft.sif", "beft.def")}
+    missing = [name for name in dotted if not exists(name)]
+    for name, path in set(NAME_IN_FILE.findall(text)):
+        if (ROOT / path).is_file() and not re.search(rf"^{name}\b", _code(path), re.M):
+            missing.append(f"{name} in {path}")
+    return sorted(missing)
+
+
+def _code(path: str) -> str:
+    """The source of a module, its definitions without the word that begins them."""
+    return re.sub(r"^(?:class|def) ", "", (ROOT / path).read_text(), flags=re.M)
 
 
 def wrong_calls(text: str) -> list[str]:
@@ -159,8 +169,9 @@ def test_stale_files_and_names_are_found():
         "| file in `beft/engine/` | x |\n| `slots.py`, `gone.py` | x |\n\n`errors.py`, `lost.py`"
     )
     assert missing_files(table) == ["beft/engine/gone.py", "beft/lost.py"]
-    text = "`beft.selectors.projection(a, b)`, beft.sif, beft.gone, beft.errors.No"
-    assert missing_names(text) == ["beft.errors.No", "beft.gone"]
+    text = "`beft.selectors.projection(a, b)`, beft.sif, beft.gone, beft.errors.No, "
+    text += "`UserError` in `beft/errors.py`, `Gone` in `beft/errors.py`"
+    assert missing_names(text) == ["Gone in beft/errors.py", "beft.errors.No", "beft.gone"]
 
 
 def test_stale_commands_are_found():
