@@ -1,4 +1,4 @@
-"""`beft prune`: what lies in data/ and no study names any more."""
+"""`beft prune`: find and remove the files of data/ that no study names."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ class Thing:
 
     Attributes:
         kind: runs, packs, ..., logs, work.
-        owner: the model or task that it is of; empty where it is of none.
+        owner: the model or task that it belongs to; empty if none.
         named: whether a study still names it.
     """
 
@@ -78,7 +78,7 @@ def studies(params: Path) -> list[Project]:
 
 
 def things(projects: list[Project]) -> list[Thing]:
-    """What is there of a project, and whether a study names it.
+    """Every file and folder in data/ and logs/, and whether a study names it.
 
     Raises:
         UserError: when a run that no study names is being trained: what it needs cannot be told
@@ -190,7 +190,7 @@ def _work(layout: Layout, needed: set[str]) -> Iterator[Thing]:
 
 
 def _half_written(layout: Layout) -> Iterator[Thing]:
-    """What killed writers left; only where nobody writes now."""
+    """Temporary files of killed processes; call it only while no process writes."""
     folders = [layout.folder(kind) for kind in DEPTHS]
     for folder in (*folders, layout.folder("collected"), layout.root / "reports"):
         for path in sorted(folder.rglob(".*.tmp")):
@@ -199,7 +199,7 @@ def _half_written(layout: Layout) -> Iterator[Thing]:
 
 
 def _owners(group: Path) -> list[str]:
-    """The runs that a checkpoint is of; none when it cannot be read."""
+    """The digests of the runs in a checkpoint; none if it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:

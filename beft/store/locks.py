@@ -1,9 +1,10 @@
 """Locks that hold on shared file systems: an owner with a name, known to live by its heartbeat.
 
 A lock is the file `lock.1` in a folder, created exclusively (which network file systems do right,
-unlike `flock`). Its owner rewrites a counter in it every few seconds. Who finds the counter still
-for a minute, or the owner dead on the same machine, takes over by creating `lock.2`, and so on: one
-of many wins, nothing is deleted that another may hold, and clocks do not matter.
+unlike `flock`). Its owner rewrites a counter in it every few seconds. A process that sees the
+counter unchanged for 60 s, or finds that the owner on this machine has died, takes the lock by
+creating `lock.2`, and so on. Only one process can create that file, no file is deleted that another
+process may hold, and clocks do not matter.
 """
 
 import logging
