@@ -51,7 +51,7 @@ def source_of_subset(wildcards):
 def key_of(wildcards, suffix=".json"):
     """Returns the key in PROJECT of a pack, cell, timing or merge: its path below its folder."""
     folders = [wildcards.get(name) for name in ("model", "task", "regime")]
-    return "/".join([*filter(None, folders), f"{wildcards.digest}{suffix}"])
+    return str(Path(*filter(None, folders), f"{wildcards.digest}{suffix}"))
 
 
 def pack_of(wildcards):
