@@ -53,10 +53,11 @@ NAMES = list(registry.FIGURES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("study", ["frames", "nothing", "table5_study"])
+@pytest.mark.parametrize("study", ["full", "nothing"])
 def test_files_are_those_of_savefig(name: str, study: str, request) -> None:
     """`render` draws once where `savefig` draws twice; nothing else may differ."""
-    frames = request.getfixturevalue(study)
+    full = "table5_study" if name in ("zero_shot", "cost") else "frames"
+    frames = request.getfixturevalue(full if study == "full" else study)
     files = registry.draw(name, frames)
     with style():
         figure = registry.FIGURES[name](frames)

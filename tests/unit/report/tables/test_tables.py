@@ -3,7 +3,9 @@
 import csv
 import io
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -170,11 +172,22 @@ def test_latex_escapes_everything() -> None:
     assert "a_b" not in text and "%c" not in text.replace(r"\%c", "")
 
 
+@pytest.fixture(scope="module")
+def made(frames: Frames, table5_study: Frames) -> Callable[[str], Table]:
+    """Every table of a study that has something to show in it."""
+
+    @cache
+    def make_table(name: str) -> Table:
+        study = table5_study if name in ("table5", "table6") else frames
+        return registry.TABLES[name](study)
+
+    return make_table
+
+
 @pytest.mark.parametrize("name", list(registry.TABLES))
-def test_latex_structure(frames: Frames, table5_study: Frames, name: str) -> None:
+def test_latex_structure(made: Callable[[str], Table], name: str) -> None:
     """Balanced braces and environments, and as many columns in each row as are declared."""
-    study = table5_study if name in ("table5", "table6") else frames
-    table = registry.TABLES[name](study)
+    table = made(name)
     text, parts = formats.to_latex(table), len(table.parts)
     assert parts
     bare = re.sub(r"\\[{}%&#_$]", "", text)
@@ -198,9 +211,8 @@ def test_latex_sets_terms_as_mathematics(table1: Table) -> None:
 
 
 @pytest.mark.parametrize("name", list(registry.TABLES))
-def test_markdown_rows_are_whole(frames: Frames, table5_study: Frames, name: str) -> None:
-    study = table5_study if name in ("table5", "table6") else frames
-    text = formats.to_markdown(registry.TABLES[name](study))
+def test_markdown_rows_are_whole(made: Callable[[str], Table], name: str) -> None:
+    text = formats.to_markdown(made(name))
     blocks = re.findall(r"(?:^\|.*\n)+", text, re.M)
     assert blocks
     for block in blocks:
