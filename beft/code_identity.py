@@ -42,7 +42,7 @@ def essence(source: str) -> str:
             continue
         value = body[0].value
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            for line in range(value.lineno - 1, value.end_lineno):
+            for line in range(value.lineno - 1, value.end_lineno or value.lineno):
                 lines[line] = ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
