@@ -26,7 +26,7 @@ demo: .venv/installed ## run the demo study and print the selected terms
 	@beft summary
 
 test: .venv/installed ## run all tests
-	@python -m pytest -n $(CORES)
+	@python -m pytest -n $$(($(CORES) + 1)) # one of the workers mostly waits for SLURM
 
 test-fast: .venv/installed ## run the unit tests alone
 	@python -m pytest -n $(CORES) tests/unit

@@ -33,7 +33,8 @@ def pytest_cmdline_main(config):
     """All workers share a launcher of commands, whose folder is named before they start."""
     if forked.FOLDER in os.environ:
         return (yield)
-    with TemporaryDirectory(prefix="beft-", dir="/tmp") as folder:  # a socket's path must be short
+    # A socket's path must be short, and the launcher may end a moment later than this process.
+    with TemporaryDirectory(prefix="beft-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         os.environ[forked.FOLDER] = folder
         return (yield)
 
