@@ -122,10 +122,9 @@ class Site:
         return [n for n in self.cluster_jobs() if digest in self.cluster.show(n)["StdOut"]]
 
     def cluster_jobs(self) -> list[str]:
-        """The numbers of all jobs of this project, also of those that have ended."""
-        return [
-            n for n in self.cluster.jobs() if self.cluster.show(n)["WorkDir"] == str(self.folder)
-        ]
+        """The numbers of all jobs of this project, also of those that have ended, ascending."""
+        numbers = sorted(self.cluster.jobs(), key=int)
+        return [n for n in numbers if self.cluster.show(n)["WorkDir"] == str(self.folder)]
 
     def finish(self, seconds: float = 300) -> None:
         """The end of the workflow, a good one."""
