@@ -6,7 +6,7 @@ import math
 from beft.report.analysis import cells as grid
 from beft.report.analysis import judged
 from beft.report.analysis import selection as chosen
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, rows_of
 
 WORTH = [f"{name}{end}" for name in ("regret", "gain") for end in ("", "_low", "_high")]
 
@@ -22,20 +22,23 @@ def metrics_json(frames: Frames) -> dict:
         `runs`: {status: count}.
     """
     best: dict = {}
-    lead = {task: names[0] for task, names in grid.splits(frames).items()}
-    for row in grid.cells(frames).itertuples(index=False):
-        first = lead[row.task] == row.split
+    for row in rows_of(grid.cells(frames)):
+        first = grid.first_split(frames, row.task) == row.split
         task = row.task if first else grid.column_label(row.task, row.split)
         value = round(row.mean, 6) if math.isfinite(row.mean) else None
         place = best.setdefault(row.model, {}).setdefault(task, {}).setdefault(row.regime, {})
         place[row.technique] = value
     counts = chosen.agreement(chosen.selection(frames))
     worth = judged.summary(frames, apart=False).set_index("selector")
-    for selector, count in counts.items():
-        count["share"] = _rounded(count["agree"] / count["decided"] if count["decided"] else None)
-        for key in WORTH:
-            count[key] = _rounded(worth[key].get(selector))
-    return {"best": best, "selection": counts, "runs": run_counts(frames)}
+    judgement = {
+        selector: {
+            **count,
+            "share": _rounded(count["agree"] / count["decided"] if count["decided"] else None),
+            **{key: _rounded(worth[key].get(selector)) for key in WORTH},
+        }
+        for selector, count in counts.items()
+    }
+    return {"best": best, "selection": judgement, "runs": run_counts(frames)}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from beft.report.frames.columns import CELL, KEYS
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, rows_of
 from beft.study.recipe import HELD_OUT
 
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
@@ -116,6 +115,12 @@ def first_split(frames: Frames, task: str) -> str:
     return splits(frames).get(task, ["validation"])[0]
 
 
+def of_first_split(frames: Frames, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are about the first validation split of their task."""
+    first = {task: names[0] for task, names in splits(frames).items()}
+    return table[table["split"] == table["task"].map(first)]
+
+
 def measured(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per run and split: the keys, seed, digest, status, split, value and reason.
 
@@ -131,7 +136,7 @@ def measured(frames: Frames, column: str = "best") -> pd.DataFrame:
     runs = frames.runs[[*KEYS, "seed", "digest", "status", column]].rename(
         columns={column: "fallback"}
     )
-    runs = runs.assign(split=[known[str(task)] for task in runs["task"]]).explode("split")
+    runs = runs.assign(split=runs["task"].map(lambda task: known[str(task)])).explode("split")
     values = reported(frames)[["digest", "split", column]].rename(columns={column: "value"})
     rows = runs.merge(values, "left", ["digest", "split"])
     lead = rows["split"] == rows["task"].map(lambda task: known[str(task)][0])
@@ -168,6 +173,11 @@ def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
     return table.join(told)[COLUMNS].set_index(keys, drop=False)
 
 
+def at(table: pd.DataFrame, *key: str) -> pd.Series | None:
+    """One of `cells`, by model, task, regime, technique and split; None where none is planned."""
+    return table.loc[[key]].iloc[0] if key in table.index else None
+
+
 def story(lost: list[tuple[str, str]], n: int, planned: int) -> tuple[str, str, str]:
     """Status of a cell, a few words for it, and the whole reason with every distinct message.
 
@@ -192,11 +202,11 @@ def story(lost: list[tuple[str, str]], n: int, planned: int) -> tuple[str, str, 
     return "partial" if n and lost else status, ", ".join(short), ", ".join(full)
 
 
-def grouped(table: pd.DataFrame, keys: list[str]) -> dict[tuple, list[Any]]:
+def grouped(table: pd.DataFrame, keys: list[str]) -> dict[tuple, list]:
     """The rows of each group, in order of appearance; a frame for each group would take longer."""
-    found: dict[tuple, list[Any]] = {}
+    found: dict[tuple, list] = {}
     columns = [table[key].tolist() for key in keys]
-    for key, row in zip(zip(*columns, strict=True), table.itertuples(), strict=True):
+    for key, row in zip(zip(*columns, strict=True), rows_of(table), strict=True):
         found.setdefault(key, []).append(row)
     return found
 

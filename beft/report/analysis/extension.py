@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of
 
 SELECTOR, ALL = "projection", "all_biases"
 TERMS = ("v", "q", "k")
@@ -44,7 +44,7 @@ def settings(frames: Frames) -> list[Setting]:
     runs = frames.runs[frames.runs["technique"].isin(TECHNIQUES)]
     there: dict[tuple, set] = {}
     several = set()
-    for (*place, _), part in runs.groupby([*CELL, "technique"], sort=False):
+    for (*place, _), part in groups_of(runs, [*CELL, "technique"]):
         found = set(part[SETTING].itertuples(index=False, name=None))
         there.setdefault(tuple(place), set()).update(found)
         if len(found) > 1:
@@ -65,10 +65,10 @@ def _setting(frames: Frames, runs: pd.DataFrame, place, rate: float, length: int
     known = known[known["split"] == grid.first_split(part, place[1])]
     curves = known.groupby(["epoch", "technique"])["value"].agg(["mean", "std", "count"])
     scored = frames.trajectories.merge(ok[ok["technique"] == ALL][["digest"]], on="digest")
-    scored = scored[scored["selector"] == SELECTOR].groupby("epoch")[list(TERMS)]
-    wide = curves.unstack("technique")
-    wide.columns = [f"{what} {technique}" for what, technique in wide.columns]
-    means, counts = scored.mean().add_prefix("score "), scored.count().add_prefix("scored ")
+    groups = scored[scored["selector"] == SELECTOR].groupby("epoch")[list(TERMS)]
+    wide = pd.DataFrame(curves.unstack("technique"))
+    wide.columns = [" ".join(column) for column in wide.columns]
+    means, counts = groups.mean().add_prefix("score "), groups.count().add_prefix("scored ")
     table = wide.join([means, counts], how="outer").sort_index()
     return Setting(place, float(rate), int(length), table, part)
 
@@ -79,10 +79,10 @@ def facts(setting: Setting) -> pd.DataFrame:
     place = dict(zip(CELL, setting.place, strict=True))
     metric = "".join(setting.frames.runs["metric"].dropna().iloc[:1])
     for technique in TECHNIQUES:
-        key = (*setting.place, technique, setting.split)
-        if key not in cells.index:
+        term = technique.removeprefix("b_")
+        cell = grid.at(cells, *setting.place, technique, setting.split)
+        if cell is None:
             continue
-        cell, term = cells.loc[key], technique.removeprefix("b_")
         for epoch in list(setting.epochs.index) or [None]:
             known = {
                 what: value_at(setting, epoch, f"{what} {technique}") for what in ("mean", "std")

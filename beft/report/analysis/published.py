@@ -5,6 +5,8 @@ from importlib import resources
 
 import pandas as pd
 
+from beft.report.frames.schema import rows_of
+
 AVERAGE = "average"
 # Table 2: percent of the parameters that are trained, and seconds on an NVIDIA Tesla T4.
 COSTS = {
@@ -53,7 +55,7 @@ def lookup(table: pd.DataFrame | None = None) -> dict[tuple[str, str, str, str, 
     """
     table = load() if table is None else table
     found: dict[tuple[str, str, str, str, str], Published] = {}
-    for row in table[table["regime"] != ""].itertuples():
+    for row in rows_of(table[table["regime"] != ""]):
         key = (row.model, row.task, row.split, row.regime, row.technique)
         deviation = None if pd.isna(row.deviation) else float(row.deviation)
         selected = {"true": True, "false": False}.get(row.selected)
@@ -66,4 +68,4 @@ def lookup(table: pd.DataFrame | None = None) -> dict[tuple[str, str, str, str, 
 def metrics(table: pd.DataFrame | None = None) -> dict[str, str]:
     """The metric each task is reported in, for the tasks whose metric the paper's settings name."""
     table = load() if table is None else table
-    return {row.task: row.metric for row in table.itertuples() if row.metric}
+    return {row.task: row.metric for row in rows_of(table) if row.metric}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 
 TERMS = ("q", "k", "v")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
@@ -39,8 +39,7 @@ def inert(frames: Frames) -> dict[tuple[str, str, str], tuple[str, ...]]:
     """The terms of each place whose gradient is zero up to rounding in every seed."""
     if frames.scores.empty:
         return {}
-    flags = frames.scores.assign(inert=frames.scores["inert"].astype(str).str.lower() == "true")
-    every = flags.groupby([*CELL, "term"], sort=True)["inert"].all()
+    every = frames.scores.groupby([*CELL, "term"], sort=True)["inert"].all()
     found: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for (model, task, regime, term), is_inert in every.items():
         if is_inert:
@@ -86,11 +85,10 @@ def outcomes(frames: Frames, column: str = "best") -> dict[tuple[str, str, str],
     """
     rows = grid.measured(frames, column)
     rows = rows[rows["technique"].isin([f"b_{term}" for term in TERMS])]
-    lead = {task: names[0] for task, names in grid.splits(frames).items()}
-    rows = rows[rows["split"] == rows["task"].map(lead)]
+    rows = grid.of_first_split(frames, rows)
     result = {place: {**UNDECIDED, "reason": "no term was run"} for place in places(frames)}
     found: dict[tuple[str, str, str], list] = {}
-    for row in rows.itertuples(index=False):
+    for row in rows_of(rows):
         found.setdefault((row.model, row.task, row.regime), []).append(row)
     return result | {place: _outcome(part) for place, part in found.items()}
 
@@ -163,7 +161,7 @@ def _undecided(terms: list[str]) -> str:
 def agreement(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Per selector: in how many decided cells its choice came out best, and of how many cells."""
     result = {}
-    for selector, part in table.groupby("selector", sort=False):
+    for selector, part in groups_of(table, "selector"):
         decided = part[part["decided"].astype(bool)]
         agree = int(sum(value is True for value in decided["agree"]))
         result[str(selector)] = {"agree": agree, "decided": len(decided), "cells": len(part)}

@@ -10,13 +10,8 @@ from beft.report.analysis import selection as chosen
 from beft.report.compare.cells import compare_cells
 from beft.report.compare.revisions import Reports
 from beft.report.compare.runs import compare_runs
-from beft.report.frames.columns import CELL, COLUMNS
+from beft.report.frames.columns import CELL, COLUMNS, MACHINE
 from beft.report.frames.schema import Frames
-
-CIRCUMSTANCES = [
-    *("commit", "dirty", "code", "device", "hardware", "threads"),
-    *("python", "torch", "transformers", "beft"),
-]
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ def compare_choices(first: Frames, second: Frames, epoch: str) -> pd.DataFrame:
 def compare_circumstances(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """What the runs of either were made with, where the two differ, and how many runs of each."""
     rows = []
-    for name in CIRCUMSTANCES:
+    for name in MACHINE:
         counts = [
             frame[name].astype(object).fillna("unknown").astype(str).value_counts()
             for frame in (first, second)

@@ -1,7 +1,6 @@
 """Which runs of two reports differ: in what became of them, in settings, in the number alone."""
 
 import math
-from typing import Any
 
 import pandas as pd
 
@@ -77,7 +76,7 @@ def _statuses(one: dict | None, two: dict | None) -> tuple[str, str]:
     return (one["status"] if one else "", two["status"] if two else "")
 
 
-def _differ(one: Any, two: Any) -> bool:
+def _differ(one, two) -> bool:
     """Whether two values differ by more than rounding; undefined ones are alike."""
     if isinstance(one, str) or isinstance(two, str):
         return str(one) != str(two)
@@ -106,4 +105,5 @@ def _told(found: list[tuple]) -> tuple[str, str]:
     """Settings before and after in words."""
     if not found:
         return "", "data, code version or a setting that reports do not record"
-    return tuple(", ".join(f"{row[0]}: {row[side]}" for row in found) for side in (1, 2))
+    before, after = (", ".join(f"{row[0]}: {row[side]}" for row in found) for side in (1, 2))
+    return before, after

@@ -13,6 +13,7 @@ from beft.report.analysis import cells as grid
 from beft.report.compare.cells import VERDICTS
 from beft.report.compare.compare import Comparison
 from beft.report.frames.columns import CELL, KEYS
+from beft.report.frames.schema import rows_of
 from beft.report.tables.formats import plain
 from beft.report.tables.table import DASH, Part, Shown, Table, name, percent
 
@@ -92,7 +93,7 @@ def _cells_part(comparison: Comparison, verdict: str) -> Part:
             _number(row.after, row.low_after, row.high_after, row.short_after),
             Shown(f"{100 * row.change:+.2f}" if math.isfinite(row.change) else DASH),
         )
-        for row in rows.itertuples()
+        for row in rows_of(rows)
     )
     return Part(CELLS[verdict], ("cell", "A", "B", "change"), 1, shown)
 

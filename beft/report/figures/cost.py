@@ -20,7 +20,7 @@ from beft.report.figures.style import (
     look,
     sheet,
 )
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, rows_of
 
 QUANTITIES = {"trainable_params": "trained parameters", "train_seconds": "seconds per run"}
 MOST = 6  # models: a printed page
@@ -59,10 +59,7 @@ def techniques(frames: Frames) -> tuple[pd.DataFrame, list[str]]:
         Per technique: metric (percent), trainable_params and train_seconds; and those tasks.
     """
     table = grid.cells(frames).reset_index(drop=True)
-    lead = {task: names[0] for task, names in grid.splits(frames).items()}
-    table = table[
-        (table["split"] == table["task"].map(lead)) & (table["technique"] != grid.MEASUREMENT)
-    ]
+    table = grid.of_first_split(frames, table[table["technique"] != grid.MEASUREMENT])
     metric = table.pivot(index="technique", columns="task", values="mean").astype(float)
     metric = metric.dropna(how="all").dropna(axis="columns")
     tasks = [task for task in grid.order(frames, "task") if task in metric]
@@ -80,9 +77,9 @@ def _panel(panel: Axes, table: pd.DataFrame, quantity: str, names: list[str]) ->
         return
     zero = _decades(panel, table[quantity])
     for technique in [name for name in names if name in table.index]:
-        style, value = look(technique, names), table.loc[technique, quantity]
+        style, value = look(technique, names), float(table[quantity][technique])
         panel.plot(
-            math.log10(value) if value > 0 else zero, table.loc[technique, "metric"],
+            math.log10(value) if value > 0 else zero, float(table["metric"][technique]),
             marker=style.marker, color=style.colour, markersize=6, zorder=3, clip_on=False,
         )  # fmt: skip
     panel.margins(y=0.12)
@@ -118,7 +115,7 @@ def _notes(tables: dict, parts: dict[str, Frames], left_out: int) -> list[str]:
         cells = grid.cells(parts[model])
         cells = cells[cells["task"].isin(tasks) & cells["technique"].isin(table.index)]
         lacking = cells[cells["short"] != ""]
-        gaps += [f"{model} {c.task} {c.technique} {c.short}" for c in lacking.itertuples()]
+        gaps += [f"{model} {c.task} {c.technique} {c.short}" for c in rows_of(lacking)]
     return [
         "Left of the dotted line: nothing is trained. Runs that share a process share its time, "
         "which includes evaluation.",

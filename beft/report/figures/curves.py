@@ -88,8 +88,7 @@ def _epochs(frames: Frames) -> pd.DataFrame:
     """Mean and deviation per place, technique and epoch, on the first split of each task."""
     runs = frames.runs[frames.runs["status"] == "ok"]
     rows = frames.history.merge(runs[[*KEYS, "digest"]], on="digest")
-    lead = {task: names[0] for task, names in grid.splits(frames).items()}
-    rows = rows[rows["split"] == rows["task"].map(lead)]
+    rows = grid.of_first_split(frames, rows)
     keys = [*KEYS, "epoch"]
     return rows.groupby(keys, sort=True)["value"].agg(["mean", "std"]).reset_index()
 

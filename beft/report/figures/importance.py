@@ -128,8 +128,7 @@ def _metric_panel(
     for shift, term in zip((0.0, -0.07, 0.07), ORDER, strict=True):
         ys, bars = [], []
         for regime in regimes:
-            key = (model, task, regime, f"b_{term}", split)
-            cell = table.loc[key] if key in table.index else None
+            cell = grid.at(table, model, task, regime, f"b_{term}", split)
             ys.append(math.nan if cell is None else 100 * float(cell["mean"]))
             spread = math.nan if cell is None else 100 * float(cell["std"])
             bars.append(0.0 if math.isnan(spread) else spread)

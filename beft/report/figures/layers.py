@@ -86,8 +86,7 @@ def _heatmap(panel: Axes, part: pd.DataFrame, terms: list[str], most: int):
     )
     panel.grid(False)
     panel.patch.set(hatch="////", edgecolor="#888888", facecolor="white")
-    flat = part.assign(inert=part["inert"].astype(str).str.lower() == "true")
-    flat = flat.groupby("term")["inert"].all()
+    flat = part.groupby("term")["inert"].all()
     labels = [literal(term, 18) + (" (inert)" if flat.get(term, False) else "") for term in terms]
     panel.set_yticks(range(len(terms)), labels)
     count = values.shape[1]

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 WIDTH = 7.2  # inches: the text width of a two-column page
 COLUMN = 3.5  # inches: one of its columns
-FORMATS = {
+FORMATS: dict[str, dict] = {
     "svg": {"metadata": {"Date": None, "Creator": None}},
     "png": {"metadata": {"Software": None}, "dpi": 200},
     "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
@@ -65,7 +66,7 @@ class Look:
 
     colour: str
     marker: str
-    line: str | tuple
+    line: LineStyleType
     label: str
 
 
@@ -109,7 +110,7 @@ def literal(text: str, width: int = 40) -> str:
 @contextmanager
 def style() -> Iterator[None]:
     """Draw with the common rules, independent of the user's own matplotlib settings."""
-    with matplotlib.style.context("default"), matplotlib.rc_context(RULES):
+    with matplotlib.style.context("default"), matplotlib.rc_context(RULES):  # type: ignore[arg-type]  # names of settings are literals
         yield
 
 
@@ -130,7 +131,9 @@ def explain(axes: Axes, words: str) -> None:
         spine.set_visible(True)
         spine.set_linestyle((0, (2, 2)))
         spine.set_color("#aaaaaa")
-    width = axes.figure.get_size_inches()[0] / max(axes.get_gridspec().ncols, 1)
+    figure, grid = axes.get_figure(root=True), axes.get_gridspec()
+    assert figure is not None and grid is not None
+    width = figure.get_size_inches()[0] / max(grid.ncols, 1)
     text = "\n".join(textwrap.wrap(literal(words, 200), max(12, int(width * 11))))
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#555555")
 
@@ -162,14 +165,15 @@ def legend_of_markers(figure: Figure, names: list[str]) -> list[Line2D]:
     for name, entry in zip(names, handles, strict=True):
         if name not in LOOKS:
             entry.set_label(literal(name, 18))
-    return figure.legend(
+    legend = figure.legend(
         handles=handles,
         loc="outside upper center",
         ncols=math.ceil(len(names) / legend_rows(names)),
         handlelength=1.0,
         handletextpad=0.5,
         columnspacing=1.4,
-    ).legend_handles
+    )
+    return [entry for entry in legend.legend_handles if isinstance(entry, Line2D)]
 
 
 def legend_rows(names: list[str]) -> int:
@@ -200,6 +204,7 @@ def _render(figure: Figure, suffix: str, metadata: dict, dpi: float | None = Non
     """The figure in one format: what `savefig` does, but it draws all twice to arrange panels."""
     engine, own = figure.get_layout_engine(), figure.dpi
     canvas, out = get_registered_canvas_class(suffix)(figure), io.BytesIO()
+    assert engine is not None
     figure.dpi = dpi or own
     engine.execute(figure)  # for each format anew, since each measures text in its own way
     figure.set_layout_engine("none")

@@ -62,11 +62,12 @@ def _panel(panel: Axes, model: str, frames: Frames, tasks: list[str]) -> list[st
     regime = grid.order(frames, "regime")[0]
     means = pd.DataFrame(math.nan, index=tasks, columns=list(COMPARED))
     for task, technique in product(tasks, COMPARED):
-        key = (model, task, regime, technique, grid.first_split(frames, task))
-        if key in table.index:
-            means.loc[task, technique] = 100 * float(table.loc[key]["mean"])
-            if table.loc[key]["short"]:
-                missing.append(f"{model} {task} {technique} {table.loc[key]['short']}")
+        split = grid.first_split(frames, task)
+        cell = grid.at(table, model, task, regime, technique, split)
+        if cell is not None:
+            means.loc[task, technique] = 100 * float(cell["mean"])
+            if cell["short"]:
+                missing.append(f"{model} {task} {technique} {cell['short']}")
     panel.set_title(f"{literal(model, 24)}: {_inertness(frames)}", fontsize=9.5, loc="left")
     if not means.notna().any(axis=None):
         explain(panel, "no run of zero_shot, b_k or b_v has a result")

@@ -1,7 +1,6 @@
 """From the runs of a study to the frames of its reports."""
 
 from itertools import product
-from typing import Any
 
 from beft.report.frames import merges, scores, timings, uncertainty
 from beft.report.frames.columns import COLUMNS
@@ -37,7 +36,7 @@ def collect(project: Project) -> Frames:
     )
 
 
-def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
+def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, object]]]:
     layout = project.layout
     training = recipe.training
     found = open_run(layout, recipe, layout.pack(project.pack_of(recipe)))
@@ -79,7 +78,7 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     return facts
 
 
-def _evaluations(recipe: Recipe, metrics: Metrics) -> list[dict[str, Any]]:
+def _evaluations(recipe: Recipe, metrics: Metrics) -> list[dict[str, object]]:
     """One row per split and metric, the reported metric of a split before its others."""
     return [
         {"digest": recipe.digest, "split": split, "metric": name, **both}
@@ -91,7 +90,7 @@ def _evaluations(recipe: Recipe, metrics: Metrics) -> list[dict[str, Any]]:
     ]
 
 
-def _history(run: Run) -> list[dict[str, Any]]:
+def _history(run: Run) -> list[dict[str, object]]:
     return [
         {
             "digest": run.recipe.digest,
@@ -106,7 +105,7 @@ def _history(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def settings(project: Project) -> dict[str, Any]:
+def settings(project: Project) -> dict[str, object]:
     """The study as it was resolved; its orders are the orders of display."""
     study, params = project.study, project.params
     models = dict.fromkeys(r.model["alias"] for r in project.recipes)
@@ -150,7 +149,7 @@ def _scopes(project: Project) -> dict[str, list[list[str]]]:
     return found
 
 
-def _overrides(project: Project) -> dict[str, Any]:
+def _overrides(project: Project) -> dict[str, object]:
     """The training settings of the study, or of each of its selections where they differ."""
     chosen = project.study.selections()
     every = [s.training.model_dump(exclude_none=True) for s in chosen]
@@ -163,7 +162,7 @@ def _overrides(project: Project) -> dict[str, Any]:
     }
 
 
-def _held_out(project: Project) -> dict[str, Any]:
+def _held_out(project: Project) -> dict[str, object]:
     """How many of the runs that train chose their epoch on examples held out from training."""
     trained = [r.training for r in project.recipes if r.training["epochs"]]
     shares = [t["held_out"] for t in trained if "held_out" in t]

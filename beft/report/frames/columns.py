@@ -5,6 +5,9 @@ Imports no pandas: the rules of the workflow read the names, too.
 
 CELL = ["model", "task", "regime"]
 KEYS = [*CELL, "technique"]
+# columns of provenance that say what made a run
+MACHINE = ["commit", "dirty", "code", "device", "hardware", "threads", "python", "torch"]
+MACHINE += ["transformers", "beft"]
 _NAMES = {
     "runs": (
         "study,model,task,regime,technique,seed,learning_rate,epochs,train_examples,metric,best,"

@@ -1,7 +1,6 @@
 """Metrics of biases that were tuned on one task, or averaged, on each task."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
@@ -23,7 +22,7 @@ def collect(project: Project) -> pd.DataFrame:
     return frame("merges", rows)
 
 
-def _rows(project: Project, key: str, merged: Merged) -> Iterator[dict[str, Any]]:
+def _rows(project: Project, key: str, merged: Merged) -> Iterator[dict[str, object]]:
     path = project.layout.merge(key)
     flaw = merge_flaw(project, path, merged)
     first, second = merged.couples[0].tuned

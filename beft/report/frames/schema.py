@@ -1,7 +1,7 @@
 """The frames that everything in reports/ is made from: kept as csv."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,21 @@ class Frames:
     settings: dict
 
 
-def frame(name: str, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def frame(name: str, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """A frame of one kind with exactly its columns."""
     table = pd.DataFrame(list(rows), columns=COLUMNS[name])
     # A run that is missing must not turn the counts of all others into decimals.
     return table.astype({c: "Int64" for c in COUNTS if c in table})
+
+
+def rows_of(table: pd.DataFrame) -> Iterator[Any]:  # Any: pandas knows no types of columns
+    """The rows of a table as named tuples."""
+    return table.itertuples()
+
+
+def groups_of(table: pd.DataFrame, keys: str | list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """The rows of each group, in order of appearance; the key is a tuple for a list of keys."""
+    return iter(table.groupby(keys, sort=False))
 
 
 def render(frames: Frames) -> dict[str, bytes]:
@@ -94,6 +104,7 @@ def read(reports: Path) -> Frames:
 def read_table(path: Path) -> pd.DataFrame:
     """One frame's csv file, its numbers to the last digit."""
     types = {"digest": str, "layer": str, "commit": str, "code": str}
+    types |= {"inert": "boolean", "dirty": "boolean"}
     return pd.read_csv(
         path,
         dtype=types,

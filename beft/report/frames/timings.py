@@ -1,7 +1,6 @@
 """Seconds of runs that had their process and the machine to themselves."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
@@ -21,7 +20,7 @@ def collect(project: Project) -> pd.DataFrame:
     return frame("timings", rows)
 
 
-def _rows(project: Project, key: str, timed: Timed) -> Iterator[dict[str, Any]]:
+def _rows(project: Project, key: str, timed: Timed) -> Iterator[dict[str, object]]:
     path = project.layout.timing(key)
     flaw = timing_flaw(path, timed)
     recipes = {recipe.digest: recipe for recipe in timed.recipes}

@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from beft.report.frames.columns import KEYS
-from beft.report.frames.schema import frame
+from beft.report.frames.schema import frame, groups_of
 from beft.report.statistics import resampling
 from beft.store.run_folder import open_run
 from beft.store.run_format import Epoch
@@ -59,9 +58,9 @@ def tables(
         examples: a run's columns by its digest and epoch.
     """
     rows: dict[str, list[dict]] = {"intervals": [], "comparisons": []}
-    for (task, split, metric), group in _counted(runs, evaluations).groupby(GROUP, sort=False):
+    for (task, split, metric), group in groups_of(_counted(runs, evaluations), GROUP):
         columns = {digest: examples(digest) for digest in group["digest"]}
-        for (model, regime), part in group.groupby(["model", "regime"], sort=False):
+        for (model, regime), part in groups_of(group, ["model", "regime"]):
             place = {"model": model, "task": task, "regime": regime, "split": split}
             kept = {
                 (digest, epoch): table
@@ -153,10 +152,10 @@ def _wide(table: np.ndarray, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - table.shape[1])))
 
 
-def _interval(metric: str, found: dict[int, Run], answers: Answers | None) -> dict[str, Any]:
+def _interval(metric: str, found: dict[int, Run], answers: Answers | None) -> dict[str, object]:
     keys, values = zip(*found.values(), strict=True)
     places = answers.of(keys) if answers else None
-    if places is None:
+    if answers is None or places is None:
         ends, answers = _over_runs(np.array(values)), None
     else:
         ends = resampling.interval(answers.values[places])
@@ -165,7 +164,7 @@ def _interval(metric: str, found: dict[int, Run], answers: Answers | None) -> di
 
 def _comparison(
     metric: str, first: dict[int, Run], second: dict[int, Run], answers: Answers | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Two techniques over the seeds that both have; nothing where they have none in common."""
     seeds = [seed for seed in first if seed in second]
     if not seeds:
@@ -179,14 +178,14 @@ def _comparison(
         "p_examples": math.nan,
     }
     widest = 1 - sums.least(metric)  # two values of the metric are no further apart
-    if ours is None or theirs is None:
+    if answers is None or ours is None or theirs is None:
         ends = np.clip(_over_runs(differences), -widest, widest)
         return told | _bounds(ends, len(seeds), None)
     totals = answers.totals[ours], answers.totals[theirs]
     swapped = answers.swapped[ours], answers.swapped[theirs]
     told["p_examples"] = resampling.swap_test(answers.metric, totals, swapped, answers.n)
-    ends = resampling.interval(answers.values[ours] - answers.values[theirs])
-    return told | _bounds(np.clip(ends, -widest, widest), len(seeds), answers)
+    bounds = resampling.interval(answers.values[ours] - answers.values[theirs])
+    return told | _bounds(np.clip(bounds, -widest, widest), len(seeds), answers)
 
 
 def _over_runs(values: np.ndarray) -> tuple[float, float]:
@@ -196,7 +195,7 @@ def _over_runs(values: np.ndarray) -> tuple[float, float]:
     return resampling.interval(np.tile(values[:, None], resampling.RESAMPLES))
 
 
-def _bounds(ends: Sequence[float], runs: int, answers: Answers | None) -> dict[str, Any]:
+def _bounds(ends: np.ndarray, runs: int, answers: Answers | None) -> dict[str, object]:
     """An interval, what it is made of, and a word where something is lacking."""
     low, high = map(float, ends)
     note = "" if answers else "over runs alone: what each example adds was not kept"
@@ -220,7 +219,11 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     tested = table[["p_runs", "p_examples"]].notna().any(axis=1)
     epochs = table.groupby("epoch", sort=False)
     return table.assign(
-        p_runs_corrected=epochs["p_runs"].transform(resampling.holm),
-        p_examples_corrected=epochs["p_examples"].transform(resampling.holm),
+        p_runs_corrected=epochs["p_runs"].transform(_holm),
+        p_examples_corrected=epochs["p_examples"].transform(_holm),
         family=tested.groupby(table["epoch"]).transform("sum"),
     )
+
+
+def _holm(p_values: pd.Series) -> pd.Series:
+    return pd.Series(resampling.holm(p_values.to_numpy(float)), p_values.index)

@@ -1,36 +1,30 @@
 """Where runs were made and what went wrong with them, gathered for the page."""
 
 from beft.report.analysis import cells as grid
-from beft.report.frames.columns import KEYS
+from beft.report.frames.columns import KEYS, MACHINE
 from beft.report.frames.schema import Frames
 
 SHOWN_COMMANDS = 20
-MACHINE = [
-    "commit",
-    "dirty",
-    "code",
-    "device",
-    "hardware",
-    "python",
-    "torch",
-    "transformers",
-    "beft",
-]
 
 
 def provenance(frames: Frames) -> dict:
     """The distinct circumstances of the runs, with the number of runs of each."""
     table = frames.provenance
-    columns = [column for column in MACHINE if column in table]
+    columns = [column for column in MACHINE if column in table and column != "threads"]
     groups = (
-        table.fillna("").astype(str).groupby(columns, sort=True).size().reset_index(name="runs")
+        table.astype(object)
+        .fillna("")
+        .astype(str)
+        .groupby(columns, sort=True)
+        .size()
+        .reset_index(name="runs")
     )
     commands = list(dict.fromkeys(table["command"].dropna().astype(str)))
     started = sorted(table["started"].dropna().astype(str))
     return {
         "columns": [*columns, "runs"],
         "rows": groups.values.tolist(),
-        "dirty": int((table["dirty"].astype(str).str.lower() == "true").sum()),
+        "dirty": int(table["dirty"].sum()),
         "commands": commands[:SHOWN_COMMANDS],
         "more": max(0, len(commands) - SHOWN_COMMANDS),
         "started": (started[0], started[-1]) if started else None,

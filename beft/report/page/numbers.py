@@ -10,7 +10,7 @@ from beft.report.analysis import selection as chosen
 from beft.report.figures import cost, curves, importance
 from beft.report.figures.zero_shot import COMPARED
 from beft.report.frames.columns import CELL, KEYS
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def _ranks(most: int) -> Callable[[Frames], Behind]:
         metric = metric.assign(term=metric["technique"].str.removeprefix("b_"), selector="metric")
         words = [
             f"Mean {selector} rank: {_of_terms(part, 'mean_rank', 1)}."
-            for selector, part in means.groupby("selector", sort=False)
+            for selector, part in groups_of(means, "selector")
         ]
         if metric["mean"].notna().any():
             words.append(f"Mean metric in percent: {_of_terms(metric, 'mean', 100)}.")
@@ -66,9 +66,10 @@ def _layers(frames: Frames) -> Behind:
     data = scores.groupby(keys, sort=False)["rank"].mean().reset_index(name="mean_rank")
     means = data.groupby(["model", "selector", "term"], sort=False)["mean_rank"].mean()
     words = []
-    for (model, selector), part in means.dropna().groupby(["model", "selector"], sort=False):
-        (_, _, term), rank = part.idxmin(), part.min()
-        words.append(f"{model}, {selector}: {term} with mean rank {rank:.1f}")
+    known = means.dropna().reset_index()
+    for (model, selector), part in groups_of(known, ["model", "selector"]):
+        top = part.iloc[int(part["mean_rank"].to_numpy().argmin())]
+        words.append(f"{model}, {selector}: {top['term']} with mean rank {top['mean_rank']:.1f}")
     if len(words) > 12:
         words = [*words[:12], f"and {len(words) - 12} more"]
     return Behind(data, f"The most important term over all layers: {'; '.join(words)}.")
@@ -103,16 +104,15 @@ def _cost(frames: Frames) -> Behind:
     tops = data.dropna(subset=["metric"]).sort_values("metric", ascending=False, kind="stable")
     said = "; ".join(
         f"{row.model}: {row.technique} {row.metric:.1f} with {row.trainable_params:.0f} parameters"
-        for row in tops.drop_duplicates("model").itertuples()
+        for row in rows_of(tops.drop_duplicates("model"))
     )
     return Behind(data, f"The highest metric in percent of each model: {said}.")
 
 
 def _leading(frames: Frames) -> pd.DataFrame:
     """The cells of the first split of each task."""
-    lead = {task: names[0] for task, names in grid.splits(frames).items()}
     table = grid.cells(frames).reset_index(drop=True)
-    return table[table["split"] == table["task"].map(lead)]
+    return grid.of_first_split(frames, table)
 
 
 KNOWN: dict[str, Callable[[Frames], Behind]] = {

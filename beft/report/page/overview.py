@@ -7,7 +7,7 @@ import pandas as pd
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.tables import selectors
 from beft.report.tables.comparisons import ALPHA
 
@@ -36,7 +36,7 @@ def _answer(rows: pd.DataFrame) -> dict:
     most = max(wins.values(), default=0)
     close = decided.sort_values("lead", kind="stable").head(1)
     closest = [
-        f"{100 * r.lead:.1f} points ({r.model}, {r.task}, {r.regime})" for r in close.itertuples()
+        f"{100 * r.lead:.1f} points ({r.model}, {r.task}, {r.regime})" for r in rows_of(close)
     ]
     return {
         "top": [term for term, count in wins.items() if count == most] if len(decided) else [],
@@ -66,9 +66,8 @@ def _sure(frames: Frames, rows: pd.DataFrame, column: str) -> dict:
     cells = rows.drop_duplicates(CELL).set_index(CELL)["best"]
     terms = [f"b_{term}" for term in chosen.TERMS]
     table = table[table["first"].isin(terms) & table["second"].isin(terms)]
-    lead = {task: names[0] for task, names in grid.splits(frames).items()}
-    table = table[table["split"] == table["task"].map(lead)]
-    for place, part in table.groupby(CELL, sort=False):
+    table = grid.of_first_split(frames, table)
+    for place, part in groups_of(table, CELL):
         best = cells.get(place, "")
         part = part[(part["first"] == f"b_{best}") | (part["second"] == f"b_{best}")]
         if part.empty:
@@ -87,7 +86,7 @@ def _sure(frames: Frames, rows: pd.DataFrame, column: str) -> dict:
 def _board(frames: Frames, rows: pd.DataFrame) -> list[dict]:
     """The answer as a grid: one row per model and task, one cell per regime."""
     board: dict[tuple[str, str], dict] = {}
-    for (model, task, regime), part in rows.groupby(CELL, sort=False):
+    for (model, task, regime), part in groups_of(rows, CELL):
         first = part.iloc[0]
         line = board.setdefault((model, task), {"model": model, "task": task, "cells": {}})
         line["cells"][regime] = {
@@ -98,7 +97,7 @@ def _board(frames: Frames, rows: pd.DataFrame) -> list[dict]:
             "reason": first["reason"],
             "picks": [
                 {"selector": row.selector, "term": row.selected, "agree": row.agree}
-                for row in part.itertuples()
+                for row in rows_of(part)
             ],
         }
     return list(board.values())

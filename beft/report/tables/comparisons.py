@@ -6,13 +6,15 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, rows_of
 from beft.report.tables.table import DASH, Part, Shown, Table, digits, name, points
 
 ALPHA = 0.05  # of all comparisons of a study together
-COLUMNS = ("task", "regime", "first", "second", "difference", "95 % interval", "p runs")
-COLUMNS += ("p runs, corrected", "p examples", "p examples, corrected", "runs", "examples")
-COLUMNS += ("verdict",)
+COLUMNS = (
+    *("task", "regime", "first", "second", "difference", "95 % interval", "p runs"),
+    *("p runs, corrected", "p examples", "p examples, corrected", "runs", "examples"),
+    "verdict",
+)
 TIDY = ["epoch", "model", "regime", "task", "split", "first", "second", "difference"]
 TIDY += ["low", "high", "runs", "examples", "p_runs", "p_runs_corrected", "p_examples"]
 TIDY += ["p_examples_corrected", "family", "better", "verdict", "note"]
@@ -31,7 +33,7 @@ def comparisons(frames: Frames, column: str = "best") -> Table:
     for model in grid.order(frames, "model"):
         rows = tidy[(tidy["model"] == model) & (tidy["epoch"] == column)]
         if len(rows):
-            parts.append(Part(str(model), COLUMNS, 4, tuple(map(_row, rows.itertuples()))))
+            parts.append(Part(str(model), COLUMNS, 4, tuple(map(_row, rows_of(rows)))))
     title = "Differences between techniques in points, and what is left of them beyond chance"
     notes = tuple(_notes(tidy, column))
     return Table("comparisons", title, notes, tuple(parts), digits(tidy, P_VALUES))
@@ -50,7 +52,7 @@ def judged(frames: Frames) -> pd.DataFrame:
     keys = [[ranks[k].get(x, math.inf) for k, x in zip(ranks, p, strict=True)] for p in places]
     order = sorted(range(len(table)), key=keys.__getitem__)
     table = table.iloc[order].reset_index(drop=True)
-    said = [verdict(row) for row in table.itertuples()]
+    said = [verdict(row) for row in rows_of(table)]
     table = table.assign(better=[b for b, _ in said], verdict=[words for _, words in said])
     return table.assign(note=table["note"].fillna(""))[TIDY]
 
@@ -86,7 +88,7 @@ def verdicts(frames: Frames, column: str) -> dict[tuple, str]:
     table = table[table["epoch"] == column]
     return {
         (row.model, row.task, row.regime, row.split, *sorted((row.first, row.second))): row.better
-        for row in table.itertuples()
+        for row in rows_of(table)
     }
 
 

@@ -20,8 +20,10 @@ from beft.report.analysis.extension import (
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, name, percent
 
-COLUMNS = ("task", "regime", "learning rate", "epochs", *TECHNIQUES, "score v", "score q")
-COLUMNS += ("score k", "b_v minus all", "gaps over epochs")
+COLUMNS = (
+    *("task", "regime", "learning rate", "epochs", *TECHNIQUES, "score v", "score q"),
+    *("score k", "b_v minus all", "gaps over epochs"),
+)
 NOTES = (
     "Metrics (%) and projection scores after the last epoch, means over seeds ± sample deviation, "
     "n the number of runs that count; scores are those of the runs of all_biases.",
@@ -54,8 +56,7 @@ def _row(setting: Setting) -> tuple[Shown, ...]:
     _, task, regime = setting.place
     metrics = []
     for technique in TECHNIQUES:
-        key = (*setting.place, technique, setting.split)
-        metrics.append(_cell(cells.loc[key] if key in cells.index else None))
+        metrics.append(_cell(grid.at(cells, *setting.place, technique, setting.split)))
     head = (task, regime, f"{setting.learning_rate:g}", str(setting.length))
     rank, n = correlation([setting])
     return (*map(name, head), *metrics, *_scores(setting), _ahead(setting), _signed(rank, f"n={n}"))

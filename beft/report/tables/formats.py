@@ -41,7 +41,7 @@ def to_csv(table: Table) -> str:
 
 
 def _csv_cell(value: object) -> str:
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
+    if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, str):
         text = " ".join(value.split())

@@ -7,7 +7,7 @@ import pandas as pd
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.tables.table import DASH, Part, Shown, Table, digits, name
 from beft.selectors.inert import INERT_RATIO
 
@@ -24,8 +24,8 @@ def inert(frames: Frames) -> Table:
     for model in dict.fromkeys(tidy["model"]):
         own, rows = tidy[tidy["model"] == model], []
         known = [term for term in terms if (own["term"] == term).any()]  # that the model has
-        for (task, regime), part in own.groupby(["task", "regime"], sort=False):
-            found = {row.term: row for row in part.itertuples()}
+        for (task, regime), part in groups_of(own, ["task", "regime"]):
+            found = {row.term: row for row in rows_of(part)}
             rows.append((name(task), name(regime), *(_cell(found.get(term)) for term in known)))
         parts.append(Part(str(model), ("task", "regime", *known), 2, tuple(rows)))
     title = "Mean absolute gradient of each bias term before training, relative to q, k and v"
@@ -38,8 +38,7 @@ def facts(frames: Frames) -> pd.DataFrame:
     measured = frames.gradients
     if measured.empty:
         return pd.DataFrame(columns=TIDY)
-    flags = measured["inert"].astype(str).str.lower() == "true"
-    groups = measured.assign(inert=flags).groupby([*CELL, "term"], sort=False)
+    groups = measured.groupby([*CELL, "term"], sort=False)
     table = groups.agg(
         mean_abs=("mean_abs", "mean"), relative=("relative", "mean"), least=("relative", "min"),
         most=("relative", "max"), n=("seed", "size"), inert=("inert", "sum"),

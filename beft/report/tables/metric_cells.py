@@ -2,7 +2,6 @@
 
 import math
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 
@@ -10,7 +9,7 @@ from beft.report.analysis import cells as grid
 from beft.report.analysis import published as paper
 from beft.report.analysis import selection as chosen
 from beft.report.frames.columns import CELL, KEYS
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.tables.comparisons import verdicts
 from beft.report.tables.table import DASH, Shown, beside, between, percent
 
@@ -59,7 +58,7 @@ def _with_interval(table: pd.DataFrame, frames: Frames, column: str) -> pd.DataF
 
 def _with_paper(table: pd.DataFrame) -> pd.DataFrame:
     index, found = paper.lookup(), []
-    for row in table.itertuples():
+    for row in rows_of(table):
         theirs = index.get((row.model, row.task, row.split, row.regime, row.technique))
         same = theirs is not None and theirs.metric in ("", row.metric)
         found.append(theirs if same else None)
@@ -75,7 +74,7 @@ def _with_paper(table: pd.DataFrame) -> pd.DataFrame:
 def _with_selector(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
     targets, flat = chosen.chosen(frames), chosen.inert(frames)
     selected, inert = [], []
-    for row in table.itertuples():
+    for row in rows_of(table):
         place = (row.model, row.task, row.regime)
         term = row.technique.removeprefix("b_") if row.technique in BIAS_TERMS else None
         selected.append(term is not None and targets.get((*place, "projection"), []) == [term])
@@ -94,7 +93,7 @@ def _with_best(table: pd.DataFrame, better: dict[tuple, str]) -> pd.DataFrame:
     """
     table = table.reset_index(drop=True).assign(best=False, separated=False)
     terms = table[table["technique"].isin(BIAS_TERMS) & (table["status"] != "skipped")]
-    for place, part in terms.groupby([*CELL, "split"], sort=False):
+    for place, part in groups_of(terms, [*CELL, "split"]):
         if len(part) > 1 and part["mean"].notna().all():
             best = grid.ties(zip(part.index, part["mean"], strict=True))
             table.loc[best, "best"] = True
@@ -122,7 +121,7 @@ def cell(row) -> Shown:
     )  # fmt: skip
 
 
-def average(found: dict[tuple[str, str], Any], labels: list) -> tuple[float, Shown]:
+def average(found: dict, labels: list) -> tuple[float, Shown]:
     """The mean over the columns of a row where every planned run of it counts, else undefined."""
     gaps = [grid.column_label(*label) for label in labels if not _sound(found.get(label))]
     if gaps:
@@ -140,7 +139,7 @@ def _sound(row) -> bool:
 def measure_notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     """What a number is and in which metric, for a table made of `facts`."""
     names = tidy.drop_duplicates("task")
-    metric = ", ".join(f"{row.task}: {row.metric}" for row in names.itertuples() if row.metric)
+    metric = ", ".join(f"{row.task}: {row.metric}" for row in rows_of(names) if row.metric)
     chosen_on = f" {grid.chosen_epoch(frames)}" if column == "best" else ""
     return [
         f"Each number is the mean over seeds of the {grid.EXPLAINED[column]}, on the validation "

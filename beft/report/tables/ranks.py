@@ -8,7 +8,7 @@ from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.analysis.ranks import MEAN, facts
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of
 from beft.report.tables.table import DASH, Part, Shown, Table, name
 
 NOTES = (
@@ -23,10 +23,10 @@ NOTES = (
 def ranks(frames: Frames) -> Table:
     """Mean rank of every term in every layer; the figure `layers` draws the same numbers."""
     tidy, parts = facts(frames), []
-    for (model, selector), part in tidy.groupby(["model", "selector"], sort=False):
+    for (model, selector), part in groups_of(tidy, ["model", "selector"]):
         layers = [layer for layer in dict.fromkeys(part["layer"]) if layer != MEAN]
         wide = part.pivot(index="term", columns="layer", values="rank")
-        wide = wide.reindex(dict.fromkeys(part["term"]))
+        wide = wide.reindex(list(dict.fromkeys(part["term"])))
         wide.insert(0, "all", wide[layers].mean(axis=1, skipna=False))
         columns = [*layers, "all", *([MEAN] if MEAN in wide else [])]
         titles = ("term", *layers, "all layers", "of the mean score")[: len(columns) + 1]

@@ -6,7 +6,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of
 from beft.report.tables.metric_cells import INERT
 from beft.report.tables.table import DASH, Part, Shown, Table, name
 
@@ -20,7 +20,7 @@ def selection(frames: Frames, column: str = "best") -> Table:
     tidy = chosen.selection(frames, column)
     names = list(dict.fromkeys(tidy["selector"]))
     parts = []
-    for model, rows in tidy.groupby("model", sort=False):
+    for model, rows in groups_of(tidy, "model"):
         columns = ("task", "regime", "best term", "lead", "seeds won", *names, "inert")
         cells = [_row(*place) for place in grid.grouped(rows, ["task", "regime"]).items()]
         parts.append(Part(str(model), columns, 2, tuple(cells)))
@@ -31,7 +31,7 @@ def selection(frames: Frames, column: str = "best") -> Table:
 def _row(place: tuple[str, str], part: list) -> tuple[Shown, ...]:
     first = part[0]
     undecided = "" if first.best else first.reason
-    behind = (str(first.model), *map(str, place), "")
+    behind = (str(first.model), *place, "")
     best = Shown(first.best or DASH, problem=undecided, reason=undecided, place=behind)
     lead = f"{100 * first.lead:+.1f}" if math.isfinite(first.lead) else DASH
     won = f"{first.seeds_won}/{first.seeds}" if first.seeds else DASH

@@ -6,12 +6,14 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import judged
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.statistics import clusters
 from beft.report.tables.table import DASH, Part, Shown, Table, name
 
-COLUMNS = ("choice", "best term", "regret", "worst regret", "against always v")
-COLUMNS += ("rank correlation", "ties", "undefined", "no result", "inert")
+COLUMNS = (
+    *("choice", "best term", "regret", "worst regret", "against always v"),
+    *("rank correlation", "ties", "undefined", "no result", "inert"),
+)
 
 
 def selectors(frames: Frames, column: str = "best") -> Table:
@@ -22,8 +24,8 @@ def selectors(frames: Frames, column: str = "best") -> Table:
     """
     tidy = judged.summary(frames, column)
     parts = [
-        Part(f"{group}: {counted(rows)}", COLUMNS, 1, tuple(map(_row, rows.itertuples())))
-        for group, rows in tidy.groupby("group", sort=False)
+        Part(f"{group}: {counted(rows)}", COLUMNS, 1, tuple(map(_row, rows_of(rows))))
+        for group, rows in groups_of(tidy, "group")
     ]
     notes = _notes(frames, column) if parts else ()
     return Table("selectors", "How good each selector is", tuple(notes), tuple(parts), tidy)
@@ -66,7 +68,7 @@ def mean(
 def in_words(frames: Frames, column: str = "best") -> dict[str, str]:
     """Of each selector, what its choices gave away and what they gained over v, in one phrase."""
     found = {}
-    for row in judged.summary(frames, column, apart=False).itertuples():
+    for row in rows_of(judged.summary(frames, column, apart=False)):
         lost = mean(row.regret, row.regret_low, row.regret_high, None, "{:.2f}", 100)
         more = mean(row.gain, row.gain_low, row.gain_high, None, "{:+.2f}", 100)
         found[row.selector] = (

@@ -10,8 +10,10 @@ from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, name, percent
 
-COLUMNS = ("selector", "runs", "cells", "first quartile", "median", "third quartile")
-COLUMNS += ("settled after epoch 1", "cost of choosing then", "worst", "not counted")
+COLUMNS = (
+    *("selector", "runs", "cells", "first quartile", "median", "third quartile"),
+    *("settled after epoch 1", "cost of choosing then", "worst", "not counted"),
+)
 
 
 def settled(frames: Frames, column: str = "best") -> Table:
@@ -43,7 +45,7 @@ def _row(selector: str, rows: pd.DataFrame) -> tuple[Shown, ...]:
         Shown(str(len(known))),
         Shown(str(len(rows.loc[known.index, CELL].drop_duplicates()))),
         *(Shown(percent(value, 0)) for value in quartiles),
-        Shown(percent(early, 0)),
+        Shown(percent(float(early), 0)),
         Shown(f"{100 * cost.mean():+.2f}" if len(cost) else DASH, f"(n={len(cost)})"),
         Shown(f"{100 * cost.max():+.2f}" if len(cost) else DASH),
         Shown(str(len(rows) - len(known)), problem=problem, reason=problem),

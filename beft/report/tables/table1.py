@@ -7,7 +7,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import published as paper
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, rows_of
 from beft.report.tables.metric_cells import (
     AVERAGED,
     BIAS_TERMS,
@@ -78,10 +78,10 @@ def _paper_averages(rows: pd.DataFrame, labels: list) -> dict[tuple[str, str], f
     """The paper's own averages, shown only where our columns are exactly the paper's."""
     table = paper.load()
     table = table[(table["table"] == "table1") & (table["model"] == rows["model"].iloc[0])]
-    theirs = {(row.task, row.split) for row in table.itertuples() if row.task != paper.AVERAGE}
+    theirs = {(row.task, row.split) for row in rows_of(table) if row.task != paper.AVERAGE}
     same = set(labels) == theirs and rows["paper"].notna().any()
     averages = table[(table["task"] == paper.AVERAGE) & same]
-    return {(row.regime, row.technique): row.value for row in averages.itertuples()}
+    return {(row.regime, row.technique): row.value for row in rows_of(averages)}
 
 
 def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:

@@ -1,14 +1,13 @@
 """Table 2: what each technique trains, how long it takes, and what it scores."""
 
 import math
-from typing import Any
 
 import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import published as paper
 from beft.report.frames.columns import CELL, KEYS
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.tables.metric_cells import PAPER, measure_notes
 from beft.report.tables.table import (
     DASH,
@@ -49,7 +48,7 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
         are fractions, the paper's metric and ours minus it percent.
     """
     cells, rows = grid.cells(frames, column), []
-    for key, own in frames.timings.groupby(KEYS, sort=False):
+    for key, own in groups_of(frames.timings, KEYS):
         split = grid.first_split(frames, key[1])
         at = (*key, split)
         rows.append(
@@ -66,7 +65,7 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
     return _with_paper(_with_ratio(table))
 
 
-def _times(own: pd.DataFrame) -> dict[str, Any]:
+def _times(own: pd.DataFrame) -> dict[str, object]:
     """Mean and deviation over the repeats that ended well."""
     seconds = pd.to_numeric(own["seconds"].where(own["status"] == "ok"))
     lost = [(status, "") for status in own["status"] if status != "ok"]
@@ -82,15 +81,15 @@ def _times(own: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _score(cells: pd.DataFrame, at: tuple) -> dict[str, Any]:
-    if at not in cells.index:  # timed, and none of its runs is in the frame
+def _score(cells: pd.DataFrame, at: tuple) -> dict[str, object]:
+    row = grid.at(cells, *at)
+    if row is None:  # timed, and none of its runs is in the frame
         nothing = {"mean": math.nan, "std": math.nan, "n": 0, "planned": 0}
         return {**nothing, "status": "missing", "short": "missing", "reason": "missing"}
-    row = cells.loc[[at]].iloc[0]
     return {key: row[key] for key in ("mean", "std", "n", "planned", "status", "short", "reason")}
 
 
-def _interval(frames: Frames, at: tuple) -> dict[str, Any]:
+def _interval(frames: Frames, at: tuple) -> dict[str, object]:
     own = frames.intervals
     for key, value in zip([*KEYS, "split", "epoch"], at, strict=True):
         own = own[own[key] == value]
@@ -101,7 +100,7 @@ def _interval(frames: Frames, at: tuple) -> dict[str, Any]:
     return {"low": float(first["low"]), "high": float(first["high"]), "note": note}
 
 
-def _share_and_metric(frames: Frames, key: tuple) -> dict[str, Any]:
+def _share_and_metric(frames: Frames, key: tuple) -> dict[str, object]:
     own = frames.runs
     for column, value in zip(KEYS, key, strict=True):
         own = own[own[column] == value]
@@ -123,7 +122,7 @@ def _with_paper(table: pd.DataFrame) -> pd.DataFrame:
     published = paper.load()
     theirs = paper.lookup(published[published["table"] == "table2"])
     costs, found = paper.COSTS, []
-    for row in table.itertuples():
+    for row in rows_of(table):
         number = theirs.get((row.model, row.task, row.split, row.regime, row.technique))
         if number is None or number.metric != row.metric:
             found.append([math.nan] * 6)
@@ -142,7 +141,7 @@ def _part(rows: pd.DataFrame) -> Part:
     first = rows.iloc[0]
     columns = ["technique", "trained (%)", "run time (s)", f"times {REFERENCE}"]
     columns.append(f"{next(filter(None, rows['metric']), 'metric')} (%)")
-    lines = tuple(map(_line, rows.itertuples()))
+    lines = tuple(map(_line, rows_of(rows)))
     return Part(", ".join(map(str, first[CELL])), tuple(columns), 1, lines)
 
 

@@ -2,21 +2,22 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import published as paper
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.tables.table import DASH, Part, Shown, Table, beside, name, percent
 
 COUPLE = ["model", "regime", "technique", "first", "second"]
 VALUE = [*COUPLE, "bias", "head", "task", "split", "metric"]
 ANGLES = ["tuned_cosine", "tuned_degrees", "shift_cosine", "shift_degrees"]
 TIDY = [*VALUE, "mean", "std", "n", "planned", "paper", "difference", *ANGLES, "status", "reason"]
-WAYS = (("none", "fresh"), ("first", "own"), ("first", "first"), ("second", "own"))
-WAYS += (("second", "second"), ("mean", "own"))
+WAYS = (
+    *(("none", "fresh"), ("first", "own"), ("first", "first")),
+    *(("second", "own"), ("second", "second"), ("mean", "own")),
+)
 THEIRS = ("bert-base-cased", "low", "b_v", {"sst2", "rte"})  # what the paper's Table 3 is of
 
 
@@ -39,7 +40,7 @@ def facts(merges: pd.DataFrame) -> pd.DataFrame:
         percent; cosines and degrees are means over the seeds that have both biases.
     """
     rows = []
-    for key, own in merges.groupby(VALUE, sort=False):
+    for key, own in groups_of(merges, VALUE):
         place = dict(zip(VALUE, key, strict=True))
         value = pd.to_numeric(own["value"]).where(own["status"] == "ok")
         told = own[["status", "reason"]].fillna("")[value.isna().to_numpy()]
@@ -57,7 +58,7 @@ def facts(merges: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*TIDY, "short"])
 
 
-def _published(place: dict[str, Any]) -> float:
+def _published(place: dict[str, object]) -> float:
     """The paper's number in percent; its heads are those of the task, or not: it does not say."""
     tasks = {place["first"], place["second"]}
     if (place["model"], place["regime"], place["technique"], tasks) != THEIRS:
@@ -79,7 +80,7 @@ def _part(rows: pd.DataFrame) -> Part:
         own = rows[(rows["bias"] == way[0]) & (rows["head"] == way[1])]
         if own.empty:
             continue
-        found = {(row.task, row.split): row for row in own.itertuples()}
+        found = {(row.task, row.split): row for row in rows_of(own)}
         lines.append((*_way(first, *way), *(_cell(found.get(label)) for label in labels)))
     caption = f"{first['model']}, {first['regime']}, {first['first']} and {first['second']}"
     return Part(caption, columns, 2, tuple(lines))
@@ -107,7 +108,7 @@ def _notes(tidy: pd.DataFrame, frames: Frames) -> list[str]:
     if tidy.empty:
         return ["The study merges nothing: its 'merging' says what to merge."]
     metrics = tidy.drop_duplicates("task")
-    named = ", ".join(f"{row.task}: {row.metric}" for row in metrics.itertuples())
+    named = ", ".join(f"{row.task}: {row.metric}" for row in rows_of(metrics))
     shared = (tidy["head"] == tidy["bias"]).any()
     return [
         "Each number is the mean over seeds of the validation set ± sample deviation, n how many "

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from beft.report.analysis import cells as grid
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, rows_of
 from beft.report.tables import metric_cells as first
 from beft.report.tables.table import Part, Table, name
 
@@ -48,7 +48,7 @@ def _ordered(tidy: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _row(part: pd.DataFrame, labels: list[tuple[str, str]]) -> tuple:
-    found = {(row.task, row.split): row for row in part.itertuples()}
+    found = {(row.task, row.split): row for row in rows_of(part)}
     head = part.iloc[0]
     cells = (first.cell(found.get(label)) for label in labels)
     return (name(head["model"]), name(head["technique"]), *cells)

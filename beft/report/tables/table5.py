@@ -7,7 +7,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.tables.metric_cells import (
     AVERAGED,
     CHOSEN,
@@ -95,8 +95,9 @@ def _arranged(frames: Frames) -> Frames:
 
 def _with_share(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
     """Say of each row which percentage of its model it trains; undefined without any run."""
-    percents = frames.runs.astype({"trainable_percent": float}).groupby(ROW)["trainable_percent"]
-    percents = percents.max()
+    percents = (
+        frames.runs.astype({"trainable_percent": float}).groupby(ROW)["trainable_percent"].max()
+    )
     rows = table[ROW].itertuples(index=False, name=None)
     return table.assign(trained_percent=[float(percents.get(row, math.nan)) for row in rows])
 
@@ -104,7 +105,7 @@ def _with_share(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
 def _marked(table: pd.DataFrame) -> pd.DataFrame:
     """Mark the best and the second best technique per model, regime and column."""
     table = table.reset_index(drop=True).assign(best=False, second=False)
-    for _, part in table.groupby([*CELL, "split"], sort=False):
+    for _, part in groups_of(table, [*CELL, "split"]):
         counted = part[part["status"] != "skipped"]
         best, second = _top(dict(zip(counted.index, counted["mean"], strict=True)))
         table.loc[best, "best"], table.loc[second, "second"] = True, True
@@ -124,7 +125,7 @@ def _part(model: str, rows: pd.DataFrame, labels: list[tuple[str, str]], several
     averages = _averages(groups, labels)
     lines = []
     for (regime, technique), part in groups.items():
-        found = {(row.task, row.split): row for row in part.itertuples()}
+        found = {(row.task, row.split): row for row in rows_of(part)}
         shown = [_cell(found.get(label)) for label in labels]
         leading = [name(regime)] * several + [name(technique)]
         share = Shown(significant(part["trained_percent"].iloc[0]))
@@ -143,7 +144,7 @@ def _averages(groups: dict, labels: list[tuple[str, str]]) -> dict[tuple[str, st
     """The average of each row; the best and the second best of a regime are marked."""
     means, shown = {}, {}
     for key, part in groups.items():
-        found = {(row.task, row.split): row for row in part.itertuples()}
+        found = {(row.task, row.split): row for row in rows_of(part)}
         means[key], shown[key] = average(found, labels)
         shown[key] = replace(shown[key], place=(str(part["model"].iloc[0]), "", *key))
     for regime in dict.fromkeys(regime for regime, _ in groups):

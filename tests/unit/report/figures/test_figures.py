@@ -4,6 +4,7 @@ import io
 import itertools
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -216,3 +217,11 @@ def test_curves_of_a_large_study_say_what_is_left_out(make, monkeypatch) -> None
     monkeypatch.setattr("beft.report.figures.curves.MOST", 2)
     found = check("curves", make(("bert-base-cased",), ("sst2",)), monkeypatch)
     assert any("Panels left out: 1" in words for words in found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_report_of_snakemake_has_the_page_s_caption(name):
+    text = (Path(__file__).parents[4] / "workflow" / "report" / f"{name}.rst").read_text(
+        encoding="utf-8"
+    )
+    assert " ".join(text.split()) == registry.CAPTIONS[name]
