@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from beft.errors import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -20,4 +22,4 @@ def console() -> "Console":
 def complain(lines: Iterable[str]) -> None:
     """Prints errors to standard error: each as one line that begins with `beft: `."""
     for line in lines:
-        print(f"beft: {' '.join(line.split())}", file=sys.stderr)
+        print(f"beft: {one_line(line)}", file=sys.stderr)

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 from beft.store.files import flaw, read_json
 
 
@@ -46,7 +46,7 @@ def read_table(path: Path, text: Iterable[str] = ()) -> pa.Table:
         return table
     except (pa.ArrowException, OSError, ValueError) as error:
         kind = {".parquet": "parquet", ".jsonl": "JSON lines", ".csv": "UTF-8 csv"}[path.suffix]
-        detail = " ".join(str(error).split())[:200]
+        detail = one_line(error, 200)
         raise UserError(f"{path}: not readable as {kind} ({detail})") from None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 from beft.store.manifest import read_manifest
 from beft.store.owners import living
 from beft.study.layout import Layout
@@ -150,7 +150,7 @@ def _slurm(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise UserError(f"{command[0]} does not answer; is SLURM's controller up?") from None
     except subprocess.CalledProcessError as error:
-        raise UserError(f"{command[0]} failed: {' '.join(error.stderr.split())}") from None
+        raise UserError(f"{command[0]} failed: {one_line(error.stderr)}") from None
     return done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Everything in reports/ that people read, made from the frames beside it."""
+"""Make the tables, figures and page of reports/ from the csv files beside them."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ def build(reports: Path) -> None:
 
 
 def seen(name: str, frames: Frames) -> Frames:
-    """What a table or figure is made from: `cells.shown`, unless it compares settings."""
+    """Select the runs of a table or figure: `cells.shown`, unless it compares settings."""
     frames = cells.scoped(frames, name)
     return frames if name in SETTINGS_COMPARED else cells.shown(frames)
 
@@ -72,7 +72,7 @@ def write_page(frames: Frames, reports: Path) -> Path:
     """Write reports/index.html from the frames and the figures that are already drawn."""
     names = wanted(frames, "tables", TABLES)
     if "table1" in names and "table1_last" in names:
-        names.remove("table1_last")  # which table 1 on the page brings along
+        names.remove("table1_last")  # the page shows it within table 1
     tables = {name: by_epoch(name, seen(name, frames)) for name in names}
     path = reports / "index.html"
     write_file(path, render.render(frames, tables, reports / "figures").encode())
@@ -89,7 +89,7 @@ def seal(frames: Frames, reports: Path) -> None:
 
 
 def files_of(tables: Sequence[str], figures: Sequence[str]) -> list[str]:
-    """Every file of reports with these tables and figures but for their checksums."""
+    """List every file of reports with these tables and figures, except checksums.json."""
     return [
         *(f"{name}.csv" for name in COLUMNS),
         *("settings.json", "metrics.json", "index.html"),
@@ -99,14 +99,14 @@ def files_of(tables: Sequence[str], figures: Sequence[str]) -> list[str]:
 
 
 def _drop_others(folder: Path, names: list[str]) -> None:
-    """What an earlier study left would pass for this one's."""
+    """Delete files of an earlier study, which would pass for those of this one."""
     for path in folder.glob("*.*"):
         if path.stem not in names and path.is_file():
             path.unlink()
 
 
 def wanted(frames: Frames, key: str, known: dict) -> list[str]:
-    """The names that the study lists under `tables` or `figures`; all, where it says nothing.
+    """Read the names that the study lists under `tables` or `figures`; without a list, all.
 
     Raises:
         UserError: a name that does not exist.

@@ -1,4 +1,4 @@
-"""The study in one small JSON, so that `dvc metrics diff` can say what moved."""
+"""Summarise the study as one small JSON file, which `dvc metrics diff` compares."""
 
 import json
 import math
@@ -42,12 +42,12 @@ def metrics_json(frames: Frames) -> dict:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Six digits; None where a number is undefined, which JSON has no word for."""
+    """Round to six digits; None for an undefined number, which JSON cannot express."""
     return None if value is None or not math.isfinite(value) else round(float(value), 6)
 
 
 def run_counts(frames: Frames) -> dict[str, int]:
-    """How many runs have each status; every known status is listed."""
+    """Count the runs of each status; every known status is listed."""
     counted = frames.runs["status"].value_counts()
     return {status: int(counted.get(status, 0)) for status in grid.STATUSES}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> dict:
         loader.name = str(path)
         data = loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise UserError(f"{path}: not valid YAML ({one_line(error)})") from None
     if not isinstance(data, dict):
         what = "empty" if data is None else "not a mapping of keys to values"
         raise UserError(f"{path}: the file is {what}")

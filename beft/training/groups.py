@@ -12,7 +12,7 @@ from pathlib import Path
 from beft.engine.dispatch import engine, groups, packs_together, serves
 from beft.engine.memory import Passes
 from beft.engine.precision import lowered
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 from beft.models.base import Model
 from beft.store.files import set_aside, sweep, to_json, write_folder
 from beft.store.locks import Lock
@@ -108,7 +108,7 @@ class Job:
             self._note(group, todo, f"stopped while {own()} trained it", "missing")
             raise
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            reason = one_line(f"{type(error).__name__}: {error}", 500)
             self._note(group, todo, reason, "failed")
             raise
         shutil.rmtree(work, ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from beft.data.mirror.lookup import Piece
 from beft.data.mirror.transfers import Transfer
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 from beft.study.identity import cached_sha256
 
 
@@ -75,7 +75,7 @@ def gated(piece: Piece) -> str:
 
 
 def _detail(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return one_line(f"{type(error).__name__}: {error}", 300)
 
 
 def failure(piece: Piece, error: Exception) -> UserError:

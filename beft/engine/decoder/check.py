@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from beft.engine.decoder.likelihood import candidate_scores
 from beft.engine.decoder.rows import Item, arrange
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 from beft.models.decoder import Decoder
 
 
@@ -28,7 +28,7 @@ def check_rows(decoder: Decoder, device: str, name: str) -> None:
         rows = arrange(examples, device, decoder.model.dtype)
         got = candidate_scores(decoder.model, rows).cpu().numpy()
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise _unsupported(name, kind, f" ({' '.join(str(error).split())[:200]})") from error
+        raise _unsupported(name, kind, f" ({one_line(error, 200)})") from error
     expected = [_alone(decoder.model, item.prompt, c) for item in examples for c in item.candidates]
     close = 1e-3 if decoder.model.dtype == torch.float32 else 0.3
     if not np.allclose(got, expected, rtol=0, atol=close):

@@ -11,6 +11,7 @@ from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.predict import predict
 from beft.engine.encoder.rowwise import computing, first_states, heads
 from beft.engine.shares import Share
+from beft.errors import one_line
 from beft.models.encoder import Encoder
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def computes_rows(encoder: Encoder, device: str) -> bool:
     try:
         got = _logits(encoder, data, device)
     except (TypeError, AttributeError, RuntimeError, KeyError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         log.info("its runs take the padded path, one by one: %s", reason)
         return False
     expected = predict(encoder, data, device, "float32")

@@ -1,4 +1,4 @@
-"""From runs to cells: mean, deviation, n and the reason where a number is not there."""
+"""Summarise runs as cells: mean, deviation, number of runs, and why a number is missing."""
 
 import math
 from collections.abc import Iterable
@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from beft.errors import one_line
 from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames, rows_of
 from beft.study.recipe import HELD_OUT
 
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
 COLUMNS = [*KEYS, "split", "mean", "std", "n", "planned", "status", "short", "reason"]
-MEASUREMENT = "untuned"  # a technique that is there for its gradients
+MEASUREMENT = "untuned"  # trains nothing: only its gradients are used
 EXPLAINED = {"best": "best epoch of each run", "last": "last epoch of each run"}
 
 
@@ -31,7 +32,7 @@ def order(frames: Frames, name: str) -> list[str]:
 
 
 def of_kind(frames: Frames, kind: str) -> Frames:
-    """The study of its encoders, or of its decoders, alone; see `of_models`."""
+    """Keep only the encoders, or only the decoders, of a study; see `of_models`."""
     kinds = {
         alias: m.get("kind", "encoder") for alias, m in frames.settings.get("models", {}).items()
     }
@@ -39,12 +40,12 @@ def of_kind(frames: Frames, kind: str) -> Frames:
 
 
 def of_models(frames: Frames, models: Iterable[str]) -> Frames:
-    """The study of these models alone: their runs and scores, and the tasks and such they have."""
+    """Keep only the runs and scores of these models, and the tasks and regimes they have."""
     return _only(frames, "model", list(models))
 
 
 def shown(frames: Frames) -> Frames:
-    """The study without runs that differ from earlier ones of it in their settings alone.
+    """Drop runs that differ from an earlier run only in their settings.
 
     A table has one place for a (model, task, regime, technique, seed); a mean over runs of several
     learning rates would be a number of none of them.
@@ -53,13 +54,13 @@ def shown(frames: Frames) -> Frames:
 
 
 def first_regime(frames: Frames, model: str) -> Frames:
-    """The study of one model in the first of its regimes, which is its smallest."""
+    """Keep only one model, in the first of its regimes, which is its smallest."""
     own = of_models(frames, [model])
     return _only(own, "regime", order(own, "regime")[:1])
 
 
 def scoped(frames: Frames, name: str) -> Frames:
-    """What a table or figure is about: of a union of studies the places of those that name it."""
+    """Keep the cells of a table or figure: in a union, those of the studies that ask for it."""
     scopes = frames.settings.get("scopes", {})
     if name not in scopes:
         return frames
@@ -79,7 +80,7 @@ def _only(frames: Frames, key: str, names: list[str]) -> Frames:
 
 
 def _of(frames: Frames) -> Frames:
-    """The study with only those names in its settings that its runs have."""
+    """Drop the names from the settings that no run has."""
     runs, settings = frames.runs, dict(frames.settings)
     for name in KEYS:
         listed, there = settings.get(f"{name}s"), set(runs[name].dropna().astype(str))
@@ -212,7 +213,7 @@ def grouped(table: pd.DataFrame, keys: list[str]) -> dict[tuple, list]:
 
 
 def chosen_epoch(frames: Frames) -> str:
-    """How the best epoch of the runs was chosen, in a sentence."""
+    """Say in one sentence how the best epoch of the runs was chosen."""
     fine = frames.runs[frames.runs["status"] == "ok"]
     trained = fine[fine["epochs"].astype(float) > 0]
     held = set(frames.history.loc[frames.history["split"] == HELD_OUT, "digest"])
@@ -228,11 +229,6 @@ def chosen_epoch(frames: Frames) -> str:
         f"The epoch of {count} of {len(trained)} runs is chosen on examples held out from "
         "training, that of the others on the set that is reported, which is optimistic."
     )
-
-
-def one_line(text: object) -> str:
-    """Free text on a single line."""
-    return " ".join(str(text).split())
 
 
 def ties(values: Iterable[tuple[str, float]], place: int = 1) -> list[str]:

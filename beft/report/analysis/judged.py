@@ -1,4 +1,4 @@
-"""How good each way to choose a term is: its choices against the outcomes, cell by cell."""
+"""Judge each way to choose a term by the outcomes of its choices, cell by cell."""
 
 import math
 from collections.abc import Iterator

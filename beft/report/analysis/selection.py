@@ -1,4 +1,4 @@
-"""What each selector chose, what came out best, and whether the two agree."""
+"""Find the term that each selector chose and the term that came out best, and compare them."""
 
 import math
 from collections.abc import Iterable

@@ -1,10 +1,11 @@
-"""What differs between two reports: cells, runs, choices of selectors, settings, circumstances."""
+"""Find what differs between two reports: cells, runs, choices, settings, provenance."""
 
 import json
 from dataclasses import dataclass
 
 import pandas as pd
 
+from beft.errors import one_line
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.compare.cells import compare_cells
@@ -115,7 +116,7 @@ def _value(settings: dict, key: str) -> str:
     if key not in settings:
         return "absent"
     value = settings[key]
-    return grid.one_line(value if isinstance(value, str) else json.dumps(value))
+    return one_line(value if isinstance(value, str) else json.dumps(value))
 
 
 def _rows(columns: list[str], rows: list) -> pd.DataFrame:

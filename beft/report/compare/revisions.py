@@ -1,4 +1,4 @@
-"""Reports of another time: a folder, or reports/ in a git revision, whatever they lack."""
+"""Read reports from a folder or a git revision, also those of earlier versions."""
 
 import io
 import json
@@ -103,7 +103,7 @@ def _check(runs: pd.DataFrame, lacking: list[str], label: str) -> None:
 
 
 def _extract(revision: str, folder: Path) -> None:
-    """Writes what a revision holds in reports/ into a folder."""
+    """Extract reports/ of a git revision into a folder."""
     found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if found.returncode:
         raise UserError(f"{revision}: neither a folder nor a revision of a git repository here")

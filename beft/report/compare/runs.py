@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from beft.report.analysis import cells as grid
+from beft.errors import one_line
 from beft.report.compare.cells import SAME
 from beft.report.frames.columns import KEYS
 from beft.report.frames.schema import Frames
@@ -69,7 +69,7 @@ def _pairs(first: pd.DataFrame, second: pd.DataFrame) -> list[tuple[dict | None,
 def _status(run: dict, reasons: dict[str, str]) -> str:
     reason = reasons.get(run["digest"], "")
     told = isinstance(reason, str) and reason
-    return f"{run['status']}: {grid.one_line(reason)}" if told else run["status"]
+    return f"{run['status']}: {one_line(reason)}" if told else run["status"]
 
 
 def _statuses(one: dict | None, two: dict | None) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""From the runs of a study to the frames of its reports."""
+"""Read the runs of a study into the frames of its reports."""
 
 from itertools import product
 
@@ -15,7 +15,7 @@ FACTS = ("runs", "evaluations", "history", "problems", "provenance")  # of each 
 
 
 def collect(project: Project) -> Frames:
-    """Gathers every run of a study, whatever became of it.
+    """Read every run of a study, finished or not.
 
     A run that is not there is `missing`, with the reason of its last attempt where one was noted
     (`failed`); one that its pack left out is `skipped`.
@@ -106,7 +106,7 @@ def _history(run: Run) -> list[dict[str, object]]:
 
 
 def settings(project: Project) -> dict[str, object]:
-    """The study as it was resolved; its orders are the orders of display."""
+    """Describe the resolved study; reports show models, tasks and so on in its order."""
     study, params = project.study, project.params
     models = dict.fromkeys(r.model["alias"] for r in project.recipes)
     tasks = {r.task["name"]: r.task for r in reversed(project.recipes)}

@@ -1,4 +1,4 @@
-"""Metrics of biases that were tuned on one task, or averaged, on each task."""
+"""Read the metrics of biases that were tuned on one task, or averaged, on each task."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ ANGLES = ("tuned", "shift")
 def collect(project: Project) -> pd.DataFrame:
     """The frame `merges`: a row for each seed, bias, head, task and split of the study's merges.
 
-    Where there is no sound file the status is `missing`, or `failed`, and nothing is known.
+    Without a valid file the status is `missing` or `failed`, and no metric is given.
     """
     rows = (row for key, merged in project.merges.items() for row in _rows(project, key, merged))
     return frame("merges", rows)

@@ -1,4 +1,4 @@
-"""The frames that everything in reports/ is made from: kept as csv."""
+"""The frames from which all of reports/ is made, and their csv files."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,19 +54,19 @@ class Frames:
 
 
 def frame(name: str, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    """A frame of one kind with exactly its columns."""
+    """Make a frame with exactly the columns of its name."""
     table = pd.DataFrame(list(rows), columns=COLUMNS[name])
     # A run that is missing must not turn the counts of all others into decimals.
     return table.astype({c: "Int64" for c in COUNTS if c in table})
 
 
-def rows_of(table: pd.DataFrame) -> Iterator[Any]:  # Any: pandas knows no types of columns
-    """The rows of a table as named tuples."""
+def rows_of(table: pd.DataFrame) -> Iterator[Any]:  # Any: a column has no static type
+    """Iterate over the rows of a table as named tuples."""
     return table.itertuples()
 
 
 def groups_of(table: pd.DataFrame, keys: str | list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """The rows of each group, in order of appearance; the key is a tuple for a list of keys."""
+    """Iterate over groups of rows in order of appearance; a list of keys gives tuples."""
     return iter(table.groupby(keys, sort=False))
 
 
@@ -86,7 +86,7 @@ def write(frames: Frames, reports: Path) -> None:
 
 
 def read(reports: Path) -> Frames:
-    """The frames that `write` left.
+    """Read the frames that `write` wrote.
 
     Raises:
         UserError: when one is missing; `beft report` writes them.
@@ -102,7 +102,7 @@ def read(reports: Path) -> Frames:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """One frame's csv file, its numbers to the last digit."""
+    """Read the csv file of a frame, its numbers to the last digit."""
     types = {"digest": str, "layer": str, "commit": str, "code": str}
     types |= {"inert": "boolean", "dirty": "boolean"}
     return pd.read_csv(

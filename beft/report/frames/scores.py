@@ -1,4 +1,4 @@
-"""The frames of scores, of scores per epoch and of gradients, from the files in data/scores."""
+"""Read scores, scores per epoch and gradients from data/scores into their frames."""
 
 import io
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def collect(project: Project) -> dict[str, pd.DataFrame]:
 
 
 def _joined(name: str, paths: list) -> pd.DataFrame:
-    # One reader for all of them: each file of its own would take most of the time.
+    # One call reads all files: a call per file would take most of the time.
     bodies = [p.read_text(encoding="utf-8").partition("\n")[2] for p in paths if p.is_file()]
     text = io.StringIO("".join([f"{','.join(COLUMNS[name])}\n", *bodies]))
     return pd.read_csv(text, dtype=str, keep_default_na=False)

@@ -1,4 +1,4 @@
-"""Seconds of runs that had their process and the machine to themselves."""
+"""Read the seconds of runs that were timed alone, each in its own process."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from beft.study.project import Project
 def collect(project: Project) -> pd.DataFrame:
     """The frame `timings`: a row for each run and repeat that the study times.
 
-    Where there is no sound file the status is `missing`, or `failed`, and nothing is known.
+    Without a valid file the status is `missing` or `failed`, and no seconds are given.
     """
     rows = (row for key, timed in project.timings.items() for row in _rows(project, key, timed))
     return frame("timings", rows)

@@ -1,4 +1,4 @@
-"""How sure the numbers of a study are: intervals of cells, comparisons of techniques."""
+"""Compute intervals of cells and comparisons of techniques by resampling runs and examples."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -88,14 +88,14 @@ def tables(
 
 
 def _counted(runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
-    """One row per run that counts and split, with its reported metric."""
+    """Join each run that counts with its reported metric: one row per run and split."""
     shown = runs.drop_duplicates([*KEYS, "seed"])  # as `cells.shown`
     fine = shown.loc[shown["status"] == "ok", [*KEYS, "seed", "digest", "metric"]]
     return fine.merge(evaluations, on=["digest", "metric"]).drop_duplicates(["digest", "split"])
 
 
 def _by_technique(part: pd.DataFrame, epoch: str) -> dict[str, dict[int, Run]]:
-    """Technique -> seed, in order -> run, of the runs of a place that have a value."""
+    """Index the runs of a cell that have a value: technique -> seed, in order -> run."""
     found: dict[str, dict[int, Run]] = {}
     rows = part.sort_values("seed", kind="stable")[["technique", "seed", "digest", epoch]]
     for technique, seed, digest, value in rows.itertuples(index=False, name=None):
@@ -106,10 +106,10 @@ def _by_technique(part: pd.DataFrame, epoch: str) -> dict[str, dict[int, Run]]:
 
 @dataclass(frozen=True)
 class Answers:
-    """Runs of one place after both epochs on the same n examples, R in all, resampled.
+    """The R runs and epochs of one cell on the same n examples, resampled.
 
     Attributes:
-        index: digest and epoch -> place among the R.
+        index: digest and epoch -> index among the R.
         totals: sums of their columns, (R, k).
         values: their metric in each resample, (R, RESAMPLES).
         swapped: sums over the examples that change sides in each shuffle, (R, SWAPS, k).
@@ -123,12 +123,12 @@ class Answers:
     swapped: np.ndarray
 
     def of(self, keys: Sequence[Key]) -> list[int] | None:
-        """The places of these runs; None where one of them has no examples."""
+        """The indices of these runs; None where one of them has no examples."""
         return [self.index[key] for key in keys] if self.index.keys() >= set(keys) else None
 
 
 def _resampled(metric: str, names: tuple[str, str], kept: dict[Key, np.ndarray]) -> Answers | None:
-    """The runs that have columns, those of as many examples as the first of them."""
+    """Resample the runs whose columns are known, on as many examples as the first of them."""
     if not kept:
         return None
     n = len(next(iter(kept.values())))
@@ -165,7 +165,7 @@ def _interval(metric: str, found: dict[int, Run], answers: Answers | None) -> di
 def _comparison(
     metric: str, first: dict[int, Run], second: dict[int, Run], answers: Answers | None
 ) -> dict[str, object]:
-    """Two techniques over the seeds that both have; nothing where they have none in common."""
+    """Compare two techniques over their common seeds; empty where there are none."""
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return {}
@@ -189,14 +189,14 @@ def _comparison(
 
 
 def _over_runs(values: np.ndarray) -> tuple[float, float]:
-    """An interval from the spread of the runs alone, where there are enough of them."""
+    """Compute an interval from the runs alone; undefined below `FEWEST` runs."""
     if len(values) < FEWEST:
         return math.nan, math.nan
     return resampling.interval(np.tile(values[:, None], resampling.RESAMPLES))
 
 
 def _bounds(ends: np.ndarray, runs: int, answers: Answers | None) -> dict[str, object]:
-    """An interval, what it is made of, and a word where something is lacking."""
+    """Lay out an interval with its counts of runs and examples, and a note on what it lacks."""
     low, high = map(float, ends)
     note = "" if answers else "over runs alone: what each example adds was not kept"
     if math.isnan(low):
@@ -213,7 +213,7 @@ def _bounds(ends: np.ndarray, runs: int, answers: Answers | None) -> dict[str, o
 
 
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:
-    """Holm's correction over all comparisons of the study, for each kind of epoch."""
+    """Apply Holm's correction over all comparisons of the study, for each kind of epoch."""
     if table.empty:
         return table
     tested = table[["p_runs", "p_examples"]].notna().any(axis=1)

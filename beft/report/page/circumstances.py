@@ -1,6 +1,6 @@
-"""Where runs were made and what went wrong with them, gathered for the page."""
+"""Provenance and problems of the runs, grouped for the page."""
 
-from beft.report.analysis import cells as grid
+from beft.errors import one_line
 from beft.report.frames.columns import KEYS, MACHINE
 from beft.report.frames.schema import Frames
 
@@ -8,7 +8,7 @@ SHOWN_COMMANDS = 20
 
 
 def provenance(frames: Frames) -> dict:
-    """The distinct circumstances of the runs, with the number of runs of each."""
+    """Group the runs by machine and versions, with the number of runs of each group."""
     table = frames.provenance
     columns = [column for column in MACHINE if column in table and column != "threads"]
     groups = (
@@ -32,10 +32,10 @@ def provenance(frames: Frames) -> dict:
 
 
 def problems(frames: Frames) -> list[dict]:
-    """Runs that are not ok, gathered by what went wrong."""
+    """Group the runs that are not ok by status and reason."""
     where = frames.runs[[*KEYS, "seed", "digest"]].drop_duplicates("digest")
     rows = frames.problems.merge(where, "left", "digest")
-    rows = rows.assign(reason=rows["reason"].fillna("").map(grid.one_line))
+    rows = rows.assign(reason=rows["reason"].fillna("").map(one_line))
     found = []
     for (status, reason), part in rows.groupby(["status", "reason"], sort=True):
         places = [

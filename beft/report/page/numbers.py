@@ -1,4 +1,4 @@
-"""What stands behind each figure: its numbers as a frame, and what they say in words."""
+"""The numbers of each figure as a frame, and what they say in words."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from beft.report.frames.schema import Frames, groups_of, rows_of
 
 
 @dataclass(frozen=True)
-class Behind:
+class Numbers:
     """The numbers of a figure, and a sentence or two about them for those who do not see it."""
 
     data: pd.DataFrame
     words: str
 
 
-def behind(name: str, frames: Frames) -> Behind | None:
-    """What a figure shows; None where a table of the same name says it, or nothing is drawn."""
+def numbers_of(name: str, frames: Frames) -> Numbers | None:
+    """The numbers of a figure; None where a table of its name has them, or nothing is drawn."""
     found = KNOWN[name](frames) if name in KNOWN else None
     return found if found is not None and len(found.data) else None
 
 
-def _ranks(most: int) -> Callable[[Frames], Behind]:
-    def made(frames: Frames) -> Behind:
+def _ranks(most: int) -> Callable[[Frames], Numbers]:
+    def made(frames: Frames) -> Numbers:
         shown, tasks = importance.drawn(frames, most)
         scores = shown.scores[
             (shown.scores["layer"].astype(str) == "mean")
@@ -49,7 +49,7 @@ def _ranks(most: int) -> Callable[[Frames], Behind]:
         if metric["mean"].notna().any():
             words.append(f"Mean metric in percent: {_of_terms(metric, 'mean', 100)}.")
         columns = [*keys, "mean", "std", "n"]
-        return Behind(pd.concat([means, metric[columns]], ignore_index=True), " ".join(words))
+        return Numbers(pd.concat([means, metric[columns]], ignore_index=True), " ".join(words))
 
     return made
 
@@ -59,7 +59,7 @@ def _of_terms(part: pd.DataFrame, column: str, factor: float) -> str:
     return ", ".join(f"{term} {means[term]:.1f}" for term in chosen.TERMS if term in means)
 
 
-def _layers(frames: Frames) -> Behind:
+def _layers(frames: Frames) -> Numbers:
     scores = frames.scores[frames.scores["layer"].astype(str) != "mean"]
     scores = scores.assign(rank=scores["rank"].where(scores["score"].notna()))
     keys = ["model", "selector", "term", "layer"]
@@ -72,26 +72,26 @@ def _layers(frames: Frames) -> Behind:
         words.append(f"{model}, {selector}: {top['term']} with mean rank {top['mean_rank']:.1f}")
     if len(words) > 12:
         words = [*words[:12], f"and {len(words) - 12} more"]
-    return Behind(data, f"The most important term over all layers: {'; '.join(words)}.")
+    return Numbers(data, f"The most important term over all layers: {'; '.join(words)}.")
 
 
-def _curves(frames: Frames) -> Behind:
+def _curves(frames: Frames) -> Numbers:
     data = curves.drawn(frames)
     ends = data[data["epoch"] == data.groupby(KEYS)["epoch"].transform("max")]
     terms = ends.groupby("technique", sort=False)["mean"].mean()
     said = ", ".join(f"{name} {100 * value:.1f}" for name, value in terms.items())
-    return Behind(data, f"Mean of the curves' last points in percent: {said}.")
+    return Numbers(data, f"Mean of the curves' last points in percent: {said}.")
 
 
-def _zero_shot(frames: Frames) -> Behind:
+def _zero_shot(frames: Frames) -> Numbers:
     table = _leading(grid.of_kind(frames, "decoder"))
     data = table[table["technique"].isin(COMPARED)][[*KEYS, "mean", "std", "n"]]
     means = data.groupby("technique")["mean"].mean().dropna()
     said = ", ".join(f"{name} {100 * means[name]:.1f}" for name in COMPARED if name in means)
-    return Behind(data, f"Mean metric in percent: {said}.")
+    return Numbers(data, f"Mean metric in percent: {said}.")
 
 
-def _cost(frames: Frames) -> Behind:
+def _cost(frames: Frames) -> Numbers:
     parts = []
     for model in grid.order(frames, "model")[: cost.MOST]:
         table, tasks = cost.techniques(grid.first_regime(frames, model))
@@ -99,14 +99,14 @@ def _cost(frames: Frames) -> Behind:
         parts.append(table)
     data = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     if data.empty:
-        return Behind(data, "")
+        return Numbers(data, "")
     data = data[["model", "technique", "metric", *cost.QUANTITIES, "tasks"]]
     tops = data.dropna(subset=["metric"]).sort_values("metric", ascending=False, kind="stable")
     said = "; ".join(
         f"{row.model}: {row.technique} {row.metric:.1f} with {row.trainable_params:.0f} parameters"
         for row in rows_of(tops.drop_duplicates("model"))
     )
-    return Behind(data, f"The highest metric in percent of each model: {said}.")
+    return Numbers(data, f"The highest metric in percent of each model: {said}.")
 
 
 def _leading(frames: Frames) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def _leading(frames: Frames) -> pd.DataFrame:
     return grid.of_first_split(frames, table)
 
 
-KNOWN: dict[str, Callable[[Frames], Behind]] = {
+KNOWN: dict[str, Callable[[Frames], Numbers]] = {
     "figure1": _ranks(1),
     "figure4": _ranks(3),
     "layers": _layers,

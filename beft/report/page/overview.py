@@ -1,4 +1,4 @@
-"""The answer for the top of the page: which term, how often, how sure, and where not."""
+"""The answer at the top of the page: which term came out best, how often, and how surely."""
 
 import math
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from beft.errors import one_line
 from beft.report.analysis import cells as grid
 from beft.report.analysis.selection import TERMS
 from beft.report.figures.registry import CAPTIONS, FIGURES, NARROW
@@ -19,7 +20,7 @@ from beft.report.frames.schema import Frames
 from beft.report.metrics_json import run_counts
 from beft.report.page.circumstances import problems, provenance
 from beft.report.page.embed import pack
-from beft.report.page.numbers import behind
+from beft.report.page.numbers import numbers_of
 from beft.report.page.overview import overview
 from beft.report.tables.comparisons import ALPHA
 from beft.report.tables.formats import to_csv, to_latex, to_markdown
@@ -45,7 +46,7 @@ def render(frames: Frames, tables: dict[str, dict[str, Table]], figures_dir: Pat
     """
     shown = grid.shown(frames)
     names = [n for n in frames.settings.get("figures", list(FIGURES)) if n in FIGURES]
-    numbers = {name: behind(name, shown) for name in names}
+    numbers = {name: numbers_of(name, shown) for name in names}
     style, script = _text("page.css"), "\n".join(map(_text, SCRIPTS))
     return _environment().get_template("page.html.j2").render(
         study=str(frames.settings.get("study", "study")),
@@ -155,7 +156,7 @@ def _image(svg: str) -> Markup:
     """
     cut = re.sub(r'\b(?:d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg)
     # nothing is left in it that could end the attribute or begin an entity
-    return Markup("data:image/svg+xml," + quote(" ".join(cut.split()), safe=SVG_SAFE))
+    return Markup("data:image/svg+xml," + quote(one_line(cut), safe=SVG_SAFE))
 
 
 def _listed(frames: Frames) -> list[list]:

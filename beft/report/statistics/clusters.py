@@ -39,5 +39,5 @@ def interval(rows: pd.DataFrame, column: str, name: str) -> tuple[float, float]:
 
 
 def clusters(rows: pd.DataFrame) -> int:
-    """How many clusters there are."""
+    """Count the clusters."""
     return len(rows[CLUSTER].drop_duplicates())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from beft.errors import one_line
 from beft.report.tables.table import Part, Shown, Table
 from beft.store.files import write_file
 
@@ -44,7 +45,7 @@ def _csv_cell(value: object) -> str:
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, str):
-        text = " ".join(value.split())
+        text = one_line(value)
         # spreadsheets evaluate text that begins like a formula
         return f"'{text}" if text[:1] in tuple("=+-@") else text
     if isinstance(value, bool) or type(value).__name__ == "bool":
@@ -85,7 +86,7 @@ def _md_cell(cell: Shown) -> str:
 
 
 def _md(text: str) -> str:
-    text = " ".join(text.split())
+    text = one_line(text)
     text = re.sub(r"([\\|*`<~])", r"\\\1", text).replace("](", r"]\(")
     # inside a word an underscore is only an underscore
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
@@ -140,7 +141,7 @@ def _tex_cell(cell: Shown) -> str:
 
 def tex(text: str) -> str:
     """Escape text for LaTeX, and set the signs that tables use."""
-    return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
+    return "".join(LATEX.get(sign, sign) for sign in one_line(text))
 
 
 WRITERS = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from beft.report.statistics import resampling as R
@@ -228,3 +230,57 @@ def test_holm_by_hand():
 def test_holm_leaves_out_what_is_undefined():
     found = R.holm(np.array([0.02, math.nan, 0.03]))
     assert found[[0, 2]] == pytest.approx([0.04, 0.04]) and math.isnan(found[1])
+
+
+LAWS = settings(max_examples=50, derandomize=True, deadline=None)
+SIZES = st.integers(1, 40)
+FRACTIONS = st.floats(-1, 1, allow_nan=False).map(lambda x: round(x, 6))
+
+
+@LAWS
+@given(SIZES, st.text(max_size=5))
+def test_every_resample_has_as_many_examples(n, name):
+    weights = R.resamples(n, name)
+    assert weights.shape == (R.RESAMPLES, n) and (weights.sum(axis=1) == n).all()
+    assert np.array_equal(weights, R.resamples(n, name))
+
+
+@LAWS
+@given(st.integers(1, 5), FRACTIONS)
+def test_an_interval_of_equal_values_is_that_value(runs, value):
+    values = np.full((runs, R.RESAMPLES), value)
+    assert R.interval(values) == pytest.approx((value, value), abs=1e-12)
+
+
+@LAWS
+@given(st.lists(FRACTIONS, min_size=2, max_size=6), st.randoms(use_true_random=False))
+def test_sign_flips_know_no_order_and_no_side(differences, random):
+    turned = random.sample(differences, len(differences))
+    p = R.flip_test(np.array(differences))
+    assert 2 / 2 ** len(differences) <= p <= 1
+    assert R.flip_test(np.array(turned)) == p
+    assert R.flip_test(-np.array(differences)) == p
+
+
+@LAWS
+@given(st.lists(st.floats(0, 1) | st.just(math.nan), max_size=8), st.randoms(use_true_random=False))
+def test_holm_corrects_each_test_wherever_it_stands(p_values, random):
+    p_values = np.array(p_values, dtype=float)
+    found = R.holm(p_values)
+    assert (np.isnan(found) == np.isnan(p_values)).all()
+    known = ~np.isnan(p_values)
+    assert (found[known] >= p_values[known]).all() and (found[known] <= 1).all()
+    order = random.sample(range(len(p_values)), len(p_values))
+    assert R.holm(p_values[order]) == pytest.approx(found[order], nan_ok=True)
+
+
+@LAWS
+@given(st.integers(1, 6), st.integers(1, 20), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_sums_follow_the_order_of_runs_and_not_that_of_examples(runs, n, k, random):
+    rng = np.random.default_rng(random.randrange(2**32))
+    columns = rng.integers(0, 5, (runs, n, k)).astype(np.uint8)
+    weights = rng.integers(0, 4, (7, n)).astype(np.uint8)
+    found, order = R.weigh(weights, columns), rng.permutation(n)
+    assert np.array_equal(R.weigh(weights[:, order], columns[:, order]), found)
+    assert np.array_equal(R.weigh(weights, columns[::-1]), found[::-1])
+    assert np.array_equal(found, np.einsum("wn,rnk->rwk", weights.astype(int), columns.astype(int)))
