@@ -85,7 +85,7 @@ REGIMES: tuple[Regime, ...] = get_args(Regime)
 class Strict(BaseModel):
     """A mapping whose keys are all known; a misspelt key is an error that names the nearest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -30,10 +30,14 @@ Metric = Literal["accuracy", "f1", "f1_macro", "matthews", "spearman", "pearson"
 class Sites(Strict):
     """The paths of the query, key and value projections in an unrecognised architecture."""
 
-    layers: str = Field(description="Path of the list of layers in the model.")
-    q: str = Field(description="Path of the query projection in a layer.")
-    k: str = Field(description="Path of the key projection in a layer.")
-    v: str = Field(description="Path of the value projection in a layer.")
+    layers: str
+    """Path of the list of layers in the model."""
+    q: str
+    """Path of the query projection in a layer."""
+    k: str
+    """Path of the key projection in a layer."""
+    v: str
+    """Path of the value projection in a layer."""
 
 
 class Model(Strict):
@@ -42,28 +46,24 @@ class Model(Strict):
     An encoder gets a classification head; a decoder (a causal language model) answers prompts.
     """
 
-    kind: Kind = Field("encoder", description="encoder or decoder (causal language model).")
-    hub: HubId | None = Field(None, description="Hub id, owner/name. Needs a pinned 'revision'.")
-    revision: Name | None = Field(None, description="Commit of the hub's repository.")
-    path: str | None = Field(
-        None, description="Local directory of the model, relative to params.yaml. Excludes 'hub'."
-    )
-    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)*$")] | None = Field(
-        None,
-        description="Installed Python package that contains the model, and the folder in it. "
-        "Needs 'hub' (its path in the mirror) and 'sha256'.",
-    )
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        None, description="Expected SHA-256 of model.safetensors."
-    )
-    sites: Sites | None = Field(
-        None, description="Paths of the projections, for an architecture that is not recognised."
-    )
-    parameters: Count | None = Field(
-        None,
-        description="Number of parameters, to about 1 %. Plans and jobs' requests are estimated "
-        "from it before the weights are there. No result depends on it.",
-    )
+    kind: Kind = "encoder"
+    """encoder or decoder (causal language model)."""
+    hub: HubId | None = None
+    """Hub id, owner/name. Needs a pinned 'revision'."""
+    revision: Name | None = None
+    """Commit of the hub's repository."""
+    path: str | None = None
+    """Local directory of the model, relative to params.yaml. Excludes 'hub'."""
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)*$")] | None = None
+    """Installed Python package that contains the model, and the folder in it. Needs 'hub' (its path
+    in the mirror) and 'sha256'."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Expected SHA-256 of model.safetensors."""
+    sites: Sites | None = None
+    """Paths of the projections, for an architecture that is not recognised."""
+    parameters: Count | None = None
+    """Number of parameters, to about 1 %. Plans and jobs' requests are estimated from it before the
+    weights are there. No result depends on it."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "Model":
@@ -81,29 +81,23 @@ class Model(Strict):
 class Prompt(Strict):
     """The prompt that asks a decoder for the class of an example."""
 
-    template: Annotated[str, Field(min_length=1)] = Field(
-        description="The prompt, with {column} where a column's text goes."
-    )
-    passage: Column = Field(
-        description="The column whose beginning is cut off where the prompt is too long."
-    )
-    answers: TwoOrMore[Annotated[str, Field(min_length=1)]] = Field(
-        description="The answers, one for each label, in the order of 'labels'."
-    )
+    template: Annotated[str, Field(min_length=1)]
+    """The prompt, with {column} where a column's text goes."""
+    passage: Column
+    """The column whose beginning is cut off where the prompt is too long."""
+    answers: TwoOrMore[Annotated[str, Field(min_length=1)]]
+    """The answers, one for each label, in the order of 'labels'."""
 
 
 class TaskSettings(Overrides):
     """Training settings of one task, and the sizes of its regimes."""
 
-    regimes: dict[Literal["low", "medium", "high"], Size] = Field(
-        {}, description="Training examples of each regime. The regime 'all' needs no entry."
-    )
-    models: dict[Name, Overrides] = Field(
-        {}, description="Training settings of single models on this task."
-    )
-    techniques: dict[Name, Overrides] = Field(
-        {}, description="Training settings of single techniques on this task."
-    )
+    regimes: dict[Literal["low", "medium", "high"], Size] = {}
+    """Training examples of each regime. The regime 'all' needs no entry."""
+    models: dict[Name, Overrides] = {}
+    """Training settings of single models on this task."""
+    techniques: dict[Name, Overrides] = {}
+    """Training settings of single techniques on this task."""
 
     @model_validator(mode="after")
     def _growing(self) -> "TaskSettings":
@@ -117,42 +111,35 @@ class TaskSettings(Overrides):
 class Task(TaskSettings):
     """A dataset and how it is read. Absent keys are taken from the built-in table of tasks."""
 
-    hub: HubId | None = Field(None, description="Hub id of the dataset. Needs a 'revision'.")
-    config: Name | None = Field(None, description="Configuration (subset) of the hub's dataset.")
-    revision: Name | None = Field(None, description="Commit of the hub's repository.")
-    path: str | None = Field(
-        None,
-        description="Local directory with train.csv, validation.csv (or jsonl, parquet), relative "
-        "to params.yaml. Excludes 'hub'.",
-    )
-    demo: bool = Field(False, description="The dataset is generated English of the demo.")
-    text: Annotated[list[Column], Field(min_length=1, max_length=2)] | None = Field(
-        None,
-        description='One or two columns, or templates such as "{word}: {sentence1}": what an '
-        "encoder reads.",
-    )
-    label: Column | None = Field(None, description="The column that holds the label.")
-    labels: Distinct[str] | None = Field(
-        None,
-        description="Class names, in the order of their numbers. An empty list means regression.",
-    )
-    metric: Metric | None = Field(None, description="The reported metric.")
-    train: Name | None = Field(None, description="Split that is trained on. Default: train.")
-    validation: Several[Name] | None = Field(
-        None,
-        description="Splits that are evaluated; the first one chooses the best epoch. Default: "
-        "validation.",
-    )
-    stratify: bool = Field(
-        False, description="Subsets keep the share that each class has in the training split."
-    )
-    prompt: Prompt | None = Field(
-        None, description="The prompt for decoders, for a task of classes."
-    )
-    decoder: TaskSettings | None = Field(
-        None,
-        description="Settings and regimes for decoders. They replace all those of the task itself.",
-    )
+    hub: HubId | None = None
+    """Hub id of the dataset. Needs a 'revision'."""
+    config: Name | None = None
+    """Configuration (subset) of the hub's dataset."""
+    revision: Name | None = None
+    """Commit of the hub's repository."""
+    path: str | None = None
+    """Local directory with train.csv, validation.csv (or jsonl, parquet), relative to params.yaml.
+    Excludes 'hub'."""
+    demo: bool = False
+    """The dataset is generated English of the demo."""
+    text: Annotated[list[Column], Field(min_length=1, max_length=2)] | None = None
+    """One or two columns, or templates such as "{word}: {sentence1}": what an encoder reads."""
+    label: Column | None = None
+    """The column that holds the label."""
+    labels: Distinct[str] | None = None
+    """Class names, in the order of their numbers. An empty list means regression."""
+    metric: Metric | None = None
+    """The reported metric."""
+    train: Name | None = None
+    """Split that is trained on. Default: train."""
+    validation: Several[Name] | None = None
+    """Splits that are evaluated; the first one chooses the best epoch. Default: validation."""
+    stratify: bool = False
+    """Subsets keep the share that each class has in the training split."""
+    prompt: Prompt | None = None
+    """The prompt for decoders, for a task of classes."""
+    decoder: TaskSettings | None = None
+    """Settings and regimes for decoders. They replace all those of the task itself."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "Task":
@@ -176,40 +163,35 @@ class Task(TaskSettings):
 class Execution(Strict):
     """How jobs run. No result depends on these keys, so they are not part of a recipe."""
 
-    threads: Count = Field(1, description="CPU threads of one job.")
-    memory_mb: Count = Field(
-        6000, description="Memory that a job asks the scheduler for at its first attempt, in MB."
-    )
-    runtime_minutes: Count = Field(
-        120, description="Run time that a job asks the scheduler for at its first attempt."
-    )
-    gpu: Annotated[int, Field(ge=0, strict=True)] = Field(
-        0, description="GPUs of one job. 0 trains on the CPU."
-    )
-    checkpoint_seconds: NotNegative = Field(
-        60,
-        description="Seconds between checkpoints. A job that was killed repeats at most as much.",
-    )
+    threads: Count = 1
+    """CPU threads of one job."""
+    memory_mb: Count = 6000
+    """Memory that a job asks the scheduler for at its first attempt, in MB."""
+    runtime_minutes: Count = 120
+    """Run time that a job asks the scheduler for at its first attempt."""
+    gpu: Annotated[int, Field(ge=0, strict=True)] = 0
+    """GPUs of one job. 0 trains on the CPU."""
+    checkpoint_seconds: NotNegative = 60
+    """Seconds between checkpoints. A job that was killed repeats at most as much."""
 
 
 class Params(Strict):
     """params.yaml: every scientific choice."""
 
-    study: StudyName = Field(
-        description="The default study: a name in studies/, or the path of a study file."
-    )
-    training: Defaults = Field(
-        description="Training settings of every run. Tasks, techniques and studies override them."
-    )
-    decoder: Decoding = Field(
-        Decoding(), description="Training settings of decoders, on top of 'training'."
-    )
-    models: dict[Name, Model] = Field(description="Pretrained models, by the name studies use.")
-    tasks: dict[Name, Task] = Field(description="Datasets, by the name studies use.")
-    techniques: dict[Name, Overrides] = Field(
-        description="Training settings of single techniques on every task."
-    )
-    execution: Execution = Field(Execution(), description="How jobs run. No result depends on it.")
+    study: StudyName
+    """The default study: a name in studies/, or the path of a study file."""
+    training: Defaults
+    """Training settings of every run. Tasks, techniques and studies override them."""
+    decoder: Decoding = Decoding()
+    """Training settings of decoders, on top of 'training'."""
+    models: dict[Name, Model]
+    """Pretrained models, by the name studies use."""
+    tasks: dict[Name, Task]
+    """Datasets, by the name studies use."""
+    techniques: dict[Name, Overrides]
+    """Training settings of single techniques on every task."""
+    execution: Execution = Execution()
+    """How jobs run. No result depends on it."""
 
 
 def load_params(path: Path) -> Params:

@@ -22,68 +22,47 @@ Scoring = Literal["normalised", "plain", "calibrated"]
 class Overrides(Strict):
     """Training settings. A key that is absent keeps the value that is set elsewhere."""
 
-    learning_rate: Positive | None = Field(
-        None, description="Learning rate of AdamW, constant over the run."
-    )
-    epochs: Count | None = Field(None, description="Passes over the training subset.")
-    batch_size: Count | None = Field(None, description="Examples per optimiser step.")
-    max_length: Count | None = Field(
-        None, description="Longest input in tokens. Longer inputs are truncated."
-    )
-    weight_decay: NotNegative | None = Field(None, description="Weight decay of AdamW.")
-    max_grad_norm: Positive | None = Field(
-        None, description="Gradients are clipped to this global norm."
-    )
-    dropout: Fraction | None = Field(
-        None,
-        description="Probability of every dropout in the model. Default: the checkpoint's own.",
-    )
-    precision: Precision | None = Field(
-        None,
-        description="bfloat16 runs the model under autocast; trained parameters stay float32. auto "
-        "uses bfloat16 where the hardware is faster with it; provenance.json records the choice.",
-    )
-    objective: Objective | None = Field(
-        None,
-        description="Loss of a decoder: cross-entropy over the scores of the candidate answers, or "
-        "the language-model loss on the right answer.",
-    )
-    scoring: Scoring | None = Field(
-        None,
-        description="How a decoder scores a candidate answer. plain: its log-likelihood; "
-        "normalised: divided by its number of tokens; calibrated: minus the log-likelihood of the "
-        "same answer without the prompt.",
-    )
-    evaluated: Size | None = Field(
-        None,
-        description="Examples of each validation split that a decoder is evaluated on. Every run "
-        "uses the same ones.",
-    )
-    max_new_tokens: Count | None = Field(
-        None,
-        description="Longest generated answer of a decoder, in tokens. An answer ends earlier at a "
-        "newline.",
-    )
-    demonstrations: Count | None = Field(
-        None,
-        description="Technique icl: solved examples before each prompt, or as many of them as fit.",
-    )
-    lora_rank: Count | None = Field(
-        None, description="Techniques lora and lora_*: rank of the two added matrices."
-    )
-    lora_alpha: Count | None = Field(
-        None,
-        description="Techniques lora and lora_*: the product of the added matrices is scaled by "
-        "lora_alpha / lora_rank.",
-    )
-    prefix_tokens: Count | None = Field(
-        None, description="Technique prefix: length of the trained prefix in tokens."
-    )
-    held_out: Fraction | None = Field(
-        None,
-        description="Fraction of the training subset that is not trained on but chooses the best "
-        "epoch, so that validation only reports. Default, and 0: validation does both.",
-    )
+    learning_rate: Positive | None = None
+    """Learning rate of AdamW, constant over the run."""
+    epochs: Count | None = None
+    """Passes over the training subset."""
+    batch_size: Count | None = None
+    """Examples per optimiser step."""
+    max_length: Count | None = None
+    """Longest input in tokens. Longer inputs are truncated."""
+    weight_decay: NotNegative | None = None
+    """Weight decay of AdamW."""
+    max_grad_norm: Positive | None = None
+    """Gradients are clipped to this global norm."""
+    dropout: Fraction | None = None
+    """Probability of every dropout in the model. Default: the checkpoint's own."""
+    precision: Precision | None = None
+    """bfloat16 runs the model under autocast; trained parameters stay float32. auto uses bfloat16
+    where the hardware is faster with it; provenance.json records the choice."""
+    objective: Objective | None = None
+    """Loss of a decoder: cross-entropy over the scores of the candidate answers, or the
+    language-model loss on the right answer."""
+    scoring: Scoring | None = None
+    """How a decoder scores a candidate answer. plain: its log-likelihood; normalised: divided by
+    its number of tokens; calibrated: minus the log-likelihood of the same answer without the
+    prompt."""
+    evaluated: Size | None = None
+    """Examples of each validation split that a decoder is evaluated on. Every run uses the same
+    ones."""
+    max_new_tokens: Count | None = None
+    """Longest generated answer of a decoder, in tokens. An answer ends earlier at a newline."""
+    demonstrations: Count | None = None
+    """Technique icl: solved examples before each prompt, or as many of them as fit."""
+    lora_rank: Count | None = None
+    """Techniques lora and lora_*: rank of the two added matrices."""
+    lora_alpha: Count | None = None
+    """Techniques lora and lora_*: the product of the added matrices is scaled by lora_alpha /
+    lora_rank."""
+    prefix_tokens: Count | None = None
+    """Technique prefix: length of the trained prefix in tokens."""
+    held_out: Fraction | None = None
+    """Fraction of the training subset that is not trained on but chooses the best epoch, so that
+    validation only reports. Default, and 0: validation does both."""
 
 
 class Defaults(Overrides):

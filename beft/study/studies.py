@@ -62,30 +62,24 @@ FIGURES: tuple[Figure, ...] = get_args(Figure)
 class Selection(Strict):
     """Further runs: the product of these lists. An absent key is taken from the study itself."""
 
-    models: Several[Name] | None = Field(None, description="Names of models in params.yaml.")
-    tasks: Several[Name] | None = Field(None, description="Names of tasks in params.yaml.")
-    regimes: Several[Regime] | None = Field(
-        None, description="Sizes of the training subset, as each task defines them; all: no limit."
-    )
-    techniques: Several[Name] | None = Field(
-        None, description="What is trained: b_v, all_biases, full, lora, ..."
-    )
-    seeds: Several[Seed] | None = Field(
-        None,
-        description="One run each. A seed decides the subset, the initial head, the order of "
-        "examples, dropout and random masks.",
-    )
-    training: Overrides | None = Field(
-        None,
-        description="Training settings of these runs. They override what tasks set; what "
-        "techniques set overrides them. Runs that differ from an earlier selection only in these "
-        "settings are trained and listed; tables, figures and scores show the earlier ones.",
-    )
-    selectors: Distinct[Selector] | None = Field(
-        None,
-        description="Selectors that score these models, tasks and regimes. The runs they need are "
-        "added: all_biases for projection and magnitude, untuned for Fisher and for inert terms.",
-    )
+    models: Several[Name] | None = None
+    """Names of models in params.yaml."""
+    tasks: Several[Name] | None = None
+    """Names of tasks in params.yaml."""
+    regimes: Several[Regime] | None = None
+    """Sizes of the training subset, as each task defines them; all: no limit."""
+    techniques: Several[Name] | None = None
+    """What is trained: b_v, all_biases, full, lora, ..."""
+    seeds: Several[Seed] | None = None
+    """One run each. A seed decides the subset, the initial head, the order of examples, dropout and
+    random masks."""
+    training: Overrides | None = None
+    """Training settings of these runs. They override what tasks set; what techniques set overrides
+    them. Runs that differ from an earlier selection only in these settings are trained and listed;
+    tables, figures and scores show the earlier ones."""
+    selectors: Distinct[Selector] | None = None
+    """Selectors that score these models, tasks and regimes. The runs they need are added:
+    all_biases for projection and magnitude, untuned for Fisher and for inert terms."""
 
 
 class Product(Selection):
@@ -103,45 +97,50 @@ class Product(Selection):
 class Timing(Strict):
     """Runs to time for Table 2. Each is timed alone on the machine, in a process of its own."""
 
-    model: Name = Field(description="Name of the model.")
-    task: Name = Field(description="Name of the task.")
-    regime: Regime = Field(description="Size of the training subset.")
-    techniques: Several[Name] = Field(
-        description="Techniques to time. The run of the study's first seed is trained again."
-    )
-    repeats: Count = Field(3, description="How often each run is timed.")
+    model: Name
+    """Name of the model."""
+    task: Name
+    """Name of the task."""
+    regime: Regime
+    """Size of the training subset."""
+    techniques: Several[Name]
+    """Techniques to time. The run of the study's first seed is trained again."""
+    repeats: Count = 3
+    """How often each run is timed."""
 
 
 class Merging(Strict):
     """Two tasks for Table 3: the biases of each, and their mean, are evaluated on both."""
 
-    model: Name = Field(description="Name of the model.")
-    tasks: Annotated[TwoOrMore[Name], Field(max_length=2)] = Field(description="The two tasks.")
-    regime: Regime = Field(description="Size of the training subset.")
-    technique: Name = Field(description="The technique that tuned the biases.")
+    model: Name
+    """Name of the model."""
+    tasks: Annotated[TwoOrMore[Name], Field(max_length=2)]
+    """The two tasks."""
+    regime: Regime
+    """Size of the training subset."""
+    technique: Name
+    """The technique that tuned the biases."""
 
 
 class Study(Product):
     """The runs of a study (a product of lists), and the tables and figures to write from them."""
 
-    description: str = Field("", description="What the study shows, for readers of the reports.")
-    skip_inert: bool = Field(
-        False, description="Skip runs of terms whose measured gradient is zero up to rounding."
-    )
-    fuse_techniques: bool = Field(
-        False,
-        description="One job for all techniques of a model, task and regime, instead of one job "
-        "per technique.",
-    )
-    tables: Distinct[Table] = Field(["table1", "selection"], description="Tables to write.")
-    figures: Distinct[Figure] = Field(
-        ["figure1", "figure4", "layers", "curves"], description="Figures to write."
-    )
-    timing: list[Timing] = Field([], description="Runs to time, each alone (Table 2).")
-    merging: list[Merging] = Field([], description="Biases to merge (Table 3).")
-    also: list[Selection] = Field(
-        [], description="Further selections. The study runs all of them, each run once."
-    )
+    description: str = ""
+    """What the study shows, for readers of the reports."""
+    skip_inert: bool = False
+    """Skip runs of terms whose measured gradient is zero up to rounding."""
+    fuse_techniques: bool = False
+    """One job for all techniques of a model, task and regime, instead of one job per technique."""
+    tables: Distinct[Table] = ["table1", "selection"]
+    """Tables to write."""
+    figures: Distinct[Figure] = ["figure1", "figure4", "layers", "curves"]
+    """Figures to write."""
+    timing: list[Timing] = []
+    """Runs to time, each alone (Table 2)."""
+    merging: list[Merging] = []
+    """Biases to merge (Table 3)."""
+    also: list[Selection] = []
+    """Further selections. The study runs all of them, each run once."""
     _scopes: dict[str, list[Product]] = PrivateAttr(default_factory=dict)
 
     @property
@@ -163,10 +162,10 @@ class Union(Strict):
     A table or figure is made from the runs of those studies that name it.
     """
 
-    description: str = Field("", description="What the study shows, for readers of the reports.")
-    union: TwoOrMore[StudyName] = Field(
-        description="The studies, by name or path. None of them may be a union itself."
-    )
+    description: str = ""
+    """What the study shows, for readers of the reports."""
+    union: TwoOrMore[StudyName]
+    """The studies, by name or path. None of them may be a union itself."""
 
 
 def join(members: list[Study], description: str = "") -> Study:
