@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from beft.study.recipe import HELD_OUT
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
 COLUMNS = [*KEYS, "split", "mean", "std", "n", "planned", "status", "short", "reason"]
 MEASUREMENT = "untuned"  # trains nothing: only its gradients are used
+Name = TypeVar("Name")
 EXPLAINED = {"best": "best epoch of each run", "last": "last epoch of each run"}
 
 
@@ -231,14 +233,14 @@ def chosen_epoch(frames: Frames) -> str:
     )
 
 
-def ties(values: Iterable[tuple[str, float]], place: int = 1) -> list[str]:
+def ties(values: Iterable[tuple[Name, float]], place: int = 1) -> list[Name]:
     """The names with the highest value; several when they are equal, none when none is finite.
 
     Args:
         place: 2 for the names with the second highest of the distinct values.
     """
     left = [(name, value) for name, value in values if math.isfinite(value)]
-    best: list[str] = []
+    best: list[Name] = []
     for _ in range(place):
         top = max((value for _, value in left), default=math.nan)
         best = [name for name, value in left if math.isclose(value, top, rel_tol=0, abs_tol=1e-12)]

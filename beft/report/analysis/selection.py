@@ -41,10 +41,10 @@ def inert(frames: Frames) -> dict[tuple[str, str, str], tuple[str, ...]]:
         return {}
     every = frames.scores.groupby([*CELL, "term"], sort=True)["inert"].all()
     found: dict[tuple[str, str, str], tuple[str, ...]] = {}
-    for (model, task, regime, term), is_inert in every.items():
-        if is_inert:
-            place = (model, task, regime)
-            found[place] = (*found.get(place, ()), term)
+    for row in rows_of(every.reset_index()):
+        if row.inert:
+            place = (row.model, row.task, row.regime)
+            found[place] = (*found.get(place, ()), row.term)
     return found
 
 
@@ -54,8 +54,9 @@ def mean_scores(frames: Frames) -> dict[tuple[str, str, str, str], dict[str, flo
     scores = scores[(scores["layer"].astype(str) == "mean") & scores["term"].isin(TERMS)]
     means = scores.groupby([*CELL, "selector", "term"])["score"].mean()
     found: dict[tuple[str, str, str, str], dict[str, float]] = {}
-    for (*place, term), value in means.items():
-        found.setdefault(tuple(place), {})[term] = float(value)
+    for row in rows_of(means.reset_index()):
+        key = (row.model, row.task, row.regime, row.selector)
+        found.setdefault(key, {})[row.term] = float(row.score)
     return found
 
 

@@ -24,7 +24,7 @@ def compare_runs(first: Frames, second: Frames, epoch: str, settings: list[tuple
         settings: the settings of the study that differ: key, before, after.
     """
     pairs = _pairs(first.runs, second.runs)
-    reasons = [
+    reasons: list[dict] = [
         f.problems.drop_duplicates("digest").set_index("digest")["reason"].to_dict()
         for f in (first, second)
     ]
@@ -32,7 +32,7 @@ def compare_runs(first: Frames, second: Frames, epoch: str, settings: list[tuple
     kinds = {m: models.get(m, {}).get("kind", "encoder") for m in second.runs["model"].unique()}
     rows = []
     for one, two in pairs:
-        key = [(two or one)[name] for name in RUN]
+        key = [(two or one or {})[name] for name in RUN]
         if one is None or two is None:
             rows.append([*key, f"only in {'B' if one is None else 'A'}", *_statuses(one, two)])
             continue

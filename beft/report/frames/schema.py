@@ -103,7 +103,7 @@ def read(reports: Path) -> Frames:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read the csv file of a frame, its numbers to the last digit."""
-    types = {"digest": str, "layer": str, "commit": str, "code": str}
+    types: dict[str, type | str] = {"digest": str, "layer": str, "commit": str, "code": str}
     types |= {"inert": "boolean", "dirty": "boolean"}
     return pd.read_csv(
         path,

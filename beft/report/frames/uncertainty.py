@@ -62,7 +62,7 @@ def tables(
         columns = {digest: examples(digest) for digest in group["digest"]}
         for (model, regime), part in groups_of(group, ["model", "regime"]):
             place = {"model": model, "task": task, "regime": regime, "split": split}
-            kept = {
+            kept: dict[Key, np.ndarray] = {
                 (digest, epoch): table
                 for digest in part["digest"]
                 for epoch in EPOCHS

@@ -66,7 +66,9 @@ def _with_paper(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(
         paper=values,
         difference=100 * table["mean"].astype(float) - values,
-        paper_deviation=[x.deviation if x else math.nan for x in found],
+        paper_deviation=[
+            math.nan if x is None or x.deviation is None else x.deviation for x in found
+        ],
         paper_table=[x.table if x else "" for x in found],
     )
 

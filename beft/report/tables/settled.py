@@ -36,7 +36,7 @@ def settled(frames: Frames, column: str = "best") -> Table:
 
 def _row(selector: str, rows: pd.DataFrame) -> tuple[Shown, ...]:
     known, cost = rows["settled"].dropna(), rows["cost"].dropna()
-    quartiles = [known.quantile(q) if len(known) else math.nan for q in (0.25, 0.5, 0.75)]
+    quartiles = [float(known.quantile(q)) if len(known) else math.nan for q in (0.25, 0.5, 0.75)]
     early = (rows.loc[known.index, "settled_epoch"] == 1).mean() if len(known) else math.nan
     lost = rows.loc[rows["settled"].isna(), "reason"].value_counts().sort_index()
     problem = ", ".join(f"{count} {reason}" for reason, count in lost.items())

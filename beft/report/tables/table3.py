@@ -58,7 +58,7 @@ def facts(merges: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*TIDY, "short"])
 
 
-def _published(place: dict[str, object]) -> float:
+def _published(place: dict[str, str]) -> float:
     """The paper's number in percent; its heads are those of the task, or not: it does not say."""
     tasks = {place["first"], place["second"]}
     if (place["model"], place["regime"], place["technique"], tasks) != THEIRS:

@@ -121,7 +121,7 @@ def _top(means: dict) -> tuple[list, list]:
 
 def _part(model: str, rows: pd.DataFrame, labels: list[tuple[str, str]], several: bool) -> Part:
     labels = [label for label in labels if label[0] in set(rows["task"])]
-    groups = {key: part for key, part in rows.groupby(["regime", "technique"], sort=False)}
+    groups = dict(groups_of(rows, ["regime", "technique"]))
     averages = _averages(groups, labels)
     lines = []
     for (regime, technique), part in groups.items():
