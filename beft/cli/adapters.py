@@ -7,33 +7,27 @@ from typing import Annotated
 
 import typer
 
-from beft.cli.options import (
-    PARAMS,
-    DeviceOption,
-    EpochOption,
-    ParamsOption,
-    StudyOption,
-    ThreadsOption,
-    ToOption,
-)
+from beft.cli import options as opt
+from beft.cli.progress import Progress
+from beft.cli.training import set_up
 from beft.errors import UserError
+from beft.store.files import write_file
 
 
 def export(
     digest: Annotated[
         str, typer.Argument(help="The digest of a run of the study, or its first characters.")
     ],
-    to: ToOption,
-    epoch: EpochOption = "best",
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
+    to: opt.To,
+    epoch: opt.Epoch = "best",
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
 ) -> None:
     """Write a run's tuned biases and head as a BEFT adapter that PEFT loads."""
     from beft.adapters.export import export as export_run
-    from beft.study.project import load
 
     os.environ["HF_HUB_OFFLINE"] = "1"  # reads the mirror only
-    recipe = export_run(load(params, study), digest, to, epoch)
+    recipe = export_run(opt.load(params, study), digest, to, epoch)
     print(f"{to}: {recipe.folder()}, {epoch} epoch, as a BEFT adapter for PEFT")
 
 
@@ -42,21 +36,19 @@ def merge(
         list[str],
         typer.Argument(help="The digests of two or more runs, or their first characters."),
     ],
-    to: ToOption,
+    to: opt.To,
     weights: Annotated[
         str | None, typer.Option(help="A weight for each run, such as 0.7,0.3; default: all equal.")
     ] = None,
-    epoch: EpochOption = "best",
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
+    epoch: opt.Epoch = "best",
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
 ) -> None:
     """Average the tuned biases of several runs, and write a BEFT adapter for each task."""
-    from beft.cli.training import set_up
-    from beft.study.project import load
 
-    project = load(params, study)
+    project = opt.load(params, study)
     try:
         shares = None if weights is None else [float(each) for each in weights.split(",")]
     except ValueError:
@@ -76,18 +68,14 @@ def merge(
 
 def evaluate_merge(
     merges: Annotated[Path, typer.Argument(help="The file to write, below data/merges.")],
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
 ) -> None:
     """Evaluate the biases of two tasks, and their mean, on both tasks (table 3)."""
-    from beft.cli.progress import Progress
-    from beft.cli.training import set_up
-    from beft.store.files import write_file
-    from beft.study.project import load
 
-    project = load(params, study)
+    project = opt.load(params, study)
     merged = project.find(project.merges, "merges", merges)
     device = set_up(project.params.execution, device, threads)
     from beft.adapters.evaluate_merge import render_merge

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from beft.cli import options as opt
 from beft.cli.console import complain
-from beft.cli.options import PARAMS, ParamsOption, StudyOption
+from beft.cli.progress import Progress
 from beft.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def fetch(
         list[str] | None, typer.Option(help="Fetch the dataset of this task (repeatable).")
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="Fetch this model (repeatable).")] = None,
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
     check: Annotated[
         bool,
         typer.Option("--check", help="Fetch nothing; only list what is missing or not as pinned."),
@@ -33,9 +34,8 @@ def fetch(
     continues where it stopped.
     """
     from beft.study.fields import nearest
-    from beft.study.project import load
 
-    project = load(params, study)
+    project = opt.load(params, study)
     all_tasks, all_models = list(project.sources().values()), list(project.models().values())
     tasks, models = (task or [], model or []) if task or model else (all_tasks, all_models)
     for kind, names, known in (("task", tasks, all_tasks), ("model", models, all_models)):
@@ -61,7 +61,6 @@ def _check(project: "Project", tasks: list[str], models: list[str]) -> list[str]
 
 def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]:
     """Fetches datasets and models; returns a line for each that failed."""
-    from beft.cli.progress import Progress
     from beft.data.mirror.fetch import fetch_model
     from beft.data.mirror.transfers import Job, fetch_all
     from beft.data.sources import fetch_task
@@ -80,13 +79,12 @@ def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]
 
 def subsample(
     subset: Annotated[Path, typer.Argument(help="The index file to write, below data/subsets.")],
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
 ) -> None:
     """Draw the training rows of a task, regime and seed."""
     from beft.data.subsets import write_subset
-    from beft.study.project import load
 
-    project = load(params, study)
+    project = opt.load(params, study)
     recipe = project.find(project.subsets, "subsets", subset)
     write_subset(project.layout.source(recipe), recipe, subset)

@@ -8,16 +8,17 @@ from typing import Annotated
 
 import typer
 
+from beft.cli import options as opt
 from beft.cli.console import complain, console
-from beft.cli.options import PARAMS, ParamsOption, StudyOption
 from beft.errors import UserError
+from beft.store.files import to_json, write_file
 
 log = logging.getLogger(__name__)
 
 
 def plan(
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
     profile: Annotated[
         str | None,
         typer.Option(help="A workflow profile: plan its study, and say what its jobs cost."),
@@ -28,10 +29,9 @@ def plan(
     from beft.operations.plan import Plan
     from beft.operations.plan_view import as_lines, as_table
     from beft.operations.profile import read_profile
-    from beft.study.project import load
 
     chosen = read_profile(profile, params.resolve().parent) if profile else None
-    project = load(params, study or (chosen.study if chosen else None))
+    project = opt.load(params, study or (chosen.study if chosen else None))
     planned = Plan(project, Costs(project), chosen)
     console().print(as_table(planned))
     for line in as_lines(planned):
@@ -39,8 +39,8 @@ def plan(
 
 
 def verify(
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
     repair: Annotated[
         bool,
         typer.Option("--repair", help="Remove what is damaged, so that snakemake makes it again."),
@@ -55,7 +55,6 @@ def verify(
     from beft.operations.problem import repair as repair_project
     from beft.operations.verify import problems
     from beft.store import accepted_code
-    from beft.study.project import load
     from beft.study.recipe import RECIPE_VERSION
 
     if repair and accept_code:
@@ -64,7 +63,7 @@ def verify(
         code = accepted_code.accept()
         print(f"code {code} is declared equivalent for recipe version {RECIPE_VERSION}")
         return
-    project = load(params, study)
+    project = opt.load(params, study)
     found = problems(project)
     complain(problem.line for problem in found)
     if repair:
@@ -83,7 +82,7 @@ def verify(
 
 
 def prune(
-    params: ParamsOption = PARAMS,
+    params: opt.Params = opt.PARAMS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove runs and derived files that no study in studies/ uses; asks first."""
@@ -111,7 +110,7 @@ def recover(
         bool,
         typer.Option("--adopt", help="Wait for jobs that still train instead of ending them."),
     ] = False,
-    params: ParamsOption = PARAMS,
+    params: opt.Params = opt.PARAMS,
 ) -> None:
     """Clean up after snakemake was killed: end its jobs, unlock the folder, start again.
 
@@ -136,7 +135,6 @@ def schema(
     ),
 ) -> None:
     """Write the JSON schemas of params.yaml and of studies."""
-    from beft.store.files import to_json, write_file
     from beft.study.params import Params
     from beft.study.studies import Study, Union
 

@@ -17,21 +17,13 @@ GB = 1e9
 
 @dataclass
 class _Job:
-    """A job that reports its progress.
+    """A job that reports its progress."""
 
-    Attributes:
-        phase: the name of its current phase.
-        done: steps or bytes done at `since`; the speed is measured from there.
-        since: a time of the monotonic clock.
-        shown: when its last line was written, likewise.
-        bar: the number of its bar, on a terminal.
-    """
-
-    phase: str
-    done: int
-    since: float
-    shown: float
-    bar: bars.TaskID | None
+    phase: str  # the name of its current phase
+    done: int  # steps or bytes done at `since`; the speed is measured from there
+    since: float  # a time of the monotonic clock
+    shown: float  # when its last line was written, likewise
+    bar: bars.TaskID | None  # the number of its bar, on a terminal
 
 
 class Progress:

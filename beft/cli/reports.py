@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from beft.cli import options as opt
 from beft.cli.console import console
-from beft.cli.options import PARAMS, REPORTS, ParamsOption, ReportsOption, StudyOption
 from beft.errors import UserError
+from beft.store.files import explain_os_errors, write_file
 from beft.store.run_format import Epoch
 
 if TYPE_CHECKING:
@@ -23,15 +24,14 @@ log = logging.getLogger(__name__)
 
 def score(
     scores: Annotated[Path, typer.Argument(help="The file to write, below data/scores.")],
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
 ) -> None:
     """Score every bias term of a model, task and regime with the study's selectors."""
     from beft.selectors.score_files import write_cell
     from beft.store.run_folder import open_run
-    from beft.study.project import load
 
-    project = load(params, study)
+    project = opt.load(params, study)
     cell = project.find(project.cells, "scores", scores)
     for recipe in cell.runs:
         run = open_run(project.layout, recipe)
@@ -43,12 +43,11 @@ def score(
 
 
 def collect(
-    study: StudyOption = None, params: ParamsOption = PARAMS, reports: ReportsOption = REPORTS
+    study: opt.Study = None, params: opt.Params = opt.PARAMS, reports: opt.Reports = opt.REPORTS
 ) -> None:
     """Collect all runs and scores of the study in the csv files of the reports."""
-    from beft.study.project import load
 
-    _collect(load(params, study), reports)
+    _collect(opt.load(params, study), reports)
 
 
 def _collect(project: "Project", reports: Path) -> None:
@@ -61,48 +60,43 @@ def _collect(project: "Project", reports: Path) -> None:
         stamp(project)
 
 
-def tabulate(reports: ReportsOption = REPORTS) -> None:
+def tabulate(reports: opt.Reports = opt.REPORTS) -> None:
     """Write the tables and metrics.json from the csv files."""
     from beft.report.build import write_tables
     from beft.report.frames import schema
-    from beft.store.files import explain_os_errors
 
     with explain_os_errors(reports):
         paths = write_tables(schema.read(reports), reports)
     log.info("wrote %d files of tables to %s", len(paths), reports)
 
 
-def plot(reports: ReportsOption = REPORTS) -> None:
+def plot(reports: opt.Reports = opt.REPORTS) -> None:
     """Draw the figures from the csv files."""
     from beft.report.build import write_figures
     from beft.report.frames import schema
-    from beft.store.files import explain_os_errors
 
     with explain_os_errors(reports):
         write_figures(schema.read(reports), reports)
 
 
-def page(reports: ReportsOption = REPORTS) -> None:
+def page(reports: opt.Reports = opt.REPORTS) -> None:
     """Write index.html from the csv files, tables and figures."""
     from beft.report.build import write_page
     from beft.report.frames import schema
-    from beft.store.files import explain_os_errors
 
     with explain_os_errors(reports):
         write_page(schema.read(reports), reports)
 
 
 def report(
-    study: StudyOption = None, params: ParamsOption = PARAMS, reports: ReportsOption = REPORTS
+    study: opt.Study = None, params: opt.Params = opt.PARAMS, reports: opt.Reports = opt.REPORTS
 ) -> None:
     """Write all reports from the runs that exist now; missing runs are shown as missing."""
     from beft.report.build import build
     from beft.selectors.score_files import write_cell
-    from beft.store.files import explain_os_errors
     from beft.store.run_folder import open_run
-    from beft.study.project import load
 
-    project = load(params, study)
+    project = opt.load(params, study)
     layout = project.layout
     for cell in project.cells.values():
         scored = all(layout.scores(key).is_file() for key in cell.files())
@@ -113,7 +107,7 @@ def report(
         build(reports)
 
 
-def summary(reports: ReportsOption = REPORTS) -> None:
+def summary(reports: opt.Reports = opt.REPORTS) -> None:
     """Print the selected term of each task, and the path of the report page."""
     from beft.report.analysis import cells
     from beft.report.analysis.selection import PRINTED, selection
@@ -157,7 +151,7 @@ def compare(
     ],
     second: Annotated[
         str, typer.Argument(metavar="B", help="The folder or revision to compare with A.")
-    ] = str(REPORTS),
+    ] = str(opt.REPORTS),
     epoch: Annotated[
         Epoch, typer.Option(help="Compare the metrics of each run's best or last epoch.")
     ] = "best",
@@ -174,7 +168,6 @@ def compare(
     from beft.report.compare.compare import compare as compare_reports
     from beft.report.compare.revisions import open_reports
     from beft.report.tables.formats import WRITERS
-    from beft.store.files import explain_os_errors, write_file
 
     if to is not None and to.suffix not in WRITERS:
         raise UserError(f"--to {to}: the name must end with {', '.join(WRITERS)}")

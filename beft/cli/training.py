@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beft.cli.options import PARAMS, DeviceOption, ParamsOption, StudyOption, ThreadsOption
+from beft.cli import options as opt
+from beft.cli.progress import Progress
 from beft.errors import UserError
+from beft.store.files import write_file
 
 if TYPE_CHECKING:
     from beft.study.params import Execution
@@ -21,10 +23,10 @@ log = logging.getLogger(__name__)
 
 def train(
     manifest: Annotated[Path, typer.Argument(help="The pack's manifest, below data/packs.")],
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
     checkpoint_seconds: Annotated[
         float | None,
         typer.Option(min=0, help="Seconds between checkpoints: a killed job repeats no more."),
@@ -34,10 +36,8 @@ def train(
 
     Finished runs are skipped, and interrupted ones continue from their last checkpoint.
     """
-    from beft.cli.progress import Progress
-    from beft.study.project import load
 
-    project = load(params, study)
+    project = opt.load(params, study)
     pack = project.find(project.packs, "packs", manifest)
     execution = project.params.execution
     device = set_up(execution, device, threads)
@@ -64,20 +64,17 @@ def train(
 
 def time(
     timings: Annotated[Path, typer.Argument(help="The file to write, below data/timings.")],
-    study: StudyOption = None,
-    params: ParamsOption = PARAMS,
-    device: DeviceOption = "auto",
-    threads: ThreadsOption = None,
+    study: opt.Study = None,
+    params: opt.Params = opt.PARAMS,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
 ) -> None:
     """Measure how long runs take, one at a time, each in its own process.
 
     Nothing else should run on the machine meanwhile.
     """
-    from beft.cli.progress import Progress
-    from beft.store.files import write_file
-    from beft.study.project import load
 
-    project = load(params, study)
+    project = opt.load(params, study)
     timed = project.find(project.timings, "timings", timings)
     device = set_up(project.params.execution, device, threads)
     from beft.training.timing import render_timings
