@@ -17,17 +17,12 @@ from beft.tasks.words import fields
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenised examples.
+    """Tokenised examples."""
 
-    Attributes:
-        ids: the token ids of each example, without padding.
-        types: the segment number of each token; None if the tokenizer gives none.
-        labels: classes (n,) int64, or values (n,) float32.
-    """
-
-    ids: list[list[int]]
+    ids: list[list[int]]  # the token ids of each example, without padding
+    # the segment number of each token; None if the tokenizer gives none
     types: list[list[int]] | None
-    labels: torch.Tensor
+    labels: torch.Tensor  # classes (n,) int64, or values (n,) float32
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -25,45 +25,27 @@ PADDING = 2  # tokens of a padded batch, relative to its real tokens
 
 @dataclass(frozen=True)
 class Done:
-    """A finished run.
-
-    Attributes:
-        hardware: the name of the GPU, or of the CPU with the number of threads.
-        gpu: whether it ran on a GPU.
-        precision: what it computed in, one of `PRECISIONS`.
-        work: in FLOP.
-        seconds: its time.
-        size: bytes on disk.
-    """
+    """A finished run."""
 
     recipe: Recipe
-    hardware: str
-    gpu: bool
-    precision: str
-    work: float
-    seconds: float
-    size: int
+    hardware: str  # the name of the GPU, or of the CPU with the number of threads
+    gpu: bool  # whether it ran on a GPU
+    precision: str  # what it computed in, one of `PRECISIONS`
+    work: float  # in FLOP
+    seconds: float  # its time
+    size: int  # bytes on disk
 
 
 @dataclass(frozen=True)
 class Speed:
-    """A model of the time of a run: fixed + work / rate.
+    """A model of the time of a run: fixed + work / rate."""
 
-    Attributes:
-        hardware: the hardware that the speed belongs to.
-        gpu: whether that is a GPU.
-        fixed: overhead of each run, in seconds.
-        rates: FLOP per second in each precision.
-        runs: the number of finished runs that it is fitted to; 0 if it is assumed.
-        error: the median of their relative errors.
-    """
-
-    hardware: str
-    gpu: bool
-    fixed: float
-    rates: dict[str, float]
-    runs: int = 0
-    error: float = 0.0
+    hardware: str  # the hardware that the speed belongs to
+    gpu: bool  # whether that is a GPU
+    fixed: float  # overhead of each run, in seconds
+    rates: dict[str, float]  # FLOP per second in each precision
+    runs: int = 0  # the number of finished runs that it is fitted to; 0 if it is assumed
+    error: float = 0.0  # the median of their relative errors
 
     def seconds(self, work: float, precision: str) -> float:
         """The time of a run."""

@@ -19,17 +19,11 @@ START_SECONDS = 120  # to import, to load weights from a shared disk, and for th
 
 @dataclass(frozen=True)
 class Demand:
-    """What a job requests at its first attempt.
+    """What a job requests at its first attempt."""
 
-    Attributes:
-        memory_mb: memory of the host, with or without a GPU.
-        gpu_memory_mb: the least memory of a GPU; None if the size of the model is unknown.
-        runtime_minutes: time, with a margin.
-    """
-
-    memory_mb: int
-    gpu_memory_mb: int | None
-    runtime_minutes: int
+    memory_mb: int  # memory of the host, with or without a GPU
+    gpu_memory_mb: int | None  # the least memory of a GPU; None if the size of the model is unknown
+    runtime_minutes: int  # time, with a margin
 
 
 def demand(

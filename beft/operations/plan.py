@@ -21,30 +21,21 @@ SMALL_FILES = 20_000  # bytes of recipe, metrics, history, provenance and head
 
 @dataclass(frozen=True)
 class Job:
-    """A pack, and what is left to do of it.
-
-    Attributes:
-        runs: the runs that do not exist yet; empty if the job has nothing to do.
-        seconds: an estimate of their time; None if it cannot be estimated.
-        demand: what the job's rule requests from the scheduler.
-    """
+    """A pack, and what is left to do of it."""
 
     pack: Pack
-    runs: tuple[Recipe, ...]
-    seconds: float | None
-    demand: Demand
+    runs: tuple[Recipe, ...]  # the runs that do not exist yet; empty if the job has nothing to do
+    seconds: float | None  # an estimate of their time; None if it cannot be estimated
+    demand: Demand  # what the job's rule requests from the scheduler
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a study, and what they cost.
-
-    Attributes:
-        profile: the workflow profile that would submit the jobs, if one is given.
-    """
+    """The jobs of a study, and what they cost."""
 
     project: Project
     costs: Costs
+    # the workflow profile that would submit the jobs, if one is given
     profile: Profile | None = None
 
     @property

@@ -10,15 +10,11 @@ from beft.study.project import Project
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One thing that is wrong."""
 
-    Attributes:
-        line: the message; it begins with the file or folder.
-        redo: files, or a folder of the mirror, that must be removed before Snakemake makes them
-            again; empty where that would not help.
-    """
-
-    line: str
+    line: str  # the message; it begins with the file or folder
+    # files, or a folder of the mirror, that must be removed before Snakemake makes them again;
+    # empty where that would not help
     redo: tuple[Path, ...] = ()
 
 

@@ -14,19 +14,12 @@ FILES = ("profile.yaml", "config.yaml")
 
 @dataclass(frozen=True)
 class Profile:
-    """The settings of a workflow profile; each is None if the profile does not set it.
+    """The settings of a workflow profile; each is None if the profile does not set it."""
 
-    Attributes:
-        path: its file.
-        study: the study that it runs.
-        jobs: how many jobs run at once.
-        gpu: how many GPUs a training job requests.
-    """
-
-    path: Path
-    study: str | None
-    jobs: int | None
-    gpu: int | None
+    path: Path  # its file
+    study: str | None  # the study that it runs
+    jobs: int | None  # how many jobs run at once
+    gpu: int | None  # how many GPUs a training job requests
 
 
 def read_profile(name: str, root: Path) -> Profile:

@@ -38,18 +38,12 @@ LOGS: dict[str, Folder] = {
 
 @dataclass(frozen=True)
 class Thing:
-    """A file or folder of one project.
+    """A file or folder of one project."""
 
-    Attributes:
-        kind: runs, packs, ..., logs, work.
-        owner: the model or task that it belongs to; empty if none.
-        named: whether a study still names it.
-    """
-
-    kind: str
-    owner: str
+    kind: str  # runs, packs, ..., logs, work
+    owner: str  # the model or task that it belongs to; empty if none
     path: Path
-    named: bool
+    named: bool  # whether a study still names it
 
     def size(self) -> int:
         """Bytes of all files."""

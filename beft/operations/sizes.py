@@ -21,40 +21,24 @@ CONFIG = {  # size -> its names in the config.json of different architectures
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a model.
+    """The size of a model."""
 
-    Attributes:
-        parameters: the number of all parameters.
-        inner: the number of the layers' parameters, with which every token is multiplied.
-        layers: the number of layers; a fraction where it is estimated.
-        width: the width of the layers.
-    """
-
-    parameters: int
-    inner: float
-    layers: float
-    width: float
+    parameters: int  # the number of all parameters
+    inner: float  # the number of the layers' parameters, with which every token is multiplied
+    layers: float  # the number of layers; a fraction where it is estimated
+    width: float  # the width of the layers
 
 
 @dataclass(frozen=True)
 class Extent:
-    """The size of a task; tokens are means over rows.
+    """The size of a task; tokens are means over rows."""
 
-    Attributes:
-        train: rows of the training split.
-        validation: rows of all splits that are evaluated.
-        text: tokens of a training row for an encoder.
-        evaluated: tokens of a validation row for an encoder.
-        prompt: tokens of a decoder's prompt.
-        answers: tokens of all candidates of a prompt; 0 if answers are generated.
-    """
-
-    train: int
-    validation: int
-    text: float = 0
-    evaluated: float = 0
-    prompt: float = 0
-    answers: float = 0
+    train: int  # rows of the training split
+    validation: int  # rows of all splits that are evaluated
+    text: float = 0  # tokens of a training row for an encoder
+    evaluated: float = 0  # tokens of a validation row for an encoder
+    prompt: float = 0  # tokens of a decoder's prompt
+    answers: float = 0  # tokens of all candidates of a prompt; 0 if answers are generated
 
 
 # Rows: as on the hub. Tokens: means over the first 2,000 rows of each split, with BERT's uncased

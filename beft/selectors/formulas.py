@@ -146,14 +146,11 @@ def fisher_batch(batch_grads: ArrayLike) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Selector:
-    """A way to score the layers of one term, and what it is computed from.
+    """A way to score the layers of one term, and what it is computed from."""
 
-    Attributes:
-        score: takes (pre, post) if it needs snapshots, (grads) if it needs gradients.
-        needs: "snapshots" of the biases around a run, or "gradients" before any training.
-    """
-
+    # takes (pre, post) if it needs snapshots, (grads) if it needs gradients
     score: Callable[..., np.ndarray]
+    # "snapshots" of the biases around a run, or "gradients" before any training
     needs: Literal["snapshots", "gradients"]
 
 

@@ -11,19 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock.
-
-    Attributes:
-        place: the running system that process numbers belong to; empty when unknown.
-        birth: when the process began, since numbers are used again.
-        job: the SLURM job, or empty.
-    """
+    """Who holds a lock."""
 
     host: str
     process: int
-    place: str
-    birth: str
-    job: str
+    place: str  # the running system that process numbers belong to; empty when unknown
+    birth: str  # when the process began, since numbers are used again
+    job: str  # the SLURM job, or empty
 
     def __str__(self) -> str:
         job = f" (SLURM job {self.job})" if self.job else ""

@@ -30,16 +30,12 @@ class Run:
     """A run on disk. Files are read when they are asked for, and once.
 
     Only `flaw`, `status` and `reason` check the folder; the rest believes what stands there.
-
-    Attributes:
-        folder: the run's folder, which need not exist.
-        work: where an unfinished run keeps its lock and checkpoint.
-        manifest: of the pack that trains it; None where nobody asks why it is absent.
     """
 
     recipe: Recipe
-    folder: Path
-    work: Path
+    folder: Path  # the run's folder, which need not exist
+    work: Path  # where an unfinished run keeps its lock and checkpoint
+    # of the pack that trains it; None where nobody asks why it is absent
     manifest: Path | None = None
     _read: dict[str, Arrays] = field(default_factory=dict, compare=False, repr=False)
 

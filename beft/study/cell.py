@@ -10,16 +10,11 @@ SCORE_VERSION = 1  # raised when the same snapshots would be scored differently
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one (model, task, regime) that selectors score.
+    """The runs of one (model, task, regime) that selectors score."""
 
-    Attributes:
-        recipes: runs whose snapshots and gradients are scored.
-        selectors: names of the selectors that score them.
-        further: runs of `all_biases` with other settings, scored after each epoch only.
-    """
-
-    recipes: tuple[Recipe, ...]
-    selectors: tuple[str, ...]
+    recipes: tuple[Recipe, ...]  # runs whose snapshots and gradients are scored
+    selectors: tuple[str, ...]  # names of the selectors that score them
+    # runs of `all_biases` with other settings, scored after each epoch only
     further: tuple[Recipe, ...] = ()
 
     @property

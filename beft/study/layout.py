@@ -23,13 +23,9 @@ Folder = Literal[
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of one project.
+    """Paths of one project."""
 
-    Attributes:
-        root: the folder of params.yaml.
-    """
-
-    root: Path
+    root: Path  # the folder of params.yaml
 
     @property
     def data(self) -> Path:

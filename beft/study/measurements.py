@@ -17,13 +17,9 @@ SECONDS = ("seconds", "train_seconds")  # what is measured of a run that is time
 
 @dataclass(frozen=True)
 class Timed:
-    """Runs that are timed in turn.
+    """Runs that are timed in turn."""
 
-    Attributes:
-        recipes: one per technique, with the study's first seed.
-    """
-
-    recipes: tuple[Recipe, ...]
+    recipes: tuple[Recipe, ...]  # one per technique, with the study's first seed
     repeats: int
 
     def path(self) -> str:
@@ -34,14 +30,10 @@ class Timed:
 
 @dataclass(frozen=True)
 class Couple:
-    """Two runs of one seed, whose biases are evaluated on both tasks and averaged.
+    """Two runs of one seed, whose biases are evaluated on both tasks and averaged."""
 
-    Attributes:
-        tuned: the runs of the first and the second task.
-        untuned: the untuned runs of both tasks; None where the study has none.
-    """
-
-    tuned: tuple[Recipe, Recipe]
+    tuned: tuple[Recipe, Recipe]  # the runs of the first and the second task
+    # the untuned runs of both tasks; None where the study has none
     untuned: tuple[Recipe | None, Recipe | None]
 
     def recipes(self) -> list[Recipe]:
@@ -51,13 +43,9 @@ class Couple:
 
 @dataclass(frozen=True)
 class Merged:
-    """The couples of one model, regime, technique and pair of tasks.
+    """The couples of one model, regime, technique and pair of tasks."""
 
-    Attributes:
-        couples: one per seed that both tasks share.
-    """
-
-    couples: tuple[Couple, ...]
+    couples: tuple[Couple, ...]  # one per seed that both tasks share
 
     def recipes(self) -> list[Recipe]:
         """All runs that are used."""

@@ -24,13 +24,9 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Project:
-    """One study of one project.
+    """One study of one project."""
 
-    Attributes:
-        root: the folder of params.yaml; `data/`, `reports/` and `studies/` lie in it.
-    """
-
-    root: Path
+    root: Path  # the folder of params.yaml; `data/`, `reports/` and `studies/` lie in it
     params: P.Params
     study: studies.Study
     name: str

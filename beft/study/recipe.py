@@ -17,25 +17,16 @@ HELD_OUT = "held_out"  # the part of a training subset that chooses the epoch, a
 
 @dataclass(frozen=True)
 class Recipe:
-    """One fully resolved run. Equal content means equal digest means the same folder.
+    """One fully resolved run. Equal content means equal digest means the same folder."""
 
-    Attributes:
-        model: alias, and where its weights come from (`hub` and `revision`, or content of a path).
-        task: name, and how its rows become examples (`tasks.Task.to_dict`).
-        source: digest of the dataset's source.
-        subset: regime, its size, and whether it is stratified.
-        technique: a name of `beft.techniques`.
-        seed: of the subset, the head, the order of examples, dropout and random masks.
-        training: every setting of the fine-tune (`params.Training`).
-    """
-
+    # alias, and where its weights come from (`hub` and `revision`, or content of a path)
     model: dict[str, Any]
-    task: dict[str, Any]
-    source: str
-    subset: dict[str, Any]
-    technique: str
-    seed: int
-    training: dict[str, Any]
+    task: dict[str, Any]  # name, and how its rows become examples (`tasks.Task.to_dict`)
+    source: str  # digest of the dataset's source
+    subset: dict[str, Any]  # regime, its size, and whether it is stratified
+    technique: str  # a name of `beft.techniques`
+    seed: int  # of the subset, the head, the order of examples, dropout and random masks
+    training: dict[str, Any]  # every setting of the fine-tune (`params.Training`)
     version: int = RECIPE_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,15 +80,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Pack:
-    """Runs that one job trains on one frozen model.
+    """Runs that one job trains on one frozen model."""
 
-    Attributes:
-        recipes: all of one (model, task, regime).
-        skip_inert: leave out runs of terms that turn out inert.
-    """
-
-    recipes: tuple[Recipe, ...]
-    skip_inert: bool
+    recipes: tuple[Recipe, ...]  # all of one (model, task, regime)
+    skip_inert: bool  # leave out runs of terms that turn out inert
 
     def may_skip(self, recipe: Recipe) -> bool:
         """Whether a run may be left out, should its term turn out inert."""

@@ -12,17 +12,12 @@ PLACEHOLDER = "@placeholder"
 
 
 class View(NamedTuple):
-    """A form of prompt.
+    """A form of prompt."""
 
-    Attributes:
-        words: (row, the prompt in a recipe) -> the example.
-        version: raised when the same row and wording would become other text.
-        reads: the columns besides those of the wording's template -> their type: "text", "texts"
-            (a list) or "number"; "a.b" is field b of a column a of structs.
-    """
-
-    words: Callable[[Row, Mapping[str, Any]], Words]
-    version: int = 1
+    words: Callable[[Row, Mapping[str, Any]], Words]  # (row, the prompt in a recipe) -> the example
+    version: int = 1  # raised when the same row and wording would become other text
+    # the columns besides those of the wording's template -> their type: "text", "texts" (a list) or
+    # "number"; "a.b" is field b of a column a of structs
     reads: Mapping[str, str] = {}
 
 

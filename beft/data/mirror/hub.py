@@ -15,17 +15,11 @@ from beft.study.identity import cached_sha256
 
 @dataclass(frozen=True)
 class Remote:
-    """A file of a repository.
+    """A file of a repository."""
 
-    Attributes:
-        path: its path in the repository.
-        size: bytes.
-        digest: the SHA-256 of a large file, or the SHA-1 that git computes for a small one.
-    """
-
-    path: str
-    size: int
-    digest: str
+    path: str  # its path in the repository
+    size: int  # bytes
+    digest: str  # the SHA-256 of a large file, or the SHA-1 that git computes for a small one
 
 
 def listing(piece: Piece, lacking: str) -> list[Remote]:

@@ -18,25 +18,15 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class Piece:
-    """A dataset or a model of the hub, at a pinned revision.
+    """A dataset or a model of the hub, at a pinned revision."""
 
-    Attributes:
-        where: the key of params.yaml that defines it.
-        hub: its id on the hub.
-        revision: its commit, tag or branch on the hub.
-        place: its folder, relative to a mirror.
-        needed: names of the files that must exist.
-        sha256: the SHA-256 of the weights, if params.yaml pins it.
-        package: the installed package to copy it from, instead of the hub.
-    """
-
-    where: str
-    hub: str
-    revision: str
-    place: str
-    needed: tuple[str, ...]
-    sha256: str | None = None
-    package: str | None = None
+    where: str  # the key of params.yaml that defines it
+    hub: str  # its id on the hub
+    revision: str  # its commit, tag or branch on the hub
+    place: str  # its folder, relative to a mirror
+    needed: tuple[str, ...]  # names of the files that must exist
+    sha256: str | None = None  # the SHA-256 of the weights, if params.yaml pins it
+    package: str | None = None  # the installed package to copy it from, instead of the hub
 
     @property
     def kind(self) -> str:

@@ -15,17 +15,11 @@ from beft.study.project import Project
 
 @dataclass(frozen=True)
 class Stock:
-    """The datasets and models that a study's jobs read.
+    """The datasets and models that a study's jobs read."""
 
-    Attributes:
-        missing: one line for each that is missing or not as pinned.
-        there: how many are there.
-        size: the bytes of those that are there.
-    """
-
-    missing: list[str]
-    there: int
-    size: int
+    missing: list[str]  # one line for each that is missing or not as pinned
+    there: int  # how many are there
+    size: int  # the bytes of those that are there
 
 
 def stock(project: Project, tasks: Iterable[str], models: Iterable[str]) -> Stock:

@@ -17,17 +17,11 @@ THREADS = 4
 
 @dataclass
 class Transfer:
-    """How far a job is; the thread that fetches writes it, and `fetch_all` reads it.
+    """How far a job is; the thread that fetches writes it, and `fetch_all` reads it."""
 
-    Attributes:
-        step: what is being done now.
-        total: bytes to fetch; 0 as long as that is unknown.
-        done: bytes that have been fetched.
-    """
-
-    step: str = "waiting"
-    total: int = 0
-    done: int = 0
+    step: str = "waiting"  # what is being done now
+    total: int = 0  # bytes to fetch; 0 as long as that is unknown
+    done: int = 0  # bytes that have been fetched
 
     def advance(self, count: int) -> None:
         """Adds to the bytes that have been fetched."""

@@ -11,16 +11,11 @@ Answers = dict[str, list[str] | list[int]]  # as SQuAD writes them: text, answer
 
 
 class Draft(NamedTuple):
-    """One example.
+    """One example."""
 
-    Attributes:
-        texts: its sentences, one per text column.
-        label: its class or score, or its answers as SQuAD writes them.
-        held: combinations of words that decide which split it may belong to.
-    """
-
-    texts: tuple[str, ...]
-    label: int | float | Answers
+    texts: tuple[str, ...]  # its sentences, one per text column
+    label: int | float | Answers  # its class or score, or its answers as SQuAD writes them
+    # combinations of words that decide which split it may belong to
     held: tuple[tuple[str, ...], ...]
 
 
