@@ -1,26 +1,27 @@
-"""The interface that pretrained encoders and decoders share."""
+"""A pretrained model of either kind."""
 
-from typing import Protocol
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from beft.models.sites import BiasSites
 
 
-class Model(Protocol):
-    """A pretrained `Encoder` or `Decoder`; the two classes describe the attributes."""
+@dataclass(frozen=True)
+class Model:
+    """A pretrained `Encoder` or `Decoder`.
 
-    @property
-    def model(self) -> PreTrainedModel: ...
+    Attributes:
+        model: In evaluation mode.
+        tokenizer: The checkpoint's tokenizer.
+        sites: The biases inside its layers.
+        head: Names of the parameters outside the layers that every technique trains; none in a
+            decoder, which answers with its vocabulary.
+        fresh: Names of those in `head` that the checkpoint does not hold: `init_head` sets them.
+    """
 
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase: ...
-
-    @property
-    def sites(self) -> BiasSites: ...
-
-    @property
-    def head(self) -> tuple[str, ...]: ...
-
-    @property
-    def fresh(self) -> tuple[str, ...]: ...
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    sites: BiasSites
+    head: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()

@@ -10,44 +10,21 @@ from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from beft.errors import UserError
 from beft.models.base import Model
-from beft.models.loading import (
-    check_vocabulary,
-    lacking,
-    load_config,
-    load_tokenizer,
-    load_weights,
-    misfit,
-    model_label,
-    quiet_transformers,
-    set_dropout,
-)
-from beft.models.pretrained import check_checkpoint
+from beft.models.loading import load_checkpoint, model_label
 from beft.models.sites import BiasSites, find_sites
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """A pretrained encoder with a sequence classification head.
+class Encoder(Model):
+    """A pretrained encoder, float32, with a sequence classification head.
 
-    Attributes:
-        model: In evaluation mode, float32.
-        tokenizer: The checkpoint's own.
-        sites: Where its biases live.
-        head: Names of the parameters that every technique trains along: the classifier, and the
-            pooler's bias where the checkpoint holds the pooler, else the whole pooler.
-        fresh: Names of those in `head` that the checkpoint does not hold: `init_head` sets them.
+    `head` is the classifier, and the pooler's bias where the checkpoint holds the pooler, else the
+    whole pooler.
     """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    sites: BiasSites
-    head: tuple[str, ...]
-    fresh: tuple[str, ...]
 
     @property
     def labels(self) -> int:
@@ -73,30 +50,41 @@ def load_encoder(
         path: Directory with config.json, safetensors weights and the tokenizer's files.
         num_labels: Number of classes; 1 is a regression.
         sites: `layers`, `q`, `k`, `v` for an architecture that is not recognised; see `find_sites`.
-        device: Where the model goes.
-        dropout: Probability of every dropout in the model; None keeps the checkpoint's own.
+        device: The device that the model is moved to.
+        dropout: Probability of every dropout in the model; None keeps that of the checkpoint.
         name: The model's alias, for messages.
 
     Raises:
         UserError: The directory is not a usable checkpoint of an encoder; the message says why.
     """
-    path = Path(path)
     label = model_label(path, name)
     if num_labels < 1:
         raise UserError(f"{label}: num_labels must be 1 (regression) or more, not {num_labels}")
-    check_checkpoint(path, label)
-    with quiet_transformers():
-        config = _config(path, label, num_labels, dropout)
-        tokenizer = _tokenizer(path, label)
-        model, missing = _model(path, label, config)
-    check_vocabulary(label, tokenizer, model)
+    model, tokenizer, missing = load_checkpoint(
+        AutoModelForSequenceClassification,
+        path,
+        label,
+        _check_encoder,
+        _is_head,
+        dropout=dropout,
+        dtype=torch.float32,
+        num_labels=num_labels,
+        # A checkpoint may state the problem of the task it was tuned on before.
+        problem_type="regression" if num_labels == 1 else "single_label_classification",
+    )
+    if tokenizer.pad_token_id is None:
+        raise UserError(
+            f"{label}: its tokenizer has no padding token; name one as 'pad_token' in "
+            f"{path / 'tokenizer_config.json'}"
+        )
     try:
         found = _sites(model, sites)
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
-    head, fresh = _head(model, missing, label)
+    names = [name for name, _ in model.named_parameters()]
+    head = tuple(n for n in names if n in missing or _is_trained(model, n))
     model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
-    encoder = Encoder(model.eval(), tokenizer, found, head, fresh)
+    encoder = Encoder(model, tokenizer, found, head, tuple(n for n in head if n in missing))
     init_head(encoder, seed=0)
     return encoder
 
@@ -122,40 +110,12 @@ def init_head(pretrained: Model, seed: int) -> None:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
 
 
-def _config(path: Path, label: str, num_labels: int, dropout: float | None) -> PreTrainedConfig:
-    config = load_config(path, label, num_labels=num_labels)
+def _check_encoder(config: PreTrainedConfig, label: str) -> None:
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise UserError(
             f"{label}: the architecture '{config.model_type}' has no sequence classification head; "
             "use an encoder such as BERT, RoBERTa or DeBERTa"
         )
-    # A checkpoint may state the problem of the task it was tuned on before.
-    config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
-    set_dropout(config, dropout)
-    return config
-
-
-def _tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
-    tokenizer = load_tokenizer(path, label)
-    if tokenizer.pad_token_id is None:
-        raise UserError(
-            f"{label}: its tokenizer has no padding token; name one as 'pad_token' in "
-            f"{path / 'tokenizer_config.json'}"
-        )
-    return tokenizer
-
-
-def _model(
-    path: Path, label: str, config: PreTrainedConfig
-) -> tuple[PreTrainedModel, frozenset[str]]:
-    """The model and the names of its parameters that the checkpoint does not hold."""
-    auto = AutoModelForSequenceClassification
-    model, missing, misfits = load_weights(auto, path, label, config, torch.float32)
-    for key, (there, here) in sorted(misfits.items()):
-        if not _is_head(model, key):
-            raise misfit(label, key, there, here)
-    # A head for another number of labels does not fit: it starts anew.
-    return model, missing | frozenset(misfits)
 
 
 def _sites(model: PreTrainedModel, declared: Mapping[str, str] | None) -> BiasSites:
@@ -168,26 +128,14 @@ def _sites(model: PreTrainedModel, declared: Mapping[str, str] | None) -> BiasSi
     return found
 
 
-def _head(
-    model: PreTrainedModel, missing: frozenset[str], label: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the head's parameters, and of those among them that the checkpoint lacks."""
-    names = [name for name, _ in model.named_parameters()]
-    lost = [name for name in names if name in missing and not _is_head(model, name)]
-    if lost:
-        raise lacking(label, "encoder", lost)
-    head = [
-        name
-        for name in names
-        if name in missing
-        or (_is_head(model, name) and (not _is_pooler(name) or name.endswith("bias")))
-    ]
-    return tuple(head), tuple(name for name in head if name in missing)
-
-
 def _is_head(model: PreTrainedModel, name: str) -> bool:
-    """Whether a parameter stands after the layers: outside the base model, or in its pooler."""
+    """Whether a parameter comes after the layers: outside the base model, or in its pooler."""
     return not name.startswith(f"{model.base_model_prefix}.") or _is_pooler(name)
+
+
+def _is_trained(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter is trained with the head though the checkpoint holds it."""
+    return _is_head(model, name) and (not _is_pooler(name) or name.endswith("bias"))
 
 
 def _is_pooler(name: str) -> bool:

@@ -1,8 +1,8 @@
-"""What loading encoders and loading decoders share: config, tokenizer, weights of a folder."""
+"""Loads the configuration, tokenizer and weights of a pretrained model from its directory."""
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from beft.errors import UserError
+from beft.models.pretrained import check_checkpoint
 
 log = logging.getLogger(__name__)
 
-# What the libraries raise for files that they cannot use.
+# Errors that the libraries raise for files that they cannot use.
 _UNUSABLE = (
     OSError,
     ValueError,
@@ -42,6 +43,68 @@ class _ToDebug(logging.Handler):
         log.debug("transformers: %s", record.getMessage())
 
 
+def model_label(path: Path, name: str) -> str:
+    """What messages call the model in `path`."""
+    return f"model '{name}' ({path})" if name else f"model {path}"
+
+
+def load_checkpoint(
+    auto: Any,
+    path: Path,
+    label: str,
+    check: Callable[[PreTrainedConfig, str], None],
+    in_head: Callable[[PreTrainedModel, str], bool],
+    *,
+    dropout: float | None,
+    dtype: torch.dtype,
+    **settings: object,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, frozenset[str]]:
+    """The model and tokenizer in `path`, of which no code is run; the random state is kept.
+
+    Args:
+        auto: Class of transformers that loads it, such as `AutoModelForSequenceClassification`;
+            these classes have no public type.
+        path: The checkpoint's directory.
+        label: What messages call the model.
+        check: Called with configuration and label; raises for a model of another kind.
+        in_head: Whether a parameter of the model may differ from the checkpoint or be absent in it.
+        dropout: Probability of every dropout in the model; None keeps that of the checkpoint.
+        dtype: Of the weights.
+        **settings: Of the configuration, instead of the checkpoint's.
+
+    Returns:
+        The model, in evaluation mode; its tokenizer; names of the parameters that the checkpoint
+        does not hold in the shape that the model needs, all of them `in_head`.
+
+    Raises:
+        UserError: The directory is not a usable checkpoint; the message says why.
+    """
+    check_checkpoint(path, label)
+    with quiet_transformers():
+        config = _config(path, label, settings)
+        check(config, label)
+        _set_dropout(config, dropout)
+        tokenizer = _tokenizer(path, label)
+        model, info = _weights(auto, path, label, config, dtype)
+    missing = set(info["missing_keys"])
+    for key, there, here in sorted(info["mismatched_keys"]):
+        if not in_head(model, key):
+            raise UserError(
+                f"{label}: the weights do not fit config.json: {key} has shape {tuple(there)}, the "
+                f"config asks for {tuple(here)}; fetch both from the same checkpoint"
+            )
+        missing.add(key)
+    # A head that is tied to the embeddings bears their name, and is not missed.
+    lost = [n for n, _ in model.named_parameters() if n in missing and not in_head(model, n)]
+    if lost:
+        raise UserError(
+            f"{label}: the checkpoint lacks {len(lost)} weights of the model, such as {lost[0]}; "
+            "fetch it again or use another checkpoint"
+        )
+    _check_vocabulary(label, tokenizer, model)
+    return model.eval(), tokenizer, frozenset(missing)
+
+
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Within it, what transformers logs goes to our logger at debug, and no progress bar shows."""
@@ -58,13 +121,7 @@ def quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def model_label(path: Path, name: str) -> str:
-    """What messages call the model in `path`."""
-    return f"model '{name}' ({path})" if name else f"model {path}"
-
-
-def load_config(path: Path, label: str, **settings: object) -> PreTrainedConfig:
-    """The configuration in `path`, with these settings instead of its own."""
+def _config(path: Path, label: str, settings: Mapping[str, object]) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(
             path, local_files_only=True, trust_remote_code=False, **settings
@@ -73,11 +130,8 @@ def load_config(path: Path, label: str, **settings: object) -> PreTrainedConfig:
         raise UserError(f"{label}: config.json is not usable: {_one_line(error)}") from error
 
 
-def set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
-    """Set the probability of every dropout of the model; None keeps the checkpoint's own.
-
-    Layers are never left out (`layerdrop`): that would be drawn from no seed of ours.
-    """
+def _set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
+    """Sets every dropout. Layers are never left out: no seed of ours would draw which."""
     for key, value in config.to_dict().items():
         if not isinstance(value, int | float):
             continue
@@ -87,31 +141,17 @@ def set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
             setattr(config, key, float(dropout))
 
 
-def load_tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
-    """The tokenizer in `path`."""
+def _tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the compiled tokenizers raise nothing more precise
         raise UserError(f"{label}: its tokenizer is not usable: {_one_line(error)}") from error
 
 
-def load_weights(
+def _weights(
     auto: Any, path: Path, label: str, config: PreTrainedConfig, dtype: torch.dtype
-) -> tuple[PreTrainedModel, frozenset[str], Mapping[str, tuple[tuple, tuple]]]:
-    """A model with the weights in `path`, of which no code is run; the random state is kept.
-
-    Args:
-        auto: Class of transformers that loads it, such as `AutoModelForSequenceClassification`;
-            these classes have no public type.
-        path: The checkpoint's directory.
-        label: What messages call the model.
-        config: Of the model.
-        dtype: Of its weights.
-
-    Returns:
-        The model; the names of its parameters that the checkpoint does not hold; for each whose
-        shape is another: name -> (shape in the checkpoint, shape in the model).
-    """
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model, and what transformers tells of its loading."""
     supports_sdpa = getattr(auto._model_mapping[type(config)], "_supports_sdpa", False)
     try:
         # What the checkpoint lacks is drawn here: leave the caller's random state alone.
@@ -131,30 +171,13 @@ def load_weights(
         raise UserError(f"{label}: its weights do not load: {_one_line(error)}") from error
     log.debug("%s: not in the checkpoint: %s", label, sorted(info["missing_keys"]))
     log.debug("%s: not used of the checkpoint: %s", label, sorted(info["unexpected_keys"]))
-    misfits = {key: (tuple(there), tuple(here)) for key, there, here in info["mismatched_keys"]}
-    return model, frozenset(info["missing_keys"]), misfits
+    return model, info
 
 
-def misfit(label: str, key: str, there: tuple, here: tuple) -> UserError:
-    """The error for a weight whose shape is not the config's."""
-    return UserError(
-        f"{label}: the weights do not fit config.json: {key} has shape {there}, the "
-        f"config asks for {here}; fetch both from the same checkpoint"
-    )
-
-
-def lacking(label: str, what: str, names: list[str]) -> UserError:
-    """The error for weights that the checkpoint should hold."""
-    return UserError(
-        f"{label}: the checkpoint lacks {len(names)} weights of the {what}, such as {names[0]}; "
-        "fetch it again or use another checkpoint"
-    )
-
-
-def check_vocabulary(
+def _check_vocabulary(
     label: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> None:
-    """Check that every token of the tokenizer has an embedding."""
+    """Checks that every token has an embedding."""
     count = model.get_input_embeddings().num_embeddings
     assert isinstance(count, int)
     if len(tokenizer) > count:

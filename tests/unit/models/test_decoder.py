@@ -132,7 +132,7 @@ def test_a_head_of_its_own_is_loaded_and_a_tied_one_not_missed(folder, tmp_path)
     stored = load_file(own / "model.safetensors")["lm_head.weight"]
     assert torch.equal(decoder.model.lm_head.weight, stored)
     edit_weights(own, lambda key: key != "lm_head.weight")
-    with pytest.raises(UserError, match="lacks 1 weights of the decoder, such as lm_head.weight"):
+    with pytest.raises(UserError, match="lacks 1 weights of the model, such as lm_head.weight"):
         load_decoder(own)
 
 
@@ -202,7 +202,7 @@ BROKEN = {
     "encoder and decoder": (of_config(BartConfig), "'bart' is an encoder with a decoder"),
     "no language model": (of_config(ViTConfig), "'vit' is no causal language model"),
     "unknown architecture": (config(model_type="nope"), r"config.json is not usable.*nope"),
-    "no attention": (config(model_type="mamba"), r"lacks \d+ weights of the decoder"),
+    "no attention": (config(model_type="mamba"), r"lacks \d+ weights of the model"),
     "a projection missing": (lose_a_projection, r"lacks 1 weights.*layers\.1\.self_attn\.v_proj"),
     "more layers than weights": (config(num_hidden_layers=3), r"lacks 9 weights.*layers\.2"),
     "other width": (config(intermediate_size=20), r"do not fit config.json.*\(16, 24.*\(16, 20"),

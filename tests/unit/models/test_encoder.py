@@ -338,7 +338,7 @@ BROKEN = {
     "empty weights": (write("model.safetensors", ""), "truncated or corrupt"),
     "pointer, not weights": (write("model.safetensors", LFS), "truncated or corrupt"),
     "a shard missing": (lose_a_shard, "names model-00001-of-00002.safetensors, which is missing"),
-    "a layer missing": (lose_a_layer, r"lacks 10 weights of the encoder.*layer.1.attention"),
+    "a layer missing": (lose_a_layer, r"lacks 10 weights of the model.*layer.1.attention"),
     "an embedding missing": (lose_an_embedding, "lacks 1 weights.*word_embeddings"),
     "more layers than weights": (config(num_hidden_layers=3), r"lacks 16 weights.*layer\.2"),
     "other width": (config(intermediate_size=20), r"do not fit config.json.*\(24.*\(20"),
