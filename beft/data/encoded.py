@@ -55,7 +55,6 @@ def segments(table: pa.Table, text: Sequence[str]) -> list[list[str]]:
     """Builds the texts of each segment of the input, one list per segment.
 
     Args:
-        table: the examples.
         text: for each segment, a column's name or a template with `{columns}`.
     """
     result = []
@@ -76,12 +75,9 @@ def _fill(pieces: list[str], values: tuple[str, ...]) -> str:
 def encode(
     table: pa.Table, task: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Encoded:
-    """Tokenises a split; if an example is too long, its longer segment is truncated first.
+    """Tokenises a normalised split for the task of a recipe (`Recipe.task`).
 
-    Args:
-        table: the normalised split.
-        task: the task of a recipe, `Recipe.task`.
-        max_length: the largest number of tokens of an example.
+    Examples get at most `max_length` tokens; the longer segment is truncated first.
     """
     out = tokenizer(
         *segments(table, task["text"]), truncation=True, max_length=max_length, padding=False

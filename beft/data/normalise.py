@@ -17,14 +17,9 @@ def normalise(table: pa.Table, task: Task, origin: str) -> pa.Table:
     Other columns stay as they are. Rows that make no example of the task, such as a row whose
     answer is not among its candidates, are refused here too.
 
-    Args:
-        table: a split as it was read.
-        task: the task that reads it.
-        origin: the file that messages name.
-
     Raises:
         UserError: if a column is missing or has another type than the task reads, or a row is
-            wrong.
+            wrong. The message begins with `origin`, the name of the file.
     """
     if table.num_rows == 0:
         raise UserError(f"{origin}: the split is empty")

@@ -48,9 +48,6 @@ def draw(labels: np.ndarray, size: int | str, stratify: bool, task: str, seed: i
 def subset_rows(source: Path, recipe: Recipe) -> np.ndarray:
     """Draws the training subset of a recipe; it depends on task, regime and seed alone.
 
-    Args:
-        source: the folder of the fetched dataset.
-
     Returns:
         Row numbers of the training split in the order drawn, (n,) int64.
     """
@@ -93,14 +90,12 @@ def read_subset(source: Path, recipe: Recipe, path: Path) -> np.ndarray:
 
 
 def hold_out(rows: np.ndarray, share: float, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Splits a subset into rows to train on and held-out rows that choose the epoch.
+    """Splits the rows of a subset, (n,), into rows to train on and those that choose the epoch.
 
     The held-out rows are the last ones of the subset.
 
     Args:
-        rows: row numbers of the training subset, (n,).
         share: fraction to hold out, in [0, 1). Unless it is 0, at least one row is held out.
-        task: the task that the message names.
 
     Raises:
         UserError: if no row would be left to train on.

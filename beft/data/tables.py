@@ -19,10 +19,9 @@ def table_digest(table: pa.Table) -> str:
 
 
 def read_table(path: Path, text: Iterable[str] = ()) -> pa.Table:
-    """A parquet, jsonl or csv file as a table.
+    """Reads a parquet, jsonl or csv file, whose suffix names the format.
 
     Args:
-        path: the file; its suffix names the format.
         text: columns to read as text, because a csv file does not say whether `007` is a number.
 
     Raises:
@@ -58,11 +57,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def check_source(folder: Path, task: str) -> None:
-    """Checks that a dataset has been fetched and that its files are undamaged.
-
-    Args:
-        folder: a folder below `data/sources`.
-        task: the task that the message names.
+    """Checks that the dataset of a task has been fetched to a folder and is undamaged.
 
     Raises:
         UserError: if a file is missing or differs from its checksum.

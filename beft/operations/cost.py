@@ -191,11 +191,9 @@ class Costs:
         return [fit(runs) for runs in sorted(groups.values(), key=len, reverse=True)]
 
     def speed(self, gpu: bool | None = None) -> Speed:
-        """How fast jobs will be: as on the hardware of most finished runs, or else assumed.
+        """How fast jobs will be, with or without a GPU: as most finished runs, or else assumed.
 
-        Args:
-            gpu: whether jobs use a GPU. None means the hardware of finished runs, whatever it is,
-                or else an assumed GPU.
+        Without `gpu`, it is the speed of any hardware of finished runs, or else of an assumed GPU.
         """
         fitting = (s for s in self.speeds if gpu is None or s.gpu == gpu)
         return next(fitting, ASSUMED[gpu is not False])

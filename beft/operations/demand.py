@@ -31,9 +31,7 @@ def demand(
 ) -> Demand:
     """What the job of a pack requests: the estimates, or what `execution` says if that is more.
 
-    Args:
-        model: the shape of its model; None if it is unknown.
-        seconds: the estimated time of the pack; None if it is unknown.
+    The shape of the model and the seconds of the pack are None if they are unknown.
     """
     memory, gpu = execution.memory_mb, None
     if model:

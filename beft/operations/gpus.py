@@ -22,14 +22,11 @@ def claims() -> Path:
 
 
 def claim(devices: Sequence[str], folder: Path) -> int:
-    """Claims a device that no other process has claimed, until this process ends.
+    """Claims a free device until this process ends, and returns its index.
 
     Args:
         devices: names of the devices, which must be the same in all processes.
         folder: the folder of claims; it holds a locked file for each claimed device.
-
-    Returns:
-        The index of the device.
 
     Raises:
         UserError: if all devices are claimed.

@@ -140,7 +140,6 @@ def extent(source: Path, task: Mapping[str, Any], max_length: int) -> Extent | N
     Args:
         source: the folder of the fetched dataset, which need not exist.
         task: the task of a recipe, `Recipe.task`.
-        max_length: the largest number of tokens of a row.
     """
     known = EXTENTS.get(task["name"])
     rows = {

@@ -154,13 +154,10 @@ def flaw(folder: Path) -> str | None:
 
 
 def set_aside(path: Path, target: Path) -> Path:
-    """Renames a file or folder so that nothing of it is lost.
-
-    Args:
-        target: the new name; if it is taken, a number is added: `x`, `x-2`, `x-3`, ...
+    """Renames a file or folder to `target`, or `target-2`, `target-3`, ... if that exists.
 
     Returns:
-        The name that it got.
+        The new name.
 
     Raises:
         UserError: when it cannot be renamed.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from beft.errors import UserError
 from beft.store.files import explain_os_errors
-from beft.store.owners import is_alive, line, own, parse
+from beft.store.owners import is_alive, line, parse, this_process
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +26,18 @@ PATIENCE = 60.0  # seconds without a beat after which an owner on another machin
 
 
 class Lock:
-    """One folder, held or not; use `take` and `release`, or `lock`."""
+    """The lock of one folder; call `take` and `release`, or use one of the context managers."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.number = 0  # of the file that is ours; 0 while it is not
-        self.seen: dict[int, tuple[bytes, float]] = {}  # others' files: content, since when
+        self.number = 0  # of the lock file that this process owns; 0 if it owns none
+        self.seen: dict[int, tuple[bytes, float]] = {}  # of other owners: content, since when
 
     def take(self) -> str | None:
         """Tries to become the owner.
 
         Returns:
-            None when this process is the owner now; otherwise who is.
+            None if this process owns the lock now; otherwise the name of the owner.
 
         Raises:
             UserError: when the folder cannot be written.
@@ -56,24 +56,24 @@ class Lock:
         return None
 
     def release(self) -> None:
-        """Gives the folder back; one that is empty then is removed."""
+        """Releases the lock, and removes the folder if nothing else is in it."""
         number, self.number = self.number, 0
         _BEATING.discard(self)
         if number and self._is_ours(number):
-            for earlier in range(1, number + 1):  # ours last: nobody gets in before
+            for earlier in range(1, number + 1):  # the valid one last: no process gets in before
                 with suppress(OSError):
                     self._path(earlier).unlink()
             with suppress(OSError):
                 self.folder.rmdir()
 
     def _is_ours(self, number: int) -> bool:
-        """Whether nobody has taken over, nor cleared the folder away and begun anew."""
+        """Whether no other process took over, or removed the folder and created the lock anew."""
         content = self._read(number)
-        mine = content is not None and parse(content) == own()
+        mine = content is not None and parse(content) == this_process()
         return mine and not self._path(number + 1).exists()
 
     def check(self) -> None:
-        """Asks whether the lock is still ours, as it may not be after a pause of minutes.
+        """Checks that this process still owns the lock, which a pause of minutes may have ended.
 
         Raises:
             UserError: when another process has taken over.
@@ -85,19 +85,18 @@ class Lock:
             )
 
     def beat(self) -> None:
-        """Says that the owner lives."""
+        """Shows other processes that the owner is alive."""
         self.beats += 1
         with suppress(OSError, UserError):  # a full disk, an absent server: the next may succeed
             if not self._is_ours(self.number):
-                _BEATING.discard(self)  # after a long sleep: it is another's now
+                _BEATING.discard(self)  # another process took over during a long sleep
                 return
             self._write(os.open(self._path(self.number), os.O_WRONLY))
 
     def _create(self, number: int, dead: bytes | None) -> bool:
-        """Makes the file ours, unless it is there.
+        """Creates a lock file and so takes the lock; False if the file exists.
 
-        Args:
-            dead: the content of the file before it, whose owner was found dead.
+        `dead` is the content of the previous lock file, whose owner was found dead.
         """
         with explain_os_errors(self.folder):
             with suppress(FileExistsError):  # also when it is removed in this moment
@@ -106,7 +105,7 @@ class Lock:
                 handle = os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             except FileExistsError:
                 return False
-            except FileNotFoundError:  # who had it has just removed the folder
+            except FileNotFoundError:  # the last owner has just removed the folder
                 return self._create(number, dead)
             self.number, self.beats = number, 0
             try:
@@ -115,7 +114,7 @@ class Lock:
                 self.release()
                 raise
         if number > 1 and self._read(number - 1) != dead:
-            # Given back, and perhaps taken by another, while we were about to take over.
+            # Released, and perhaps taken by another process, just before this one took over.
             self.number = 0
             self._path(number).unlink()
             return self._create(1, None)
@@ -125,7 +124,7 @@ class Lock:
 
     def _write(self, handle: int) -> None:
         try:
-            os.pwrite(handle, line(own(), self.beats), 0)
+            os.pwrite(handle, line(this_process(), self.beats), 0)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -170,11 +169,7 @@ def lock(folder: Path) -> Iterator[Lock]:
 
 @contextmanager
 def alone(folder: Path, waiting: str = "") -> Iterator[Lock]:
-    """Holds a folder, after waiting until no other process holds it.
-
-    Args:
-        waiting: what to log before the wait; the owner of the lock is appended.
-    """
+    """Holds a folder, after waiting until no other process holds it; logs `waiting` and who."""
     held = Lock(folder)
     owner = held.take()
     if owner and waiting:
@@ -190,7 +185,7 @@ def alone(folder: Path, waiting: str = "") -> Iterator[Lock]:
 
 @contextmanager
 def claimed(locks: Mapping[str, Lock]) -> Iterator[dict[str, str]]:
-    """Holds as many as can be had; yields who holds each of the others, by key."""
+    """Takes all free locks; yields the owner of each of the others, by key."""
     try:
         yield {key: owner for key, lock in locks.items() if (owner := lock.take())}
     finally:

@@ -1,4 +1,4 @@
-"""Who holds a lock: a process with a name, and whether it lives, as far as that can be seen."""
+"""Name the process that holds a lock, and tell whether it is alive, where this can be seen."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock."""
+    """The process that holds a lock."""
 
     host: str
     process: int
-    place: str  # the running system that process numbers belong to; empty when unknown
-    birth: str  # when the process began, since numbers are used again
+    place: str  # boot and namespace in which `process` is valid; empty when unknown
+    birth: str  # start of the process, in ticks; process numbers are used again
     job: str  # the SLURM job, or empty
 
     def __str__(self) -> str:
@@ -25,7 +25,7 @@ class Owner:
 
 
 def living(folder: Path) -> list[Owner]:
-    """Owners of locks in the folders below, of which it can be seen from here that they live."""
+    """The owners of locks in the folders of this folder that are known to be alive."""
     found = []
     for path in sorted(folder.glob("*/lock.*")):
         with suppress(FileNotFoundError):
@@ -36,7 +36,7 @@ def living(folder: Path) -> list[Owner]:
 
 
 def last_owner(folder: Path) -> str:
-    """Who holds a lock, or held it when it died; empty where nobody does."""
+    """Names the process that holds a lock, or held it when it died; empty if there is no lock."""
     files = list(folder.glob("lock.*"))
     if not files:
         return ""
@@ -47,8 +47,8 @@ def last_owner(folder: Path) -> str:
 
 
 @cache
-def own() -> Owner:
-    """This process."""
+def this_process() -> Owner:
+    """This process as the owner of a lock."""
     birth = _birth(os.getpid())
     place = ""
     with suppress(OSError):
@@ -58,11 +58,11 @@ def own() -> Owner:
     return Owner(platform.node(), os.getpid(), place, birth, job)
 
 
-os.register_at_fork(after_in_child=own.cache_clear)
+os.register_at_fork(after_in_child=this_process.cache_clear)
 
 
 def _birth(process: int) -> str:
-    """When a process began, in ticks of its system; empty when it is dead or unknown."""
+    """The start of a process in ticks since the boot; empty if it is dead or unknown."""
     with suppress(OSError, IndexError):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
@@ -70,7 +70,7 @@ def _birth(process: int) -> str:
 
 
 def _hidden(process: int) -> bool:
-    """Whether it exists but nothing may be seen of it, as where /proc hides other users'."""
+    """Whether a process exists, but /proc hides it because it belongs to another user."""
     if Path(f"/proc/{process}/stat").exists():
         return False
     try:
@@ -83,22 +83,23 @@ def _hidden(process: int) -> bool:
 
 
 def line(owner: Owner, beats: int) -> bytes:
+    """The content of a lock file: its owner, and the number of heartbeats so far."""
     return json.dumps({**asdict(owner), "beats": f"{beats:09d}"}).encode()
 
 
 def parse(content: bytes) -> Owner | None:
-    """The owner that a file names; None when it was not written whole."""
+    """The owner that a lock file names; None if the file is incomplete."""
     try:
-        said = json.loads(content)
-        return Owner(**{key: said[key] for key in Owner.__dataclass_fields__})
+        found = json.loads(content)
+        return Owner(**{key: found[key] for key in Owner.__dataclass_fields__})
     except (ValueError, TypeError, KeyError):
         return None
 
 
 def is_alive(content: bytes) -> bool | None:
-    """Whether the owner lives; None when that cannot be seen from here."""
+    """Whether the owner of a lock file is alive; None if it runs where this cannot be seen."""
     owner = parse(content)
-    if owner is None or not owner.place or owner.place != own().place:
+    if owner is None or not owner.place or owner.place != this_process().place:
         return None
     birth = _birth(owner.process)
     return None if not birth and _hidden(owner.process) else birth == owner.birth

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from beft.store import run_format as F
 from beft.store.files import CHECKSUMS, all_flaws, flaw, read_json, to_json, write_file
 from beft.store.manifest import read_manifest
 from beft.store.owners import last_owner
-from beft.store.run_format import Epoch, Group, Metrics, Provenance, Snapshot, Statistic
+from beft.store.run_format import Epoch, Group, Metrics, Snapshot, Statistic
 from beft.study.identity import sha256
 from beft.study.layout import Layout
 from beft.study.recipe import Recipe
@@ -95,7 +95,7 @@ class Run:
         return read_json(self.folder / F.METRICS)
 
     @cached_property
-    def provenance(self) -> Provenance:
+    def provenance(self) -> dict[str, Any]:  # Any: the content of a JSON file
         return read_json(self.folder / F.PROVENANCE)
 
     def history(self) -> Iterator[tuple[int, float, dict[str, float]]]:

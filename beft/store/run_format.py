@@ -5,7 +5,7 @@
 | recipe.json | the recipe (`Recipe.to_dict`) |
 | metrics.json | how training ended, metrics, sizes (`Metrics`) |
 | history.csv | training loss and metrics after each epoch |
-| provenance.json | code, inputs, versions, hardware, seconds (`Provenance`) |
+| provenance.json | code, inputs, versions, hardware, seconds (`training.provenance`) |
 | biases.safetensors | all biases, `{pre,post,epoch-N}/{term}`: (layers, width) |
 | head.safetensors | the trained head, `{best,last}/{parameter}`; nothing for decoders |
 | predictions.safetensors | `{best,last}/{split}`: one row per example |
@@ -19,7 +19,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NotRequired, TypedDict, TypeVar, get_args
+from typing import Literal, NotRequired, TypedDict, TypeVar, get_args
 
 RECIPE = "recipe.json"
 METRICS = "metrics.json"
@@ -62,30 +62,6 @@ class Metrics(TypedDict):
     encoder_params: int
     added_biases: NotRequired[int]
     other_metrics: NotRequired[dict[str, dict[str, Scores]]]
-
-
-class Provenance(TypedDict):
-    """provenance.json: everything that was recorded about where a run came from."""
-
-    commit: str
-    dirty: bool
-    code: str
-    command: str
-    host: str
-    job: str
-    visible_gpus: str
-    device: str
-    hardware: str
-    threads: int
-    peak_memory_mb: float
-    versions: dict[str, str]
-    inputs: dict[str, Any]  # SHA-256 of the files of `source` and `model`
-    started: str
-    seconds: float
-    runs_together: int
-    tokens_per_pass: int | None
-    passes_refused: int
-    precision: str
 
 
 def column(split: str, metric: str) -> str:

@@ -108,12 +108,7 @@ def restated(cls: type[BaseModel], name: str, default: Any = ...) -> Any:
 
 
 def validate(cls: type[Checked], data: Mapping[str, object], path: Path) -> Checked:
-    """A file's content as a typed model.
-
-    Args:
-        cls: the model.
-        data: the content, as YAML gives it.
-        path: the file, for messages.
+    """Checks the content of a YAML file, and returns it as a typed model.
 
     Raises:
         UserError: one line that names the file, the key and, for a misspelt value, the nearest

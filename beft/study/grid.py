@@ -16,13 +16,7 @@ from beft.techniques import TECHNIQUES
 
 
 def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> list[Recipe]:
-    """Every run of a study, in the order of its lists.
-
-    Args:
-        params: the definitions in params.yaml.
-        study: what to run of them.
-        root: the folder of params.yaml; relative paths start there.
-        study_name: the study's name, for messages.
+    """Every run of a study, in the order of its lists; relative paths start at `root`.
 
     Raises:
         UserError: params.yaml does not define a model, task or technique that the study names, a

@@ -1,4 +1,4 @@
-"""Which runs a study times, and whose biases it merges."""
+"""Select the runs that a study times, and the runs whose biases it merges."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from beft.errors import UserError
 from beft.study.fields import nearest
 from beft.study.identity import digest
 from beft.study.recipe import Recipe
-from beft.study.studies import Merging, Study, Timing
+from beft.study.studies import Merging, Study
 from beft.techniques import TECHNIQUES
 
 TIMING_VERSION = 1  # bumped when the same runs would be timed differently
@@ -64,16 +64,16 @@ Runs = dict[tuple[str, str, str, str], dict[int, Recipe]]  # (model, task, regim
 
 
 def timed(study: Study, recipes: Iterable[Recipe], where: str) -> dict[str, Timed]:
-    """The runs that a study times, by file.
-
-    Args:
-        where: the name of the study, for error messages.
+    """The runs that a study times, by file; `where` names the study in error messages.
 
     Raises:
         UserError: a run to time is not among the study's.
     """
-    runs = _runs(recipes)
-    found = [_timed(entry, runs, f"{where}: timing") for entry in study.timing]
+    runs, found = _runs(recipes), []
+    for entry in study.timing:
+        key = (entry.model, entry.task, entry.regime)
+        groups = [_find(runs, f"{where}: timing", *key, name) for name in entry.techniques]
+        found.append(Timed(tuple(next(iter(seeds.values())) for seeds in groups), entry.repeats))
     return {each.path(): each for each in found}
 
 
@@ -97,17 +97,9 @@ def _runs(recipes: Iterable[Recipe]) -> Runs:
     return found
 
 
-def _timed(entry: Timing, runs: Runs, where: str) -> Timed:
-    own = [
-        _place(runs, where, entry.model, entry.task, entry.regime, technique)
-        for technique in entry.techniques
-    ]
-    return Timed(tuple(next(iter(seeds.values())) for seeds in own), entry.repeats)
-
-
 def _merged(entry: Merging, runs: Runs, where: str) -> Merged:
     technique = entry.technique
-    tuned = [_place(runs, where, entry.model, t, entry.regime, technique) for t in entry.tasks]
+    tuned = [_find(runs, where, entry.model, t, entry.regime, technique) for t in entry.tasks]
     known = TECHNIQUES[technique]
     if not known.biases_only or technique == "head_only":
         raise UserError(
@@ -124,20 +116,18 @@ def _merged(entry: Merging, runs: Runs, where: str) -> Merged:
     return Merged(tuple(couples))
 
 
-def _place(runs: Runs, where: str, *key: str) -> dict[int, Recipe]:
-    """The runs with this key, by seed; the error names the first part that no run has."""
+def _find(runs: Runs, where: str, *key: str) -> dict[int, Recipe]:
+    """Finds the runs with this key, by seed; the error names the first part that no run has."""
     if key in runs:
         return runs[key]
     left: Sequence[tuple] = list(runs)
-    for place, (kind, name) in enumerate(
-        zip(("model", "task", "regime", "technique"), key, strict=True)
-    ):
-        fit = [k for k in left if k[place] == name]
+    for i, kind in enumerate(("model", "task", "regime", "technique")):
+        fit = [k for k in left if k[i] == key[i]]
         if not fit:
-            before = f" for {' '.join(key[:place])}" if place else ""
+            before = f" for {' '.join(key[:i])}" if i else ""
             raise UserError(
-                f"{where}: {kind} '{name}': the study has no such runs{before}; "
-                f"{nearest(name, {k[place] for k in left})}"
+                f"{where}: {kind} '{key[i]}': the study has no such runs{before}; "
+                f"{nearest(key[i], {k[i] for k in left})}"
             )
         left = fit
     raise AssertionError("unreachable: one part differs")

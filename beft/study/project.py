@@ -1,4 +1,4 @@
-"""A project on disk: params.yaml, one of its studies, and everything they name."""
+"""Load a project from disk: params.yaml, one of its studies, and everything that they name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,22 +57,22 @@ class Project:
                 if first is not recipe and recipe.technique == "all_biases":
                     further.setdefault(recipe.cell(), []).append(recipe)
         cells = [
-            Cell(tuple(group.values()), selectors, tuple(further.get(place, ())))
-            for place, group in groups.items()
-            if (selectors := self._selectors(*place.split("/")))
+            Cell(tuple(group.values()), selectors, tuple(further.get(key, ())))
+            for key, group in groups.items()
+            if (selectors := self._selectors(*key.split("/")))
         ]
         return {cell.scores(): cell for cell in cells}
 
     def _selectors(self, model: str, task: str, regime: str) -> tuple[str, ...]:
-        """Those of the selections that name this place, the study's own in their order first."""
+        """The selectors of all selections that name this cell; the study's own come first."""
         wanted = {
             selector
             for chosen in self.study.selections()
             if model in chosen.models and task in chosen.tasks and regime in chosen.regimes
             for selector in chosen.selectors
         }
-        own = [s for s in self.study.selectors if s in wanted]
-        return tuple(own + [s for s in studies.SELECTORS if s in wanted and s not in own])
+        ordered = dict.fromkeys((*self.study.selectors, *studies.SELECTORS))
+        return tuple(selector for selector in ordered if selector in wanted)
 
     @cached_property
     def timings(self) -> dict[str, measurements.Timed]:
@@ -120,12 +120,10 @@ class Project:
         return digest([self.name, study, scopes, params, [r.digest for r in self.recipes]])
 
     def find(self, made: Mapping[str, Made], folder: Folder, path: Path) -> Made:
-        """What this study makes in a file.
+        """Finds what this study makes in a file.
 
         Args:
-            made: everything that it makes in the folder, by path: `packs`, `cells`, ...
-            folder: the folder of `data/`.
-            path: the file.
+            made: everything that it makes in the folder of `data/`, by path: `packs`, `cells`, ...
 
         Raises:
             UserError: when the study makes no such file: params.yaml has changed meanwhile.
@@ -141,7 +139,7 @@ class Project:
 
 
 def load(params: Path, study: str | None = None) -> Project:
-    """The project of a params.yaml, with the study it names or another one.
+    """Loads the project of a params.yaml, with the study it names or another one.
 
     Raises:
         UserError: one clear line, see `params` and `study.grid`.
@@ -155,7 +153,7 @@ def load(params: Path, study: str | None = None) -> Project:
 
 
 def load_for_workflow(params: Path, config: dict[str, Any]) -> Project:
-    """The project that a Snakemake configuration means.
+    """Loads the project that a Snakemake configuration names.
 
     Raises:
         UserError: when the configuration holds anything but params.yaml with another `study`:
@@ -172,7 +170,7 @@ def load_for_workflow(params: Path, config: dict[str, Any]) -> Project:
 
 
 def _check_definitions(project: Project) -> None:
-    """Names inside definitions that refer to other definitions."""
+    """Checks that definitions refer to definitions that exist."""
     for task, definition in project.params.tasks.items():
         resolve_task(task, definition)
         for kind, known in (("models", project.params.models), ("techniques", TECHNIQUES)):

@@ -16,7 +16,7 @@ from beft.errors import UserError, one_line
 from beft.models.base import Model
 from beft.store.files import set_aside, sweep, to_json, write_folder
 from beft.store.locks import Lock
-from beft.store.owners import own
+from beft.store.owners import this_process
 from beft.store.run_folder import Status, note_failure, open_run
 from beft.store.run_format import GRADIENTS, PROVENANCE
 from beft.study.identity import digest
@@ -105,7 +105,7 @@ class Job:
         try:
             self._train(group, todo, work, flat)
         except Interrupted:
-            self._note(group, todo, f"stopped while {own()} trained it", "missing")
+            self._note(group, todo, f"stopped while {this_process()} trained it", "missing")
             raise
         except Exception as error:
             reason = one_line(f"{type(error).__name__}: {error}", 500)

@@ -7,12 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from beft.code_identity import code_digest
-from beft.store.files import sweep, to_json, write_file
+from beft.store.files import sweep
 from beft.store.locks import Lock, alone, claimed
+from beft.store.manifest import entry, write_manifest
 from beft.store.run_folder import forget_failure, open_run
 from beft.study.identity import digest
 from beft.study.layout import Layout
-from beft.study.recipe import Pack, Recipe
+from beft.study.recipe import Pack
 from beft.techniques import TECHNIQUES
 from beft.training import provenance
 from beft.training.gradient_files import probe_inert
@@ -61,27 +62,15 @@ def run_pack(
         entries = []
         for recipe in pack.recipes:
             if recipe.digest in inert:
-                entries.append(_entry(recipe, "skipped", inert[recipe.digest], None))
+                entries.append(entry(recipe, "skipped", inert[recipe.digest]))
             else:
                 run = open_run(layout, recipe)
                 forget_failure(run.work)
                 status, reason = run.metrics["status"], run.metrics["reason"]
-                entries.append(_entry(recipe, status, reason, run.checksum))
+                entries.append(entry(recipe, status, reason, run.checksum))
         with alone(layout.work(f"pack-{manifest.stem}")):
             sweep(manifest)
-            write_file(manifest, to_json({"runs": entries, "skip_inert": pack.skip_inert}))
-
-
-def _entry(
-    recipe: Recipe, status: str, reason: str, checksums: str | None
-) -> dict[str, str | None]:
-    return {
-        "digest": recipe.digest,
-        "folder": recipe.folder(),
-        "status": status,
-        "reason": reason,
-        "checksums": checksums,
-    }
+            write_manifest(manifest, entries, pack.skip_inert)
 
 
 def _inert_runs(loader: Loader, pack: Pack) -> dict[str, str]:

@@ -33,11 +33,7 @@ class Piece:
         return "dataset" if self.place.startswith("datasets/") else "model"
 
     def remedy(self, study: str = "") -> str:
-        """What the user can do to get it.
-
-        Args:
-            study: the study to name in the command; empty for the one of params.yaml.
-        """
+        """Tells the user how to get it; the command names `study`, if one is given."""
         section, _, name = self.where.partition(".")
         chosen = f"--study {study} " if study else ""
         command = f"run 'beft fetch {chosen}--{section.removesuffix('s')} {name}'"
@@ -150,10 +146,9 @@ def lack(root: Path, piece: Piece) -> str:
 
 
 def locate(root: Path, marker: Path) -> Path:
-    """The folder of a fetched model, whose files are checked against its marker.
+    """The folder of a fetched model, after its files were checked against its marker.
 
-    Args:
-        marker: the file below `data/models` that lists what was fetched.
+    The marker is the file below `data/models` that lists what was fetched.
 
     Raises:
         UserError: if no mirror has the model any more, or its files differ.

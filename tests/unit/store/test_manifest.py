@@ -19,4 +19,4 @@ def test_a_manifest_maps_digests_to_what_became_of_the_runs(tmp_path):
     entry = {"digest": "0", "status": "ok", "reason": "", "checksums": "1", "folder": "x"}
     (tmp_path / "m.json").write_text(json.dumps({"runs": [entry]}))
     read = read_manifest(tmp_path / "m.json")
-    assert read == {"0": {"status": "ok", "reason": "", "checksums": "1"}}
+    assert read == {"0": entry}

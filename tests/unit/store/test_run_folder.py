@@ -1,6 +1,5 @@
 """What a run folder holds, and whether the run counts: read as it was written, decided once."""
 
-import json
 import math
 import shutil
 from dataclasses import replace
@@ -11,8 +10,9 @@ from safetensors.numpy import save
 from support.recipes import recipe
 
 from beft.store import run_format as F
-from beft.store.files import to_json, write_file, write_folder
+from beft.store.files import to_json, write_folder
 from beft.store.locks import lock
+from beft.store.manifest import entry, write_manifest
 from beft.store.run_folder import forget_failure, note_failure, open_run
 from beft.study.layout import Layout
 
@@ -127,8 +127,7 @@ def damaged(layout: Layout) -> None:
 
 def listed(status: str, reason: str):
     def plant(layout: Layout) -> None:
-        entry = {"digest": RECIPE.digest, "status": status, "reason": reason, "checksums": None}
-        write_file(layout.pack("p.json"), json.dumps({"runs": [entry]}).encode())
+        write_manifest(layout.pack("p.json"), [entry(RECIPE, status, reason)], skip_inert=True)
 
     return plant
 
