@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from beft.tasks.words import Plain
 
 Biases = Mapping[str, ArrayLike]  # term -> (layers, width)
 
 
 def between(
     one: tuple[Biases, Biases], other: tuple[Biases, Biases], terms: Sequence[str]
-) -> dict[str, Any]:
+) -> Plain:
     """Angles between what two runs tuned (`tuned`), and between what they added (`shift`).
 
     Tuned biases start from the same pretrained ones, which they share; shifts do not.
@@ -28,7 +29,7 @@ def between(
     }
 
 
-def angles(one: Biases, other: Biases, terms: Sequence[str]) -> dict[str, Any]:
+def angles(one: Biases, other: Biases, terms: Sequence[str]) -> Plain:
     """Angles between two runs' biases: of all layers as one vector, and of each layer.
 
     Returns:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from beft.adapters.host import Host, Values, values_of
 from beft.adapters.merge import weighted_mean
@@ -25,6 +24,7 @@ from beft.models.decoder import Decoder
 from beft.store.files import to_json
 from beft.study.measurements import MERGE_VERSION, Couple, Merged
 from beft.study.project import Project
+from beft.tasks.words import Plain
 from beft.training.inputs import current_inputs
 from beft.training.shared import Loader
 
@@ -105,7 +105,7 @@ def _values(couple: Couple, runs: Runs) -> dict[str, Values]:
     }
 
 
-def _result(merged: Merged, place: dict, found: dict, runs: Runs) -> dict[str, Any]:
+def _result(merged: Merged, place: dict, found: dict, runs: Runs) -> Plain:
     """A place with its value, or with what became of the runs that it needs."""
     side, recipes = behind(merged, place)
     value = found.get((place["seed"], place["bias"], place["head"], side, place["split"]))

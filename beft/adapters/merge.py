@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from beft.store.run_format import Epoch
 from beft.study.layout import Layout
 from beft.study.project import Project
 from beft.study.recipe import Recipe
+from beft.tasks.words import Plain
 from beft.training.inputs import current_inputs
 from beft.training.shared import Loader
 
@@ -47,7 +47,7 @@ def merge(
     weights: Sequence[float] | None = None,
     epoch: Epoch = "best",
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> Plain:
     """Writes the mean of several runs' biases as a BEFT adapter for each of the runs.
 
     Each adapter contains the merged biases and the head of its run, in a folder that bears the
@@ -100,7 +100,7 @@ def merge(
 
 def _pairs(
     recipes: Sequence[Recipe], values: Sequence[Values], terms: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[Plain]:
     """The angles between the biases of every two runs."""
     biases = {r.digest: (v.pre, v.biases) for r, v in zip(recipes, values, strict=True)}
     return [
@@ -154,7 +154,7 @@ def _scores(
     values: Sequence[Values],
     merged: Mapping[str, torch.Tensor],
     device: str,
-) -> list[dict[str, Any]]:
+) -> list[Plain]:
     rows = []
     decoders: dict[object, Decoder] = {}
     for recipe, own in zip(recipes, values, strict=True):

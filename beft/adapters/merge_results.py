@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from beft.adapters.angles import between
 from beft.errors import UserError
@@ -13,6 +12,7 @@ from beft.store.run_folder import Run, open_run
 from beft.study.measurements import MERGE_VERSION, Couple, Merged
 from beft.study.project import Project
 from beft.study.recipe import Recipe, kind_of
+from beft.tasks.words import Plain
 
 SIDES = ("first", "second")  # of the two tasks
 FACTS = ("seed", "bias", "head", "task", "split", "metric")  # which identify a result
@@ -54,7 +54,7 @@ def shares_head(couple: Couple) -> bool:
     return len(first.task["labels"]) == len(second.task["labels"])
 
 
-def places(merged: Merged) -> list[dict[str, Any]]:
+def places(merged: Merged) -> list[Plain]:
     """The `FACTS` of every result, in the order of the file."""
     return [
         {
@@ -113,7 +113,7 @@ def checksums(runs: Runs) -> dict[str, str | None]:
     return {digest: run.checksum for digest, run in runs.items()}
 
 
-def angles_of(merged: Merged, terms: Sequence[str], runs: Runs) -> list[dict[str, Any]]:
+def angles_of(merged: Merged, terms: Sequence[str], runs: Runs) -> list[Plain]:
     """The angles between the biases of the two tasks, for each seed whose runs both count."""
     found = []
     for couple in merged.couples:

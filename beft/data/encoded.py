@@ -1,9 +1,8 @@
 """An encoder's examples as tokens: each split is tokenised once, without padding."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from beft.tasks.metrics import sums
 from beft.tasks.metrics.classes import score
-from beft.tasks.words import fields
+from beft.tasks.words import Plain, fields
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _fill(pieces: list[str], values: tuple[str, ...]) -> str:
 
 
 def encode(
-    table: pa.Table, task: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, max_length: int
+    table: pa.Table, task: Plain, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Encoded:
     """Tokenises a normalised split for the task of a recipe (`Recipe.task`).
 

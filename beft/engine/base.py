@@ -8,10 +8,11 @@ import torch
 
 from beft.engine.memory import Passes
 from beft.study.recipe import Recipe
+from beft.tasks.words import Plain
 
 Losses = dict[int, float | None]
 Tensors = Mapping[str, torch.Tensor]
-Settings = Mapping[str, Any]  # a recipe's training settings: numbers, names, None
+Settings = Plain  # a recipe's training settings: numbers, names, None
 
 
 class Examples(Protocol):

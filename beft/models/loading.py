@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from beft.errors import UserError
 from beft.models.pretrained import check_checkpoint
+from beft.tasks.words import Plain
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ def _tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
 
 def _weights(
     auto: Any, path: Path, label: str, config: PreTrainedConfig, dtype: torch.dtype
-) -> tuple[PreTrainedModel, dict[str, Any]]:
+) -> tuple[PreTrainedModel, Plain]:
     """The model, and what transformers tells of its loading."""
     supports_sdpa = getattr(auto._model_mapping[type(config)], "_supports_sdpa", False)
     try:

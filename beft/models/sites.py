@@ -71,7 +71,7 @@ def find_sites(model: nn.Module, declared: Mapping[str, str] | None = None) -> B
     three linears side by side in it. The other biases are named by their role: see `TERMS`.
 
     Args:
-        model: Any transformer of separate q, k and v projections.
+        model: a transformer with separate q, k and v projections.
         declared: `layers`, `q`, `k`, `v`: the path of the list of layers, and of the three
             projections relative to a layer, for an architecture that is not recognised.
 

@@ -1,13 +1,12 @@
 """Read from a workflow profile what a plan needs: the study, jobs at once, and GPUs."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from beft.errors import UserError
 from beft.study.yaml_file import read_yaml
+from beft.tasks.words import Plain
 
 FILES = ("profile.yaml", "config.yaml")
 
@@ -57,7 +56,7 @@ def _find(name: str, root: Path) -> Path:
     raise UserError(f"--profile {name}: no {' or '.join(FILES)} (looked for {looked})")
 
 
-def _pairs(path: Path, key: str, said: Mapping[str, Any]) -> dict[str, Any]:
+def _pairs(path: Path, key: str, said: Plain) -> Plain:
     """A mapping, which a profile may also write as name=value or as a list of these."""
     given = said.get(key.rpartition(".")[2]) or {}
     if isinstance(given, dict):

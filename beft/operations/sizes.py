@@ -2,15 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from beft.data.mirror.lookup import mirrors
 from beft.study import params as P
+from beft.tasks.words import Plain
 
 CONFIG = {  # size -> its names in the config.json of different architectures
     "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
@@ -95,7 +94,7 @@ def model_folder(root: Path, model: P.Model) -> Path | None:
     return next((p for p in folders if (p / "config.json").is_file()), None)
 
 
-def _mapping(path: Path) -> dict[str, Any]:  # Any: the content of a JSON file
+def _mapping(path: Path) -> Plain:
     """A JSON file that holds a mapping; an empty one if it cannot be read."""
     with suppress(OSError, ValueError):
         data = json.loads(path.read_bytes())
@@ -131,7 +130,7 @@ def _usual(parameters: int) -> Shape:
     return Shape(parameters, inner, inner / (12 * width**2), width)
 
 
-def extent(source: Path, task: Mapping[str, Any], max_length: int) -> Extent | None:
+def extent(source: Path, task: Plain, max_length: int) -> Extent | None:
     """The size of a recipe's task; None if its number of rows is unknown.
 
     Rows are counted in the fetched dataset, or else taken from `EXTENTS`. Tokens are taken from

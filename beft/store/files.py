@@ -17,7 +17,7 @@ from beft.study.identity import sha256
 CHECKSUMS = "checksums.json"
 
 
-def to_json(data: Any) -> bytes:
+def to_json(data: object) -> bytes:
     """Canonical, readable JSON."""
     return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 

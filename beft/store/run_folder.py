@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from beft.store.run_format import Epoch, Group, Metrics, Snapshot, Statistic
 from beft.study.identity import sha256
 from beft.study.layout import Layout
 from beft.study.recipe import Recipe
+from beft.tasks.words import Plain
 
 FAILURE = "error.json"  # in a run's work folder: why the last attempt wrote no run
 Status = Literal["ok", "diverged", "failed", "skipped", "missing"]
@@ -95,7 +96,7 @@ class Run:
         return read_json(self.folder / F.METRICS)
 
     @cached_property
-    def provenance(self) -> dict[str, Any]:  # Any: the content of a JSON file
+    def provenance(self) -> Plain:
         return read_json(self.folder / F.PROVENANCE)
 
     def history(self) -> Iterator[tuple[int, float, dict[str, float]]]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from beft.errors import UserError
 from beft.study import params as P
@@ -12,6 +11,7 @@ from beft.study.identity import digest, model_identity, split_identity
 from beft.study.recipe import SOURCE_VERSION, Pack, Recipe, kind_of
 from beft.study.resolve import resolve_task, resolve_training
 from beft.study.studies import OF_SNAPSHOTS, Product, Study
+from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
 
 
@@ -81,7 +81,7 @@ def packs(recipes: Iterable[Recipe], study: Study) -> list[Pack]:
     return [Pack(tuple(group), study.skip_inert) for group in groups.values()]
 
 
-def _model(alias: str, model: P.Model, root: Path) -> dict[str, Any]:
+def _model(alias: str, model: P.Model, root: Path) -> Plain:
     sites = model.sites.model_dump() if model.sites else None
     kind = {} if model.kind == "encoder" else {"kind": model.kind}  # encoders came first
     if model.path is not None:
@@ -99,11 +99,11 @@ def _model(alias: str, model: P.Model, root: Path) -> dict[str, Any]:
     }
 
 
-def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
+def task_source(name: str, task: P.Task, root: Path) -> Plain:
     """The identity of a task's dataset; its digest names the folder in data/sources."""
     spec = resolve_task(name, task)
     splits = [spec.train, *spec.validation]
-    source: dict[str, Any] = {"version": SOURCE_VERSION, "label": spec.label, "splits": splits}
+    source: Plain = {"version": SOURCE_VERSION, "label": spec.label, "splits": splits}
     source |= {"labels": list(spec.labels), "text": list(spec.reads())}
     if task.demo:
         from beft.tasks.demo.generate import DEMO_VERSION
@@ -117,7 +117,7 @@ def task_source(name: str, task: P.Task, root: Path) -> dict[str, Any]:
     return {**source, "hub": task.hub, "config": task.config, "revision": task.revision}
 
 
-def _subset(name: str, task: P.Task, kind: str, regime: Regime) -> dict[str, Any]:
+def _subset(name: str, task: P.Task, kind: str, regime: Regime) -> Plain:
     """The `subset` of a recipe: the regime and its size."""
     size = "all" if regime == "all" else task.settings(kind).regimes.get(regime)
     if size is None:
@@ -125,7 +125,7 @@ def _subset(name: str, task: P.Task, kind: str, regime: Regime) -> dict[str, Any
     return {"regime": regime, "size": size, "stratify": task.stratify}
 
 
-def _task(name: str, given: P.Task, kind: str, alias: str) -> dict[str, Any]:
+def _task(name: str, given: P.Task, kind: str, alias: str) -> Plain:
     """The `task` of a recipe: how rows become examples for an encoder or for a decoder."""
     task = resolve_task(name, given)
     if kind == "encoder":

@@ -6,7 +6,6 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from beft.errors import UserError
 
@@ -14,7 +13,7 @@ SMALL = 2**16  # bytes: for less than this, the buffer of `file_digest` takes lo
 FORMATS = ("parquet", "jsonl", "csv")
 
 
-def digest(data: Any) -> str:
+def digest(data: object) -> str:
     """16 hexadecimal digits of the SHA-256 of the canonical JSON of plain data."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

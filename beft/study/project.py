@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from beft.errors import UserError
 from beft.study import measurements, studies
@@ -17,6 +17,7 @@ from beft.study.layout import Folder, Layout
 from beft.study.recipe import Pack, Recipe
 from beft.study.resolve import resolve_task
 from beft.study.yaml_file import read_yaml
+from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
 
 Made = TypeVar("Made")
@@ -152,7 +153,7 @@ def load(params: Path, study: str | None = None) -> Project:
     return project
 
 
-def load_for_workflow(params: Path, config: dict[str, Any]) -> Project:
+def load_for_workflow(params: Path, config: Plain) -> Project:
     """Loads the project that a Snakemake configuration names.
 
     Raises:

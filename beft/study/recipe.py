@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from beft.models.terms import PROJECTIONS
 from beft.study.identity import digest
+from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
 
 RECIPE_VERSION = 2  # bumped when the same recipe would give other numbers (beft/code_identity.py)
@@ -20,16 +20,16 @@ class Recipe:
     """One fully resolved run. Equal content means equal digest means the same folder."""
 
     # alias, and where its weights come from (`hub` and `revision`, or content of a path)
-    model: dict[str, Any]
-    task: dict[str, Any]  # name, and how its rows become examples (`tasks.Task.to_dict`)
+    model: Plain
+    task: Plain  # name, and how its rows become examples (`tasks.Task.to_dict`)
     source: str  # digest of the dataset's source
-    subset: dict[str, Any]  # regime, its size, and whether it is stratified
+    subset: Plain  # regime, its size, and whether it is stratified
     technique: str  # a name of `beft.techniques`
     seed: int  # of the subset, the head, the order of examples, dropout and random masks
-    training: dict[str, Any]  # every setting of the fine-tune (`params.Training`)
+    training: Plain  # every setting of the fine-tune (`params.Training`)
     version: int = RECIPE_VERSION
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Plain:
         """Plain data, as it stands in recipe.json."""
         return {
             "version": self.version,
@@ -95,6 +95,6 @@ class Pack:
         return f"{self.recipes[0].cell()}/{key}.json"
 
 
-def kind_of(model: dict[str, Any]) -> str:
+def kind_of(model: Plain) -> str:
     """Whether a recipe's model is an `encoder` or a `decoder`."""
     return model.get("kind", "encoder")

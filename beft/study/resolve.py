@@ -1,7 +1,6 @@
 """Resolves what params.yaml, a study and the table of tasks say about one run."""
 
 from dataclasses import replace
-from typing import Any
 
 from beft.errors import UserError
 from beft.study import params as P
@@ -10,6 +9,7 @@ from beft.study.settings import Overrides, Training
 from beft.study.studies import Product
 from beft.tasks import TABLE, Task
 from beft.tasks.prompts import Prompt, classification
+from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
 
 # The training settings that every recipe reads.
@@ -32,7 +32,7 @@ def resolve_task(name: str, given: P.Task) -> Task:
         UserError: the name is not in the table and the definition is incomplete, or parts of the
             definition contradict each other.
     """
-    said: dict[str, Any] = {  # keyword arguments of Task
+    said: Plain = {  # keyword arguments of Task
         key: tuple(value) if isinstance(value, list) else value
         for key in ("text", "label", "labels", "metric", "train", "validation")
         if (value := getattr(given, key)) is not None
@@ -55,7 +55,7 @@ def resolve_task(name: str, given: P.Task) -> Task:
     return replace(_checked(name, task), prompt=_prompt(name, task, given))
 
 
-def _check_said(name: str, said: dict[str, Any]) -> None:
+def _check_said(name: str, said: Plain) -> None:
     """A row of the table without an encoder view has a fixed prompt, so its keys are fixed."""
     row = TABLE[name]
     if row.text:
@@ -113,7 +113,7 @@ def _prompt(name: str, task: Task, given: P.Task) -> Prompt | None:
 
 def resolve_training(
     params: P.Params, chosen: Product, model: str, task: str, technique: str
-) -> dict[str, Any]:
+) -> Plain:
     """The training settings that the recipe of a run holds: those that the run reads.
 
     Several layers may set the same key; the last one wins: params.training, params.decoder (for

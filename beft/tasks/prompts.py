@@ -1,14 +1,13 @@
 """Prompts: plain data that says how rows become prompts and answers for a decoder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from beft.errors import UserError
 from beft.tasks.views import VIEWS
-from beft.tasks.words import Words, answer, column_of, fields, frame
+from beft.tasks.words import Plain, Words, answer, column_of, fields, frame
 
 KINDS = ("classification", "choice", "generation")
 
@@ -30,7 +29,7 @@ class Prompt:
 
     kind: str
     metrics: tuple[str, ...]
-    wording: Mapping[str, Any]
+    wording: Plain
 
     def reads(self) -> dict[str, str]:
         """The columns that a row must have besides the label -> their type (`View.reads`)."""
@@ -73,7 +72,7 @@ def classification(
     )
 
 
-def view_of(prompt: Mapping[str, Any], name: str) -> Callable[[Mapping[str, Any]], Words]:
+def view_of(prompt: Plain, name: str) -> Callable[[Plain], Words]:
     """The function that makes examples from rows, as a recipe's prompt defines it.
 
     Args:
@@ -108,7 +107,7 @@ def _checked(words: Words) -> Words:
     return words
 
 
-def words_of(table: pa.Table, prompt: Mapping[str, Any], name: str) -> list[Words]:
+def words_of(table: pa.Table, prompt: Plain, name: str) -> list[Words]:
     """The examples of a split.
 
     Args:

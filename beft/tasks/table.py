@@ -2,11 +2,10 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
 
 from beft.tasks.prompts import Prompt
 from beft.tasks.wordings import PROMPTS
-from beft.tasks.words import fields
+from beft.tasks.words import Plain, fields
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Task:
         labels = [self.label] if self.label else []
         return tuple(dict.fromkeys([*self.reads(), *labels]))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Plain:
         """The encoder's view as plain lists and strings, as they enter a recipe."""
         return {
             "text": list(self.text),
@@ -62,7 +61,7 @@ class Task:
             **self._rest(),
         }
 
-    def prompt_dict(self) -> dict[str, Any]:
+    def prompt_dict(self) -> Plain:
         """The decoder's view as plain data, as it enters a recipe (`prompts.view_of`).
 
         `label` and `labels` are in it for tasks that have them.
@@ -77,7 +76,7 @@ class Task:
             **self._rest(),
         }
 
-    def _rest(self) -> dict[str, Any]:
+    def _rest(self) -> Plain:
         label = {"label": self.label} if self.label else {}
         return {**label, "train": self.train, "validation": list(self.validation)}
 

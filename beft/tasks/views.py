@@ -2,37 +2,36 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from beft.errors import UserError
-from beft.tasks.words import Words, answer, frame
+from beft.tasks.words import Plain, Row, Words, answer, frame
 
-Row = Mapping[str, Any]
 PLACEHOLDER = "@placeholder"
 
 
 class View(NamedTuple):
     """A form of prompt."""
 
-    words: Callable[[Row, Mapping[str, Any]], Words]  # (row, the prompt in a recipe) -> the example
+    words: Callable[[Row, Plain], Words]  # (row, the prompt in a recipe) -> the example
     version: int = 1  # raised when the same row and wording would become other text
     # the columns besides those of the wording's template -> their type: "text", "texts" (a list) or
     # "number"; "a.b" is field b of a column a of structs
     reads: Mapping[str, str] = {}
 
 
-def _framed(row: Row, prompt: Mapping[str, Any]) -> tuple[str, str, str]:
+def _framed(row: Row, prompt: Plain) -> tuple[str, str, str]:
     return frame(prompt["wording"]["template"], prompt["wording"]["passage"], row)
 
 
-def classes(row: Row, prompt: Mapping[str, Any]) -> Words:
+def classes(row: Row, prompt: Plain) -> Words:
     """The same candidates for every row, one for each class."""
     return Words(
         *_framed(row, prompt), tuple(prompt["wording"]["answers"]), (row[prompt["label"]],)
     )
 
 
-def pronoun(row: Row, prompt: Mapping[str, Any]) -> Words:
+def pronoun(row: Row, prompt: Plain) -> Words:
     """Winograd schemas: classes, of a text whose pronoun is marked by stars.
 
     `span2_index` counts words. A word there that does not begin with the pronoun (the index is
@@ -45,14 +44,14 @@ def pronoun(row: Row, prompt: Mapping[str, Any]) -> Words:
     return classes({**row, "text": " ".join(words)}, prompt)
 
 
-def grouped(row: Row, prompt: Mapping[str, Any]) -> Words:
+def grouped(row: Row, prompt: Plain) -> Words:
     """MultiRC: classes, of one proposed answer; all those to one question form a group."""
     words = classes(row, prompt)
     group = f"{row['idx']['paragraph']}/{row['idx']['question']}"
     return Words(words.before, words.passage, words.after, words.answers, words.gold, group)
 
 
-def reason(row: Row, prompt: Mapping[str, Any]) -> Words:
+def reason(row: Row, prompt: Plain) -> Words:
     """COPA: which of two clauses goes on from the premise. Equal ones stay two candidates."""
     asked = row["question"].strip()
     if asked not in prompt["wording"]["joints"]:
@@ -70,7 +69,7 @@ def _clause(sentence: str) -> str:
     return text if first == "I" else text[:1].lower() + text[1:]
 
 
-def cloze(row: Row, prompt: Mapping[str, Any]) -> Words:
+def cloze(row: Row, prompt: Plain) -> Words:
     """ReCoRD: which entity fits a sentence about a passage.
 
     The prompt ends before the gap; a candidate is an entity and the rest of the sentence, so that
@@ -105,13 +104,13 @@ def cloze(row: Row, prompt: Mapping[str, Any]) -> Words:
     )
 
 
-def extraction(row: Row, prompt: Mapping[str, Any]) -> Words:
+def extraction(row: Row, prompt: Plain) -> Words:
     """SQuAD: a question about a passage; each different gold answer counts."""
     golds = tuple(dict.fromkeys(answer(text) for text in row["answers"]["text"]))
     return Words(*_framed(row, prompt), golds, tuple(range(len(golds))))
 
 
-def reasoning(row: Row, prompt: Mapping[str, Any]) -> Words:
+def reasoning(row: Row, prompt: Plain) -> Words:
     """DROP: a question whose answer is a number, a date, or one or more spans (`golds_of_drop`)."""
     given = row["answers_spans"]
     golds = golds_of_drop(given["spans"], given["types"])

@@ -3,8 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from beft.errors import UserError
+
+# What JSON can hold, and a row of a dataset. Any: the type of a value depends on its key.
+Plain = dict[str, Any]
+Row = Mapping[str, Any]
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 

@@ -1,15 +1,14 @@
 """The inputs of a run: weights and data, identified by checksums."""
 
-from typing import Any
-
 from beft.data.tables import check_source, split_checksums
 from beft.errors import UserError
 from beft.store.files import read_json
 from beft.store.run_folder import Run
 from beft.study.layout import Layout
 from beft.study.recipe import Recipe
+from beft.tasks.words import Plain
 
-Inputs = dict[str, Any]  # `source`: checksum of each split; `model`: of each file
+Inputs = Plain  # `source`: checksum of each split; `model`: of each file
 
 
 def current_inputs(layout: Layout, recipe: Recipe) -> Inputs:

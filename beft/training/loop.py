@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from beft.engine.base import Engine, Examples
 from beft.engine.batches import chunks
 from beft.store.run_format import Epoch, column
 from beft.tasks.metrics import sums
+from beft.tasks.words import Plain
 from beft.training import checkpoint
 from beft.training.state import Control, Data, Interrupted, Row, State
 
@@ -25,7 +25,7 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
 
 
-def metrics_of(task: Mapping[str, Any]) -> list[str]:
+def metrics_of(task: Plain) -> list[str]:
     """The metrics that a recipe's task is evaluated by; the first one is reported."""
     return task.get("metrics", [task["metric"]])
 
@@ -201,9 +201,7 @@ class _Evaluation:
         self.predictions: dict[str, torch.Tensor] = {}
         self.examples: dict[str, torch.Tensor] = {}
 
-    def add(
-        self, split: str, examples: Examples, outputs: np.ndarray, task: Mapping[str, Any]
-    ) -> None:
+    def add(self, split: str, examples: Examples, outputs: np.ndarray, task: Plain) -> None:
         """Adds predictions, metrics, and what each example adds to the reported metric."""
         decided = examples.decide(outputs)
         self.predictions[split] = torch.from_numpy(decided.copy())

@@ -90,7 +90,7 @@ class Loader:
                 dropout=dropout,
                 name=alias,
             )
-            limit = getattr(encoder.model.config, "max_position_embeddings", length)
+            limit: int = getattr(encoder.model.config, "max_position_embeddings", length)
             if length > limit - first_position(encoder.model.base_model):
                 raise UserError(
                     f"model '{alias}': max_length {length} exceeds its {limit} positions"

@@ -5,14 +5,15 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from beft.engine.base import Examples
 from beft.store.run_format import Epoch, Part, Snapshot, kept
+from beft.tasks.words import Plain
 
-Row = dict[str, Any]  # of the history: numbers, and no training loss where nothing is trained
+Row = Plain  # of the history: numbers, and no training loss where nothing is trained
 
 
 class Interrupted(Exception):
