@@ -81,7 +81,8 @@ class Loader:
         """An encoder with a head for the recipe's task."""
         dropout = recipe.training["dropout"]
         if dropout not in self.encoders:
-            alias, length = recipe.model["alias"], recipe.training["max_length"]
+            alias = recipe.model["alias"]
+            length: int = recipe.training["max_length"]
             encoder = self.encoders[dropout] = load_encoder(
                 locate(self.layout.root, self.layout.model(recipe)),
                 len(recipe.task["labels"]) or 1,
@@ -90,7 +91,7 @@ class Loader:
                 dropout=dropout,
                 name=alias,
             )
-            limit: int = getattr(encoder.model.config, "max_position_embeddings", length)
+            limit = getattr(encoder.model.config, "max_position_embeddings", length)
             if length > limit - first_position(encoder.model.base_model):
                 raise UserError(
                     f"model '{alias}': max_length {length} exceeds its {limit} positions"
