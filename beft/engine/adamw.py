@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -10,7 +9,6 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
-@dataclass(frozen=True)
 class AdamW:
     """Optimiser of the trained scalars of R runs; each run's gradient is clipped separately.
 
@@ -22,14 +20,19 @@ class AdamW:
         mean, square: (P,) running moments of the gradient.
     """
 
-    theta: torch.Tensor
-    owner: torch.Tensor
-    rates: torch.Tensor
-    steps: torch.Tensor
-    mean: torch.Tensor
-    square: torch.Tensor
-    weight_decay: float
-    max_grad_norm: float
+    def __init__(
+        self,
+        theta: torch.Tensor,
+        owner: torch.Tensor,
+        rates: Sequence[float],
+        weight_decay: float,
+        max_grad_norm: float,
+    ):
+        self.theta, self.owner = theta, owner
+        self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
+        self.rates = torch.tensor(rates, dtype=torch.float32, device=theta.device)
+        self.steps = torch.zeros(len(rates), dtype=torch.int64, device=theta.device)
+        self.mean, self.square = torch.zeros_like(theta), torch.zeros_like(theta)
 
     def update(
         self, gradient: torch.Tensor, norms: torch.Tensor, losses: Mapping[int, float]
@@ -44,12 +47,10 @@ class AdamW:
         Returns:
             Runs whose loss or gradient is not finite; they do not change either.
         """
-        count = len(self.rates)
         finite = torch.isfinite(norms).tolist()
         bad = [r for r, loss in losses.items() if not (math.isfinite(loss) and finite[r])]
-        moving = torch.zeros(count, dtype=torch.bool)
-        moving[[r for r in losses if r not in bad]] = True
-        moving = moving.to(gradient.device)
+        moves = [r in losses and r not in bad for r in range(len(self.rates))]
+        moving = torch.tensor(moves, device=gradient.device)
         self.steps.add_(moving)
         scale = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
         chosen = moving[self.owner]
@@ -67,23 +68,3 @@ class AdamW:
         rate = (self.rates.double() / (1 - BETAS[0] ** steps)).float()[self.owner]
         decay = self.rates[self.owner] * self.weight_decay * self.theta
         return rate * self.mean / (self.square.sqrt() / root + EPSILON) + decay
-
-
-def adamw(
-    theta: torch.Tensor,
-    owner: torch.Tensor,
-    rates: Sequence[float],
-    weight_decay: float,
-    max_grad_norm: float,
-) -> AdamW:
-    """A new optimiser of `theta`; arguments as in `AdamW`."""
-    return AdamW(
-        theta,
-        owner,
-        torch.tensor(rates, dtype=torch.float32, device=theta.device),
-        torch.zeros(len(rates), dtype=torch.int64, device=theta.device),
-        torch.zeros_like(theta),
-        torch.zeros_like(theta),
-        weight_decay,
-        max_grad_norm,
-    )

@@ -1,12 +1,14 @@
 """The interface of engines: R runs on one model, whatever computes them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 
 from beft.engine.memory import Passes
+from beft.models.base import Model
 from beft.study.recipe import Recipe
 from beft.tasks.words import Plain
 
@@ -36,15 +38,30 @@ class Examples(Protocol):
         """The terms that each example adds to a metric's sums, (n, k)."""
 
 
-class Engine(Protocol):
-    """R runs on one model; a run is identified by its index in `recipes`."""
+Pretrained = TypeVar("Pretrained", bound=Model)
+Data = TypeVar("Data", bound=Examples)
 
-    tick: Callable[[], None]  # called between batches of `predict`; may raise to leave
-    passes: Passes  # their size, and how many did not fit into memory
 
-    @property
-    def recipes(self) -> Sequence[Recipe]: ...
+class Engine(ABC, Generic[Pretrained, Data]):
+    """R runs on one model; a run is identified by its index in `recipes`.
 
+    Attributes:
+        passes: their size, and how many did not fit into memory.
+    """
+
+    def __init__(
+        self, model: Pretrained, recipes: Sequence[Recipe], train: Sequence[Data], device: str
+    ):
+        """An engine of these runs.
+
+        Args:
+            recipes: they share all settings but learning rate, seed and technique.
+            train: each run's training examples; empty where no run is trained.
+        """
+        self.model, self.recipes, self.train, self.device = model, recipes, train, device
+        self.settings, self.passes = recipes[0].training, Passes()
+
+    @abstractmethod
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> Losses:
         """One update of each of these runs.
 
@@ -56,13 +73,14 @@ class Engine(Protocol):
             run -> mean loss; None, and no update, where loss or gradient is not finite.
         """
 
-    # Any: an engine takes the kind of `Examples` that its model reads.
-    def predict(self, data: Any, runs: Sequence[int]) -> list[np.ndarray]:
+    @abstractmethod
+    def predict(self, data: Data, runs: Sequence[int]) -> list[np.ndarray]:
         """Logits (n, labels) of every example for each of these runs, dropout off.
 
         For a decoder: scores (n, C) of candidates, or generated tokens (n, T).
         """
 
+    @abstractmethod
     def start_from(self, run: int, biases: Tensors | None, head: Tensors | None) -> None:
         """Replaces a run's values before its first step.
 
@@ -72,15 +90,19 @@ class Engine(Protocol):
             head: parameter name -> value; None keeps the initial head.
         """
 
+    @abstractmethod
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
         """All biases of a run: term -> (layers, width) float32 on the CPU."""
 
+    @abstractmethod
     def head(self, run: int) -> dict[str, torch.Tensor]:
         """A run's head: parameter name -> value on the CPU."""
 
+    @abstractmethod
     def state(self) -> dict[str, torch.Tensor]:
         """Trained values and optimiser state, for a checkpoint."""
 
+    @abstractmethod
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Continues from what `state` returned."""
 

@@ -42,7 +42,7 @@ def engine(
     train: Sequence[Any],  # `Encoded` for an encoder, `Prompts` for a decoder
     device: str,
     flat: bool,
-) -> Engine:
+) -> Engine[Any, Any]:
     """The engine of one of `groups`.
 
     Args:
@@ -51,11 +51,9 @@ def engine(
     """
     together = flat and packs_together(recipes[0])
     if isinstance(model, Decoder):
-        prompted = Prompted if together else SinglePrompted
-        return prompted(model, recipes, train, device)
+        return (Prompted if together else SinglePrompted)(model, recipes, train, device)
     assert isinstance(model, Encoder)
-    encoded = Flattened if together else Padded
-    return encoded(model, recipes, train, device)
+    return (Flattened if together else Padded)(model, recipes, train, device)
 
 
 def serves(model: Model, device: str) -> bool:

@@ -17,7 +17,7 @@ from beft.engine.memory import Passes, fitting_tokens, step_tokens
 from beft.models.base import Model
 from beft.models.decoder import Decoder
 from beft.models.encoder import Encoder
-from beft.models.sites import BiasSites, Site
+from beft.models.sites import BiasSites
 
 Grads = dict[str, torch.Tensor]  # parameter name -> (examples, width)
 Work = Callable[[np.ndarray], Grads]  # rows -> their gradients
@@ -63,7 +63,10 @@ def measure(
     flags = [(p, p.requires_grad) for p in network.parameters()]
     for p in network.parameters():
         p.requires_grad_(False)
-    sums = [_zeros(parameters) for _ in range(3)]
+    sums = [
+        {n: torch.zeros_like(p, dtype=torch.float64) for n, p in parameters.items()}
+        for _ in range(3)
+    ]
     batches = done = 0
     work = _work(model, parameters, data, device, flat)
     try:
@@ -110,13 +113,10 @@ def _chunks(
                 tokens = passes.half(tokens, error)
                 continue
         else:
-            grads = _joined([part for _, part in passes.attempt(now, work)])
+            parts = [part for _, part in passes.attempt(now, work)]
+            grads = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         yield now, grads
         rows = rows[len(now) :]
-
-
-def _joined(parts: list[Grads]) -> Grads:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _whole_batches(data: Examples, rows: np.ndarray, batch_size: int, tokens: int) -> int:
@@ -145,13 +145,9 @@ def _add(sums: list[Grads], grads: Grads, count: int, batch_size: int) -> int:
     return len(sizes)
 
 
-def _zeros(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
-    return {n: torch.zeros_like(p, dtype=torch.float64) for n, p in parameters.items()}
-
-
 def _by_term(sums: Grads, sites: BiasSites, count: int) -> dict[str, np.ndarray]:
-    def of(site: Site) -> np.ndarray:
-        values = sums[site.parameter].cpu().numpy() / count
-        return values if site.rows is None else values[site.rows.index()]
-
-    return {term: np.stack([of(s) for s in sites.of(term)]) for term in sites.terms}
+    means = {name: total.cpu().numpy() / count for name, total in sums.items()}
+    return {
+        term: np.stack([means[site.parameter][site.index] for site in sites.of(term)])
+        for term in sites.terms
+    }

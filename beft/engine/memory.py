@@ -118,10 +118,12 @@ class Passes:
     Attributes:
         tokens: at most in one pass, forward and backward; 0 where a pass is always a whole batch.
         refused: passes that did not fit.
+        tick: called before each pass that computes outputs; may raise to leave.
     """
 
     tokens: int = 0
     refused: int = 0
+    tick: Callable[[], None] = lambda: None
 
     def half(self, size: int, error: Exception, unit: str = "tokens") -> int:
         """Half the size of a pass that did not fit; counts the refusal.
@@ -139,6 +141,7 @@ class Passes:
         self, rows: np.ndarray, work: Callable[[np.ndarray], Found]
     ) -> Iterator[tuple[np.ndarray, Found]]:
         """Rows with the result of `work` on them, in as many passes as memory takes."""
+        self.tick()
         half = 0
         try:
             found = work(rows)

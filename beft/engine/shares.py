@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 
-from beft.engine.base import Examples
-
-Data = TypeVar("Data", bound=Examples)
+from beft.engine.base import Data
 
 
 @dataclass(frozen=True)

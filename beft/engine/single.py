@@ -2,20 +2,16 @@
 cannot share a pass. The model's own parameters are trained in place, or those of an adapter."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic
 
 import numpy as np
 import torch
 
-from beft.engine.base import Losses, Tensors
-from beft.engine.memory import Passes
+from beft.engine.base import Data, Engine, Losses, Pretrained, Tensors
 from beft.engine.parts import parts_of
 from beft.engine.peft_methods import adapt
-from beft.engine.shares import Data
-from beft.engine.slots import Pretrained
 from beft.models.base import Model
 from beft.models.encoder import init_head
 from beft.models.sites import read_biases, write_biases
@@ -47,21 +43,15 @@ class Tuned:
             self.parameter.data.view(-1)[self.index] = self.value.data
 
 
-class Single(ABC, Generic[Pretrained, Data]):
+class Single(Engine[Pretrained, Data]):
     """The engine of one run; a subclass computes gradients and outputs."""
 
     def __init__(
         self, model: Pretrained, recipes: Sequence[Recipe], train: Sequence[Data], device: str
     ):
-        """An engine for the only one of `recipes`.
-
-        Args:
-            train: its training examples; empty where it is not trained.
-        """
+        """See `Engine`; `recipes` has one run."""
+        super().__init__(model, recipes, train, device)
         (recipe,) = recipes
-        self.model, self.recipes, self.train, self.device = model, recipes, train, device
-        self.settings, self.passes = recipe.training, Passes()
-        self.tick: Callable[[], None] = lambda: None
         parts = parts_of(model, recipe)
         named = dict(model.model.named_parameters())
         names = {p.parameter for p in parts} | set(model.head)
@@ -71,8 +61,8 @@ class Single(ABC, Generic[Pretrained, Data]):
         self.adapter = adapt(model, recipe)
         self.tuned = tuned_of(model, parts)
         if self.adapter is not None:
-            own = self.adapter.tuned.values()
-            self.tuned += [Tuned(p, None, p.requires_grad_(True)) for p in own]
+            added = self.adapter.tuned.values()
+            self.tuned += [Tuned(p, None, p.requires_grad_(True)) for p in added]
         self.optimizer = None
         if self.tuned:
             self.optimizer = torch.optim.AdamW(
@@ -83,7 +73,7 @@ class Single(ABC, Generic[Pretrained, Data]):
             )
 
     def close(self) -> None:
-        """Restores the pretrained values."""
+        """See `Engine.close`."""
         for parameter, value in self.pretrained:
             parameter.data.copy_(value)
             parameter.grad = None
@@ -103,7 +93,7 @@ class Single(ABC, Generic[Pretrained, Data]):
             tuned.pull_value()
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> Losses:
-        """One update; see `Engine.step`."""
+        """See `Engine.step`."""
         loss = self._backward(batches[0], seeds[0])
         for tuned in self.tuned:
             tuned.pull_gradient()
@@ -122,10 +112,6 @@ class Single(ABC, Generic[Pretrained, Data]):
     def _backward(self, rows: np.ndarray, seed: int) -> float:
         """The mean loss of a batch; leaves its gradients in the parameters."""
 
-    @abstractmethod
-    def predict(self, data: Data, runs: Sequence[int]) -> list[np.ndarray]:
-        """See `Engine.predict`."""
-
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
         """All current biases; an adapter changes none."""
         if self.adapter is not None:
@@ -133,12 +119,12 @@ class Single(ABC, Generic[Pretrained, Data]):
         return read_biases(self.model.model, self.model.sites)
 
     def head(self, run: int) -> dict[str, torch.Tensor]:
-        """The current head."""
+        """See `Engine.head`."""
         named = dict(self.model.model.named_parameters())
         return {n: named[n].detach().cpu().clone() for n in self.model.head}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Trained values and moments."""
+        """See `Engine.state`."""
         tensors = {}
         for i, tuned in enumerate(self.tuned):
             tensors[f"value/{i}"] = tuned.value.detach()
@@ -147,7 +133,7 @@ class Single(ABC, Generic[Pretrained, Data]):
         return {k: v.cpu().contiguous().clone() for k, v in tensors.items()}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Continues from what `state` returned."""
+        """See `Engine.load`."""
         for i, tuned in enumerate(self.tuned):
             tuned.value.data.copy_(state[f"value/{i}"])
             tuned.push_value()

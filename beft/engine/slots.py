@@ -1,26 +1,23 @@
 """The trained values of many runs on one frozen model: each trained bias has one slot per run."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
-from beft.engine.adamw import adamw
-from beft.engine.base import Losses, Tensors
-from beft.engine.memory import Passes, fitting_tokens, step_tokens
+from beft.engine.adamw import AdamW
+from beft.engine.base import Data, Engine, Losses, Pretrained, Tensors
+from beft.engine.memory import fitting_tokens, step_tokens
 from beft.engine.parts import trained_terms
-from beft.engine.shares import Data, Share, take
-from beft.models.base import Model
+from beft.engine.shares import Share, take
 from beft.models.encoder import init_head
 from beft.models.sites import Site, read_biases
 from beft.study.recipe import Recipe
 
 MOMENTS = ("theta", "mean", "square", "steps")
-Pretrained = TypeVar("Pretrained", bound=Model)
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Leaf:
     pretrained: torch.Tensor
 
 
-class Slots(ABC, Generic[Pretrained, Data]):
+class Slots(Engine[Pretrained, Data]):
     """The trained values of R runs, and their updates; a subclass computes losses and outputs.
 
     Attributes:
@@ -56,23 +53,16 @@ class Slots(ABC, Generic[Pretrained, Data]):
     def __init__(
         self, model: Pretrained, recipes: Sequence[Recipe], train: Sequence[Data], device: str
     ):
-        """Slots for these runs, which share all settings but learning rate and seed.
-
-        Args:
-            train: each run's training examples; empty where no run is trained.
-        """
-        settings = recipes[0].training
-        self.model, self.recipes, self.train, self.device = model, recipes, train, device
-        self.settings, self.precision = settings, settings["precision"]
-        self.passes, self.measured = Passes(step_tokens(device)), False
-        self.tick: Callable[[], None] = lambda: None
+        """See `Engine`."""
+        super().__init__(model, recipes, train, device)
+        self.passes.tokens, self.measured = step_tokens(device), False
         for parameter in model.model.parameters():
             parameter.requires_grad_(False)
         self.pretrained = read_biases(model.model, model.sites)
         self._lay_out(self._wanted())
         rates = [r.training["learning_rate"] for r in recipes]
-        decay, norm = settings["weight_decay"], settings["max_grad_norm"]
-        self.optimizer = adamw(self.theta, self.owner, rates, decay, norm)
+        decay, norm = self.settings["weight_decay"], self.settings["max_grad_norm"]
+        self.optimizer = AdamW(self.theta, self.owner, rates, decay, norm)
 
     def _wanted(self) -> dict[Site | str, list[int]]:
         """Trained biases and parameters of the head -> the runs that train them."""
@@ -87,8 +77,7 @@ class Slots(ABC, Generic[Pretrained, Data]):
         """The value that a run starts from, unless it is drawn by `init_head`."""
         if isinstance(what, str):
             return self.model.model.get_parameter(what).detach()
-        value = self.model.model.get_parameter(what.parameter).detach()
-        return value if what.rows is None else value[torch.as_tensor(what.rows.index())]
+        return self.model.model.get_parameter(what.parameter).detach()[what.index]
 
     def _lay_out(self, wanted: dict[Site | str, list[int]]) -> None:
         """Concatenates the initial values of all slots in `theta`."""
@@ -101,16 +90,12 @@ class Slots(ABC, Generic[Pretrained, Data]):
         self.theta = torch.cat([s.reshape(-1).float() for s in start])
         self.owner = torch.cat(owners).to(self.device)
         self.leaves: list[Leaf] = []
-        place = 0
-        for what, runs in wanted.items():
-            pre = given[what]
-            size = len(runs) * pre.numel()
-            values = self.theta[place : place + size].view(len(runs), *pre.shape)
-            values = values.detach().requires_grad_()
+        sizes = [len(runs) * given[what].numel() for what, runs in wanted.items()]
+        for (what, runs), part in zip(wanted.items(), self.theta.split(sizes), strict=True):
+            values = part.view(len(runs), *given[what].shape).detach().requires_grad_()
             index = torch.tensor(runs, device=self.device)
             name, site = (what, None) if isinstance(what, str) else (what.parameter, what)
-            self.leaves.append(Leaf(name, site, tuple(runs), index, values, pre))
-            place += size
+            self.leaves.append(Leaf(name, site, tuple(runs), index, values, given[what]))
 
     def _initial_head(self, seed: int) -> dict[str, torch.Tensor]:
         init_head(self.model, seed)
@@ -120,15 +105,15 @@ class Slots(ABC, Generic[Pretrained, Data]):
         """The parameter of these runs, (len(runs), *shape), differentiable."""
         if leaf.runs == tuple(runs):
             return leaf.values
-        place = leaf.runs.index(runs[0]) if runs[0] in leaf.runs else len(leaf.runs)
-        if leaf.runs[place : place + len(runs)] == tuple(runs):
-            return leaf.values[place : place + len(runs)]
+        start = leaf.runs.index(runs[0]) if runs[0] in leaf.runs else len(leaf.runs)
+        if leaf.runs[start : start + len(runs)] == tuple(runs):
+            return leaf.values[start : start + len(runs)]
         table = torch.cat([leaf.values, leaf.pretrained[None].float()])
         rows = [leaf.runs.index(r) if r in leaf.runs else len(leaf.runs) for r in runs]
         return table[torch.tensor(rows, device=table.device)]
 
     def step(self, batches: dict[int, np.ndarray], seeds: dict[int, int]) -> Losses:
-        """One update of each run on its own batch; see `Engine.step`."""
+        """See `Engine.step`."""
         losses = dict.fromkeys(batches, 0.0)
         gradient = torch.zeros_like(self.theta)
         todo = [Share(run, self.train[run], rows) for run, rows in batches.items()]
@@ -137,11 +122,11 @@ class Slots(ABC, Generic[Pretrained, Data]):
         while todo:
             chunk, rest = take(todo, self.passes.tokens)
             try:
-                own, grads = self._gradient(chunk, seeds)
+                means, grads = self._gradient(chunk, seeds)
             except torch.OutOfMemoryError as error:
                 self._shrink(chunk, error)
                 continue
-            for share, loss in zip(chunk, own, strict=True):
+            for share, loss in zip(chunk, means, strict=True):
                 losses[share.run] += loss
             gradient += grads
             todo = rest
@@ -165,11 +150,10 @@ class Slots(ABC, Generic[Pretrained, Data]):
     def _norms(self, gradient: torch.Tensor) -> torch.Tensor:
         """The norm of each run's gradient, (R,); summed in double and always in the same order."""
         squares = torch.zeros(len(self.recipes), dtype=torch.float64, device=gradient.device)
-        place = 0
-        for leaf in self.leaves:
-            own = gradient[place : place + leaf.values.numel()].view(len(leaf.runs), -1)
-            squares.index_add_(0, leaf.index, own.double().square().sum(1))
-            place += leaf.values.numel()
+        parts = gradient.split([leaf.values.numel() for leaf in self.leaves])
+        for leaf, part in zip(self.leaves, parts, strict=True):
+            each = part.view(len(leaf.runs), -1).double().square().sum(1)
+            squares.index_add_(0, leaf.index, each)
         return squares.sqrt().float()
 
     def _gradient(
@@ -186,7 +170,7 @@ class Slots(ABC, Generic[Pretrained, Data]):
             torch.zeros_like(v).view(-1) if g is None else g.reshape(-1)
             for g, v in zip(grads, values, strict=True)
         ]
-        losses = [float(own.sum()) for own in each.detach().cpu().split(counts)]
+        losses = [float(part.sum()) for part in each.detach().cpu().split(counts)]
         return losses, torch.cat(flat_grads)
 
     @abstractmethod
@@ -195,12 +179,8 @@ class Slots(ABC, Generic[Pretrained, Data]):
     ) -> AbstractContextManager[torch.Tensor]:
         """The loss of each example of these shares, (n,), in order; differentiated within."""
 
-    @abstractmethod
-    def predict(self, data: Data, runs: Sequence[int]) -> list[np.ndarray]:
-        """See `Engine.predict`."""
-
     def start_from(self, run: int, biases: Tensors | None, head: Tensors | None) -> None:
-        """Replaces a run's values; see `Engine.start_from`."""
+        """See `Engine.start_from`."""
         for leaf in self.leaves:
             given = head if leaf.site is None else biases
             if given is None or run not in leaf.runs:
@@ -212,12 +192,12 @@ class Slots(ABC, Generic[Pretrained, Data]):
 
     def state(self) -> dict[str, torch.Tensor]:
         """Trained values and moments, and the size of passes: the same sums, the same bytes."""
-        own = {k: getattr(self.optimizer, k) for k in MOMENTS}
-        own["tokens"] = torch.tensor(self.passes.tokens)
-        return {k: v.detach().cpu().clone() for k, v in own.items()}
+        kept = {k: getattr(self.optimizer, k) for k in MOMENTS}
+        kept["tokens"] = torch.tensor(self.passes.tokens)
+        return {k: v.detach().cpu().clone() for k, v in kept.items()}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Continues from what `state` returned."""
+        """See `Engine.load`."""
         for name in MOMENTS:
             getattr(self.optimizer, name).copy_(state[name])
         self.passes.tokens = int(state["tokens"])
@@ -226,7 +206,7 @@ class Slots(ABC, Generic[Pretrained, Data]):
         """Restores nothing: only the drawn head of the model was changed."""
 
     def snapshot(self, run: int) -> dict[str, torch.Tensor]:
-        """All biases of a run: term -> (layers, width) float32 on the CPU."""
+        """See `Engine.snapshot`."""
         biases = {term: values.clone() for term, values in self.pretrained.items()}
         leaves = {leaf.site: leaf for leaf in self.leaves if leaf.site is not None}
         for term in trained_terms(self.model, self.recipes[run]):
@@ -236,6 +216,6 @@ class Slots(ABC, Generic[Pretrained, Data]):
         return biases
 
     def head(self, run: int) -> dict[str, torch.Tensor]:
-        """A run's head: parameter name -> value on the CPU."""
+        """See `Engine.head`."""
         leaves = [leaf for leaf in self.leaves if leaf.site is None]  # which all runs train
         return {leaf.parameter: leaf.values[run].detach().cpu().clone() for leaf in leaves}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,6 +31,11 @@ class Site:
     module: str
     parameter: str
     rows: Rows | None = None
+
+    @property
+    def index(self) -> slice | np.ndarray:
+        """The index of the bias in the whole parameter."""
+        return slice(None) if self.rows is None else self.rows.index()
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,10 @@ def find_sites(model: nn.Module, declared: Mapping[str, str] | None = None) -> B
     terms = sorted(layers[0], key=lambda t: TERMS.index(t) if t in TERMS else len(TERMS))
     return BiasSites(
         sites=tuple(
-            _site(term, index, f"{stack.path}.{index}.{biases[term]}", stack.rows.get(term))
+            Site(term, index, name.rpartition(".")[0], name, stack.rows.get(term))
             for index, biases in enumerate(layers)
             for term in terms
+            for name in [f"{stack.path}.{index}.{biases[term]}"]
         ),
         num_layers=len(layers),
     )
@@ -163,28 +170,12 @@ def write_biases(model: nn.Module, sites: BiasSites, biases: Mapping[str, torch.
     with torch.no_grad():
         for term in sites.terms:
             for site in sites.of(term):
-                _write(model, site, biases[term][site.layer])
+                parameter = model.get_parameter(site.parameter)
+                parameter[site.index] = biases[term][site.layer].to(parameter)
 
 
 def _read(model: nn.Module, site: Site) -> torch.Tensor:
-    parameter = model.get_parameter(site.parameter).detach()
-    return parameter if site.rows is None else parameter[_index(site.rows, parameter)]
-
-
-def _write(model: nn.Module, site: Site, values: torch.Tensor) -> None:
-    parameter = model.get_parameter(site.parameter)
-    if site.rows is None:
-        parameter.copy_(values)
-    else:
-        parameter[_index(site.rows, parameter)] = values.to(parameter)
-
-
-def _index(rows: Rows, parameter: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(rows.index()).to(parameter.device)
-
-
-def _site(term: str, layer: int, parameter: str, rows: Rows | None) -> Site:
-    return Site(term, layer, parameter.rpartition(".")[0], parameter, rows)
+    return model.get_parameter(site.parameter).detach()[site.index]
 
 
 def _check_projection_biases(model: nn.Module, stack: Stack) -> None:

@@ -52,7 +52,7 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
         for run, state in enumerate(states):
             state.keep("biases", "pre", engine.snapshot(run))
     loop = Loop(engine, data, control, states)
-    engine.tick = loop.leave_if_asked
+    engine.passes.tick = loop.leave_if_asked
     loop.run()
     for run, state in enumerate(states):
         state.keep("biases", "post", engine.snapshot(run))

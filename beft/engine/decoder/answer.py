@@ -1,6 +1,5 @@
 """A decoder's answers to the prompts of a split: scores of candidates, or generated tokens."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,6 @@ def answers(
     settings: Settings,
     device: str,
     passes: Passes | None = None,
-    tick: Callable[[], None] = lambda: None,
     cache: Cache | None = None,
 ) -> np.ndarray:
     """The model's answers, dropout off.
@@ -31,7 +29,6 @@ def answers(
     Args:
         settings: of the recipe (`settings.Training`): with `max_new_tokens`, answers are generated.
         passes: counts those that do not fit into memory.
-        tick: called before each batch.
         cache: a trained prefix.
 
     Returns:
@@ -40,17 +37,18 @@ def answers(
         also where tokens are generated.
     """
     decoder.model.eval()
-    passed = _Answering(decoder, device, passes or Passes(), tick, cache)
+    answering = _Answering(decoder, device, passes or Passes(), cache)
     with lowering(decoder.model, device, settings["precision"]):
         if most := settings.get("max_new_tokens"):
-            return passed.generated(data, most)
-        scores = passed.scores(data)
-        lengths = _table([[float(len(a)) for a in each] for each in data.answers], 1.0)
+            return answering.generated(data, most)
+        scores = answering.scores(data)
         if settings["scoring"] == "plain":
             return scores
         if settings["scoring"] == "calibrated":
-            scores = np.where(scores == ABSENT, ABSENT, scores - passed.bare_scores(data))
-    return np.where(scores == ABSENT, ABSENT, scores / lengths).astype(np.float32)
+            scores = np.where(scores == ABSENT, ABSENT, scores - answering.bare_scores(data))
+    lengths = torch.tensor([float(len(answer)) for each in data.answers for answer in each])
+    table = grid(lengths, [len(each) for each in data.answers], 1.0).numpy()
+    return np.where(scores == ABSENT, ABSENT, scores / table).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,6 @@ class _Answering:
     decoder: Decoder
     device: str
     passes: Passes
-    tick: Callable[[], None]
     cache: Cache | None
 
     def scores(self, data: Prompts) -> np.ndarray:
@@ -75,7 +72,6 @@ class _Answering:
             return grid(scores, pass_.counts, ABSENT).cpu().numpy()
 
         for rows in by_tokens(data, 2 * step_tokens(self.device)):
-            self.tick()
             for part, table in self.passes.attempt(rows, scored):
                 out[part, : table.shape[1]] = table
         return out
@@ -99,7 +95,7 @@ class _Answering:
         def written(rows: np.ndarray) -> list[list[int]] | None:
             prompts = [data.prompts[r] for r in rows]
             model = self.decoder.model
-            return generate(model, prompts, stop, most, self.device, self.cache, self.tick)
+            return generate(model, prompts, stop, most, self.device, self.cache, self.passes.tick)
 
         for rows in by_tokens(data, 2 * step_tokens(self.device)):
             for part, found in self.passes.attempt(rows, written):
@@ -108,10 +104,3 @@ class _Answering:
                 for row, tokens in zip(part, found, strict=True):
                     out[row, : len(tokens)] = tokens
         return out
-
-
-def _table(values: list[list[float]], absent: float) -> np.ndarray:
-    out = np.full((len(values), max(map(len, values))), absent, np.float32)
-    for row, each in enumerate(values):
-        out[row, : len(each)] = each
-    return out

@@ -2,12 +2,11 @@
 
 import math
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from beft.engine.noise import call_key, column_keys, factors, token_keys
+from beft.engine.noise import call_key, column_keys, factors
 
 _ODD = -1640531535  # 0x9E3779B1 as int32: a token as key gets another number than as query
 
@@ -20,7 +19,7 @@ class Dropping(TorchFunctionMode):
 
     def __init__(self, keys: torch.Tensor):
         """Args:
-        keys: (B, W) int32 of each token, from `row_keys`.
+        keys: (B, W) int32 of each token, from `noise.token_keys`.
         """
         super().__init__()
         self.keys, self.calls = keys, 0
@@ -73,19 +72,3 @@ class Dropping(TorchFunctionMode):
         scores = (query @ key.transpose(-1, -2)).float() * scale + attn_mask.float()
         share = scores.softmax(-1) * self._shares(scores.shape, dropout_p)
         return share.to(value.dtype) @ value
-
-
-def row_keys(
-    seeds: list[int], numbers: list[int], cells: list[np.ndarray], shape: tuple[int, int]
-) -> np.ndarray:
-    """The key of each position of the rows, (B, W) int32.
-
-    Args:
-        seeds: of the run of each example, for this step.
-        numbers: number of each example within its run's batch.
-        cells: flat positions of each example's tokens, in the order of the example.
-        shape: (B, W) of the rows.
-    """
-    keys = np.zeros(math.prod(shape), np.int32)
-    keys[np.concatenate(cells)] = token_keys(seeds, numbers, [len(c) for c in cells])
-    return keys.reshape(shape)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from beft.data.prompts import Prompts
-from beft.engine.decoder.likelihood import add_hook, candidate_scores, grid, normalised
+from beft.engine.decoder.likelihood import add_hook, candidate_scores, grid
 from beft.engine.decoder.rows import arrange, items
 from beft.models.decoder import Decoder
 
@@ -24,7 +24,7 @@ def answer_gradients(
     training. Otherwise it is the model's probability of the right answer.
     """
     model = decoder.model
-    classes = same_candidates(data)
+    classes = _same_candidates(data)
     examples = [
         item for i, row in enumerate(rows) for item in items(data, [row], i, gold=not classes)
     ]
@@ -39,12 +39,12 @@ def answer_gradients(
             stack.callback(add_hook(module, slot, arranged.owner).remove)
         scores = candidate_scores(model, arranged)
     if classes:
-        table = grid(normalised(scores, arranged.lengths), arranged.counts, float("-inf"))
+        table = grid(scores / arranged.lengths, arranged.counts, float("-inf"))
         gold = torch.tensor([data.gold(row) for row in rows], device=device)
         scores = torch.log_softmax(table, 1).gather(1, gold[:, None])[:, 0]
     return dict(zip(slots, torch.autograd.grad(scores.sum(), list(slots.values())), strict=True))
 
 
-def same_candidates(data: Prompts) -> bool:
+def _same_candidates(data: Prompts) -> bool:
     """Whether all examples choose among the same answers."""
     return len({words.answers for words in data.words}) == 1 and len(data.words[0].answers) > 1

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
@@ -51,9 +51,8 @@ def adding(
         modules.setdefault(site.module, []).append((site, change))
     with ExitStack() as stack:
         for path, parts in modules.items():
-            module = model.get_submodule(path)
-            added = _whole(model, parts)
-            stack.callback(add_hook(module, added, owner).remove)
+            hook = add_hook(model.get_submodule(path), _whole(model, parts), owner)
+            stack.callback(hook.remove)
         yield
 
 
@@ -65,9 +64,8 @@ def _whole(model: PreTrainedModel, parts: list[tuple[Site, torch.Tensor]]) -> to
     width = model.get_parameter(site.parameter).numel()
     whole = change.new_zeros(len(change), width)
     for part, values in parts:
-        if part.rows is not None:
-            index = torch.as_tensor(part.rows.index(), device=change.device)
-            whole = whole.index_copy(1, index, values)
+        index = torch.as_tensor(part.index, device=change.device)
+        whole = whole.index_copy(1, index, values)
     return whole
 
 
@@ -93,38 +91,19 @@ def candidate_scores(
     Args:
         cache: keys and values that every row sees (a trained prefix).
     """
-    given: dict[str, object] = {
-        "input_ids": rows.ids,
-        "position_ids": rows.positions,
-        "attention_mask": rows.mask,
-    }
-    if cache is not None:
-        given |= after_prefix(rows, cache(len(rows.ids)))
+    past = None if cache is None else cache(len(rows.ids))
+    prefix = 0 if past is None else past.get_seq_length()
     with asking(model, rows.places):
-        logits = model(**given, use_cache=cache is not None).logits[0].float()
-    return summed(logits, rows)
-
-
-def after_prefix(rows: Rows, past: DynamicCache) -> dict[str, object]:
-    """Arguments of a model whose rows see keys and values of `past` before their own tokens."""
-    length = past.get_seq_length()
-    seen = rows.mask.new_zeros(*rows.mask.shape[:3], length)
-    return {
-        "past_key_values": past,
-        "attention_mask": torch.cat([seen, rows.mask], dim=3),
-        "position_ids": rows.positions + length,
-    }
-
-
-def summed(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
-    """Log-likelihoods (C,) from logits (K, V) at `rows.places`."""
+        out = model(
+            input_ids=rows.ids,
+            position_ids=rows.positions + prefix,
+            attention_mask=F.pad(rows.mask, (prefix, 0)),
+            past_key_values=past,
+            use_cache=past is not None,
+        )
+    logits = out.logits[0].float()  # (K, V)
     each = logits[rows.asked, rows.targets] - torch.logsumexp(logits, dim=1)[rows.asked]
     return each.new_zeros(len(rows.lengths)).index_add(0, rows.candidate, each)
-
-
-def normalised(scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Log-likelihood per token."""
-    return scores / lengths
 
 
 def grid(scores: torch.Tensor, counts: Sequence[int], absent: float) -> torch.Tensor:
@@ -146,8 +125,8 @@ def example_losses(
     model's loss it is the model's probability, per token of the right answer (the only candidate).
     """
     if objective == "language_model_on_answer":
-        return -normalised(scores, rows.lengths)
-    scored = scores if scoring == "plain" else normalised(scores, rows.lengths)
+        return -(scores / rows.lengths)
+    scored = scores if scoring == "plain" else scores / rows.lengths
     table = grid(scored, rows.counts, float("-inf"))
     labels = torch.as_tensor(np.array(gold), device=scores.device)
-    return cross_entropy(table, labels, reduction="none")
+    return F.cross_entropy(table, labels, reduction="none")

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from beft.data.prompts import Prompts
 from beft.engine.base import Settings
-from beft.engine.decoder.dropout import Dropping, row_keys
+from beft.engine.decoder.dropout import Dropping
 from beft.engine.decoder.likelihood import (
     Cache,
     adding,
@@ -19,18 +20,13 @@ from beft.engine.decoder.likelihood import (
 )
 from beft.engine.decoder.rows import Item, arrange, cells_of, items
 from beft.engine.memory import Passes
+from beft.engine.noise import token_keys
 from beft.engine.shares import Share
 from beft.errors import UserError
 from beft.models.decoder import Decoder
 from beft.models.sites import Site
 
 log = logging.getLogger(__name__)
-
-
-def share_items(chunk: Sequence[Share[Prompts]], objective: str) -> list[Item]:
-    """The examples of these shares, in order; the run of each is the index of its share."""
-    gold = objective == "language_model_on_answer"
-    return [item for i, s in enumerate(chunk) for item in items(s.data, s.rows, i, gold)]
 
 
 @contextmanager
@@ -52,7 +48,8 @@ def share_losses(
         cache: a trained prefix.
     """
     model, objective = decoder.model, settings["objective"]
-    examples = share_items(chunk, objective)
+    only_gold = objective == "language_model_on_answer"
+    examples = [x for i, s in enumerate(chunk) for x in items(s.data, s.rows, i, only_gold)]
     rows = arrange(examples, device, model.dtype)
     gold = [s.data.gold(r) for s in chunk for r in s.rows]
     owner = rows.owner if len(chunk) > 1 else None
@@ -65,7 +62,7 @@ def share_losses(
                 model.train()
             elif drops(model):
                 model.train()
-                forward.enter_context(Dropping(_keys(chunk, examples, seeds, device)))
+                forward.enter_context(Dropping(_keys(chunk, examples, seeds).to(device)))
             scores = candidate_scores(model, rows, cache)
         yield example_losses(scores, rows, gold, objective, settings.get("scoring", "normalised"))
 
@@ -94,17 +91,20 @@ def save_memory(
 
 
 def _keys(
-    chunk: Sequence[Share[Prompts]], examples: list[Item], seeds: Sequence[int], device: str
+    chunk: Sequence[Share[Prompts]], examples: list[Item], seeds: Sequence[int]
 ) -> torch.Tensor:
     """The dropout key of each cell of the rows, (B, W) int32."""
+    cells, shape = cells_of(examples)
     numbers = [share.start + i for share in chunk for i in range(len(share.rows))]
     each = [seed for share, seed in zip(chunk, seeds, strict=True) for _ in share.rows]
-    keys = row_keys(each, numbers, *cells_of(examples))
-    return torch.as_tensor(keys, device=device)
+    keys = np.zeros(shape, np.int32)
+    keys.flat[np.concatenate(cells)] = token_keys(each, numbers, [len(c) for c in cells])
+    return torch.from_numpy(keys)
 
 
 def drops(model: PreTrainedModel) -> bool:
     """Whether any dropout of the model has a probability above 0."""
     config = model.config.to_dict()
-    keys = [k for k in config if "drop" in k and isinstance(config[k], int | float)]
-    return any(config[k] > 0 for k in keys)
+    return any(
+        "drop" in k and isinstance(value, int | float) and value > 0 for k, value in config.items()
+    )

@@ -1,7 +1,7 @@
 """Many bias-only runs of a decoder, whose examples share the rows of a pass."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -27,14 +27,13 @@ class Prompted(Slots[Decoder, Prompts]):
             if leaf.site is not None
         }
 
-    @contextmanager
-    def _losses(self, chunk: list[Share[Prompts]], seeds: dict[int, int]) -> Iterator[torch.Tensor]:
-        """The loss of each example of these shares, (n,), in order; differentiated within."""
+    def _losses(
+        self, chunk: list[Share[Prompts]], seeds: dict[int, int]
+    ) -> AbstractContextManager[torch.Tensor]:
+        """See `Slots._losses`."""
         runs = [share.run for share in chunk]
-        given = [seeds[run] for run in runs]
-        changes = self._changes(runs)
-        with share_losses(self.model, chunk, given, self.settings, self.device, changes) as each:
-            yield each
+        given, changes = [seeds[run] for run in runs], self._changes(runs)
+        return share_losses(self.model, chunk, given, self.settings, self.device, changes)
 
     def _shrink(self, chunk: list[Share[Prompts]], error: Exception) -> None:
         """Makes passes smaller; saves memory where a pass of one example does not fit."""
@@ -48,15 +47,9 @@ class Prompted(Slots[Decoder, Prompts]):
         self.model.model.activation_checkpointing_disable()
 
     def predict(self, data: Prompts, runs: Sequence[int]) -> list[np.ndarray]:
-        """Scores (n, C) of candidates, or generated tokens (n, T), of each run."""
+        """See `Engine.predict`."""
         found = []
         for run in runs:
-            with torch.inference_mode():
-                changes = {site: c.detach() for site, c in self._changes([run]).items()}
-                with adding(self.model.model, changes, None):
-                    found.append(
-                        answers(
-                            self.model, data, self.settings, self.device, self.passes, self.tick
-                        )
-                    )
+            with torch.inference_mode(), adding(self.model.model, self._changes([run]), None):
+                found.append(answers(self.model, data, self.settings, self.device, self.passes))
         return found

@@ -33,7 +33,7 @@ class SinglePrompted(Single[Decoder, Prompts]):
         return self.adapter.cache if self.adapter else None
 
     def _backward(self, rows: np.ndarray, seed: int) -> float:
-        """The mean loss of a batch; leaves its gradients in the parameters."""
+        """See `Single._backward`."""
         todo, loss = [Share(0, self.train[0], rows)], 0.0
         parameters = [tuned.parameter for tuned in self.tuned]
         while todo:
@@ -43,7 +43,7 @@ class SinglePrompted(Single[Decoder, Prompts]):
                     self.model, chunk, [seed], self.settings, self.device, cache=self.cache
                 ) as each:
                     part = each.mean() * chunk[0].weight
-                    # Kept only when whole: a pass that is refused must leave nothing behind.
+                    # Kept only when whole: a pass that is refused must change no gradient.
                     grads = torch.autograd.grad(part, parameters, allow_unused=True)
             except torch.OutOfMemoryError as error:
                 self._shrink(chunk[0], error)
@@ -67,20 +67,16 @@ class SinglePrompted(Single[Decoder, Prompts]):
         return super().state() | {"tokens": torch.tensor(self.passes.tokens)}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Continues from what `state` returned."""
+        """See `Engine.load`."""
         super().load(state)
         self.passes.tokens = int(state["tokens"])
 
     def close(self) -> None:
-        """Restores the pretrained values."""
+        """See `Engine.close`."""
         self.model.model.activation_checkpointing_disable()
         super().close()
 
     def predict(self, data: Prompts, runs: Sequence[int]) -> list[np.ndarray]:
-        """Scores (n, C) of candidates, or generated tokens (n, T)."""
-        return [
-            answers(
-                self.model, data, self.settings, self.device, self.passes, self.tick, self.cache
-            )
-            for _ in runs
-        ]
+        """See `Engine.predict`."""
+        given = (self.settings, self.device, self.passes, self.cache)
+        return [answers(self.model, data, *given) for _ in runs]

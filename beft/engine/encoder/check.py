@@ -8,7 +8,7 @@ import torch
 from beft.data.encoded import Encoded
 from beft.engine.encoder.flat import first_position, flatten
 from beft.engine.encoder.frozen import frozen_linears
-from beft.engine.encoder.predict import predict
+from beft.engine.encoder.padded import predict
 from beft.engine.encoder.rowwise import computing, first_states, heads
 from beft.engine.shares import Share
 from beft.errors import one_line

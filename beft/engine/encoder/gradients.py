@@ -71,8 +71,6 @@ def padded_gradients(
     """
     model = encoder.model
     batch = collate(data, rows, encoder.tokenizer.pad_token_id, device)
-    labels = batch["labels"]
-    inputs = {k: v for k, v in batch.items() if k != "labels"}
     outputs: dict[str, list[torch.Tensor]] = {name: [] for name in parameters}
 
     def keep(name: str) -> Hook:
@@ -83,22 +81,17 @@ def padded_gradients(
             parameter.requires_grad_(True)
             module = model.get_submodule(name.rpartition(".")[0])
             stack.callback(module.register_forward_hook(keep(name)).remove)
-        total = log_likelihood(model(**inputs).logits.float(), labels).sum()
-    size = len(labels)
-    once = all(len(o) == 1 and o[0].shape[0] == size and o[0].ndim == 3 for o in outputs.values())
-    if not once:
-        return _one_by_one(encoder, parameters, batch)
+        total = _total(encoder, batch)
+    if any(len(o) != 1 or o[0].ndim != 3 or len(o[0]) != len(rows) for o in outputs.values()):
+        ones = [{k: v[i : i + 1] for k, v in batch.items()} for i in range(len(rows))]
+        values = list(parameters.values())
+        each = [torch.autograd.grad(_total(encoder, one), values) for one in ones]
+        return {n: torch.stack(g) for n, g in zip(parameters, zip(*each, strict=True), strict=True)}
     grads = torch.autograd.grad(total, [o[0] for o in outputs.values()])
     return {n: g.sum(1) for n, g in zip(outputs, grads, strict=True)}
 
 
-def _one_by_one(
-    encoder: Encoder, parameters: Parameters, batch: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    rows = []
-    for i in range(len(batch["labels"])):
-        one = {k: v[i : i + 1] for k, v in batch.items()}
-        labels = one.pop("labels")
-        total = log_likelihood(encoder.model(**one).logits.float(), labels).sum()
-        rows.append(torch.autograd.grad(total, list(parameters.values())))
-    return {n: torch.stack(g) for n, g in zip(parameters, zip(*rows, strict=True), strict=True)}
+def _total(encoder: Encoder, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The sum of the log-likelihoods of a padded batch, ()."""
+    inputs = {k: v for k, v in batch.items() if k != "labels"}
+    return log_likelihood(encoder.model(**inputs).logits.float(), batch["labels"]).sum()

@@ -11,7 +11,7 @@ from beft.data.encoded import Encoded
 from beft.engine.batches import by_tokens
 from beft.engine.encoder.flat import Flat, first_position, flatten
 from beft.engine.encoder.frozen import frozen_linears
-from beft.engine.encoder.predict import losses_of
+from beft.engine.encoder.padded import losses_of
 from beft.engine.encoder.rowwise import computing, first_states, heads
 from beft.engine.precision import autocast, lowered
 from beft.engine.shares import Share
@@ -29,7 +29,7 @@ class Flattened(Slots[Encoder, Encoded]):
         """See `Slots`."""
         super().__init__(model, recipes, train, device)
         self.offset = first_position(model.model.base_model)
-        dtype = torch.bfloat16 if lowered(device, self.precision) else torch.float32
+        dtype = torch.bfloat16 if lowered(device, self.settings["precision"]) else torch.float32
         self.linears = frozen_linears(model, dtype)
 
     def logits(self, flat: Flat, runs: Sequence[int]) -> torch.Tensor:
@@ -42,18 +42,17 @@ class Flattened(Slots[Encoder, Encoded]):
 
     @contextmanager
     def _losses(self, chunk: list[Share[Encoded]], seeds: dict[int, int]) -> Iterator[torch.Tensor]:
-        """The loss of each example of these shares, (n,), in order; differentiated within."""
+        """See `Slots._losses`."""
         runs = [share.run for share in chunk]
         flat = flatten(chunk, self.offset, self.device, [seeds[run] for run in runs])
         labels = torch.cat([share.data.labels[torch.as_tensor(share.rows)] for share in chunk])
-        with autocast(self.device, self.precision):
+        with autocast(self.device, self.settings["precision"]):
             losses = losses_of(self.logits(flat, runs), labels.to(self.device))
         yield losses
 
     def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
-        """Logits (n, labels) float32 of every example for each run, dropout off."""
-        shape = (len(data), self.model.labels)
-        out = [np.empty(shape, np.float32) for _ in runs]
+        """See `Engine.predict`."""
+        out = [np.empty((len(data), self.model.labels), np.float32) for _ in runs]
 
         def answered(pairs: np.ndarray) -> np.ndarray:
             """Logits of pairs of a run and a row, run after run: (pairs, labels)."""
@@ -64,9 +63,8 @@ class Flattened(Slots[Encoder, Encoded]):
             flat = flatten(shares, self.offset, self.device)
             return self.logits(flat, [share.run for share in shares]).cpu().numpy()
 
-        with torch.inference_mode(), autocast(self.device, self.precision):
+        with torch.inference_mode(), autocast(self.device, self.settings["precision"]):
             for rows in by_tokens(data, 2 * self.passes.tokens // len(runs)):
-                self.tick()
                 every = np.arange(len(runs) * len(rows))
                 for pairs, logits in self.passes.attempt(every, answered):
                     for i in np.unique(pairs // len(rows)):

@@ -10,7 +10,7 @@ from support.recipes import recipe
 
 from beft.data.order import order
 from beft.engine.dispatch import engine, packs_together
-from beft.engine.encoder.predict import predict
+from beft.engine.encoder.padded import predict
 from beft.engine.parts import parts_of
 from beft.models.encoder import init_head, load_encoder
 from beft.models.sites import read_biases

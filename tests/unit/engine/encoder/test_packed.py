@@ -11,7 +11,7 @@ from beft.data.encoded import Encoded
 from beft.engine.batches import collate
 from beft.engine.dispatch import engine, groups, serves
 from beft.engine.encoder.packed import Flattened
-from beft.engine.encoder.predict import predict
+from beft.engine.encoder.padded import predict
 from beft.engine.noise import Noise
 from beft.models.encoder import load_encoder
 from beft.training.loop import train
