@@ -19,21 +19,13 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Values:
-    """The tuned values of a run after one epoch.
+    """The tuned values of a run after one epoch."""
 
-    Attributes:
-        pre: all biases before training, term -> (layers, width).
-        biases: the same after the epoch.
-        head: parameter -> value.
-        predictions: those that the run recorded, split -> (examples, ...).
-        metrics: the reported metric of each validation split.
-    """
-
-    pre: Tensors
-    biases: Tensors
-    head: Tensors
-    predictions: Mapping[str, np.ndarray]
-    metrics: Mapping[str, float | None]
+    pre: Tensors  # all biases before training, term -> (layers, width)
+    biases: Tensors  # the same after the epoch
+    head: Tensors  # parameter -> value
+    predictions: Mapping[str, np.ndarray]  # those that the run recorded, split -> (examples, ...)
+    metrics: Mapping[str, float | None]  # the reported metric of each validation split
 
 
 def values_of(run: Run, epoch: Epoch = "best") -> Values:

@@ -21,15 +21,10 @@ Runs = dict[str, Run]  # by digest
 
 @dataclass(frozen=True)
 class Way:
-    """One way to answer a task.
+    """One way to answer a task."""
 
-    Attributes:
-        bias: `none` (pretrained), of the `first` or the `second` task, or their `mean`.
-        head: `fresh` (untuned), the task's `own`, or that of the `first` or `second` task's run.
-    """
-
-    bias: str
-    head: str
+    bias: str  # `none` (pretrained), of the `first` or the `second` task, or their `mean`
+    head: str  # `fresh` (untuned), the task's `own`, or that of the `first` or `second` task's run
 
 
 def ways(couple: Couple, side: int) -> Iterator[Way]:

@@ -25,18 +25,14 @@ Work = Callable[[np.ndarray], Grads]  # rows -> their gradients
 
 @dataclass(frozen=True)
 class Gradients:
-    """Statistics of the gradients of log p(y|x), each term -> (layers, width) float64.
+    """Statistics of the gradients of log p(y|x), each term -> (layers, width) float64."""
 
-    Attributes:
-        mean_square: mean over examples of the squared gradient (the Fisher information's diagonal).
-        batch_square: mean over batches of the squared gradient of the batch's mean, after
-            clipping that gradient to global norm 1 over all biases of the layers.
-        mean_abs: mean over examples of the absolute gradient.
-    """
-
+    # mean over examples of the squared gradient (the Fisher information's diagonal)
     mean_square: dict[str, np.ndarray]
+    # mean over batches of the squared gradient of the batch's mean, after clipping that gradient to
+    # global norm 1 over all biases of the layers
     batch_square: dict[str, np.ndarray]
-    mean_abs: dict[str, np.ndarray]
+    mean_abs: dict[str, np.ndarray]  # mean over examples of the absolute gradient
 
 
 def measure(

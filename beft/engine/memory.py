@@ -113,16 +113,12 @@ def fitting_tokens(device: str, most: int, sample: int, work: Callable[[], objec
 
 @dataclass
 class Passes:
-    """How large the passes of one engine may be, and how many of them did not fit into memory.
+    """How large the passes of one engine may be, and how many of them did not fit into memory."""
 
-    Attributes:
-        tokens: at most in one pass, forward and backward; 0 where a pass is always a whole batch.
-        refused: passes that did not fit.
-        tick: called before each pass that computes outputs; may raise to leave.
-    """
-
+    # at most in one pass, forward and backward; 0 where a pass is always a whole batch
     tokens: int = 0
-    refused: int = 0
+    refused: int = 0  # passes that did not fit
+    # called before each pass that computes outputs; may raise to leave
     tick: Callable[[], None] = lambda: None
 
     def half(self, size: int, error: Exception, unit: str = "tokens") -> int:

@@ -17,16 +17,11 @@ from beft.techniques import TECHNIQUES
 
 @dataclass(frozen=True)
 class Adapter:
-    """New trained parameters in or beside a model.
+    """New trained parameters in or beside a model."""
 
-    Attributes:
-        tuned: the parameters, by name.
-        remove: removes them from the model.
-        cache: batch size -> keys and values that every row of a batch sees first; None for LoRA.
-    """
-
-    tuned: dict[str, torch.nn.Parameter]
-    remove: Callable[[], None]
+    tuned: dict[str, torch.nn.Parameter]  # the parameters, by name
+    remove: Callable[[], None]  # removes them from the model
+    # batch size -> keys and values that every row of a batch sees first; None for LoRA
     cache: Callable[[int], Any] | None = None  # a DynamicCache, which PEFT declares as a tensor
 
 

@@ -11,21 +11,13 @@ from beft.engine.base import Data
 
 @dataclass(frozen=True)
 class Share(Generic[Data]):
-    """Some examples of one run's batch.
+    """Some examples of one run's batch."""
 
-    Attributes:
-        run: the run whose batch it is.
-        data: the run's training examples.
-        rows: of `data`, (n,).
-        start: number of the first of them within the batch.
-        weight: fraction of the batch, in (0, 1].
-    """
-
-    run: int
-    data: Data
-    rows: np.ndarray
-    start: int = 0
-    weight: float = 1.0
+    run: int  # the run whose batch it is
+    data: Data  # the run's training examples
+    rows: np.ndarray  # of `data`, (n,)
+    start: int = 0  # number of the first of them within the batch
+    weight: float = 1.0  # fraction of the batch, in (0, 1]
 
     def lengths(self) -> np.ndarray:
         """Tokens of each example, (n,)."""

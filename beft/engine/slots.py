@@ -22,23 +22,14 @@ MOMENTS = ("theta", "mean", "square", "steps")
 
 @dataclass(frozen=True)
 class Leaf:
-    """The slots of one bias, or of one parameter of the head.
+    """The slots of one bias, or of one parameter of the head."""
 
-    Attributes:
-        parameter: its name in the model.
-        site: location of the bias; None for a parameter of the head.
-        runs: the runs that train it.
-        index: the same as a tensor, on the device.
-        values: (len(runs), *shape), float32; shares memory with `Slots.theta`.
-        pretrained: (*shape), the value in all other runs.
-    """
-
-    parameter: str
-    site: Site | None
-    runs: tuple[int, ...]
-    index: torch.Tensor
-    values: torch.Tensor
-    pretrained: torch.Tensor
+    parameter: str  # its name in the model
+    site: Site | None  # location of the bias; None for a parameter of the head
+    runs: tuple[int, ...]  # the runs that train it
+    index: torch.Tensor  # the same as a tensor, on the device
+    values: torch.Tensor  # (len(runs), *shape), float32; shares memory with `Slots.theta`
+    pretrained: torch.Tensor  # (*shape), the value in all other runs
 
 
 class Slots(Engine[Pretrained, Data]):

@@ -9,19 +9,13 @@ from beft.models.sites import BiasSites
 
 @dataclass(frozen=True)
 class Model:
-    """A pretrained `Encoder` or `Decoder`.
+    """A pretrained `Encoder` or `Decoder`."""
 
-    Attributes:
-        model: In evaluation mode.
-        tokenizer: The checkpoint's tokenizer.
-        sites: The biases inside its layers.
-        head: Names of the parameters outside the layers that every technique trains; none in a
-            decoder, which answers with its vocabulary.
-        fresh: Names of those in `head` that the checkpoint does not hold: `init_head` sets them.
-    """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    sites: BiasSites
+    model: PreTrainedModel  # in evaluation mode
+    tokenizer: PreTrainedTokenizerBase  # the checkpoint's tokenizer
+    sites: BiasSites  # the biases inside its layers
+    # names of the parameters outside the layers that every technique trains; none in a decoder,
+    # which answers with its vocabulary
     head: tuple[str, ...] = ()
+    # names of those in `head` that the checkpoint does not hold: `init_head` sets them
     fresh: tuple[str, ...] = ()

@@ -20,12 +20,9 @@ from beft.models.sites import add_projection_biases, find_sites
 
 @dataclass(frozen=True)
 class Decoder(Model):
-    """A pretrained causal language model, whose `sites` always include q, k and v.
+    """A pretrained causal language model, whose `sites` always include q, k and v."""
 
-    Attributes:
-        added: Names of the biases (zeros, frozen) that the checkpoint's q, k, v lacked.
-    """
-
+    # names of the biases (zeros, frozen) that the checkpoint's q, k, v lacked
     added: tuple[str, ...] = ()
 
 

@@ -9,19 +9,12 @@ from transformers import PreTrainedConfig
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a fused projection that belong to one term: `count` runs of `width`, `step` apart.
+    """Rows of a fused projection that belong to one term: `count` runs of `width`, `step` apart."""
 
-    Attributes:
-        start: First row of the first run.
-        width: Rows in each run.
-        step: From the start of one run to the start of the next; 0 where there is one run.
-        count: Number of runs.
-    """
-
-    start: int
-    width: int
-    step: int = 0
-    count: int = 1
+    start: int  # first row of the first run
+    width: int  # rows in each run
+    step: int = 0  # from the start of one run to the start of the next; 0 where there is one run
+    count: int = 1  # number of runs
 
     def index(self) -> np.ndarray:
         """The rows, ascending, (width * count,) int64; heads in the order of the attention."""

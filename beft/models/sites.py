@@ -16,20 +16,13 @@ from beft.models.terms import PROJECTIONS, TERMS
 
 @dataclass(frozen=True)
 class Site:
-    """One bias vector of one layer.
+    """One bias vector of one layer."""
 
-    Attributes:
-        term: Kind of bias, such as `v` or `attention_output`.
-        layer: Index of the layer, from 0.
-        module: Full path of the module that owns the bias.
-        parameter: Full name of the bias, as in `model.named_parameters()`.
-        rows: The term's rows of a fused projection; None where the whole parameter is the bias.
-    """
-
-    term: str
-    layer: int
-    module: str
-    parameter: str
+    term: str  # kind of bias, such as `v` or `attention_output`
+    layer: int  # index of the layer, from 0
+    module: str  # full path of the module that owns the bias
+    parameter: str  # full name of the bias, as in `model.named_parameters()`
+    # the term's rows of a fused projection; None where the whole parameter is the bias
     rows: Rows | None = None
 
     @property

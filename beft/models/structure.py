@@ -24,18 +24,12 @@ _PROJECTION_NAMES = (
 
 @dataclass(frozen=True)
 class Stack:
-    """The repeated layers of a transformer.
+    """The repeated layers of a transformer."""
 
-    Attributes:
-        path: Full path of the list of layers.
-        layers: The layers, first to last.
-        projections: Term (q, k, v) -> path of its linear relative to a layer.
-        rows: Term -> its rows where the three are one fused linear; empty where they are three.
-    """
-
-    path: str
-    layers: tuple[nn.Module, ...]
-    projections: Mapping[str, str]
+    path: str  # full path of the list of layers
+    layers: tuple[nn.Module, ...]  # the layers, first to last
+    projections: Mapping[str, str]  # term (q, k, v) -> path of its linear relative to a layer
+    # term -> its rows where the three are one fused linear; empty where they are three
     rows: Mapping[str, Rows] = field(default_factory=dict)
 
 

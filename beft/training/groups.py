@@ -38,19 +38,13 @@ POLL = 5.0  # seconds between two looks at runs that others train
 
 @dataclass(frozen=True)
 class Job:
-    """Trains the runs of a pack.
-
-    Attributes:
-        recipes: digest -> recipe.
-        inputs: checksums of the data and weights that are here now.
-        origin: digest of code and inputs; a checkpoint is used only by a job of the same origin.
-        checkpoint_seconds, stop, progress: see `Control`.
-    """
+    """Trains the runs of a pack."""
 
     loader: Loader
-    recipes: dict[str, Recipe]
-    inputs: Inputs
-    origin: str
+    recipes: dict[str, Recipe]  # digest -> recipe
+    inputs: Inputs  # checksums of the data and weights that are here now
+    origin: str  # digest of code and inputs; a checkpoint is used only by a job of the same origin
+    # checkpoint_seconds, stop, progress: see `Control`
     checkpoint_seconds: float
     stop: Callable[[], bool]
     progress: Callable[[int, int, str], None]

@@ -62,19 +62,16 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
 
 @dataclass
 class Loop:
-    """The runs of an engine while they are trained; a run is identified by its index.
-
-    Attributes:
-        data, states: of each run.
-        orders: run -> the batches of its current epoch.
-        saved: `time.monotonic()` of the last checkpoint.
-    """
+    """The runs of an engine while they are trained; a run is identified by its index."""
 
     engine: Engine
+    # data, states: of each run
     data: Sequence[Data]
     control: Control
     states: list[State]
+    # run -> the batches of its current epoch
     orders: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    # `time.monotonic()` of the last checkpoint
     saved: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:

@@ -35,18 +35,15 @@ def is_decoder(recipe: Recipe) -> bool:
 
 @dataclass
 class Loader:
-    """Loads models and tokenised data; keeps those that several runs share.
-
-    Attributes:
-        decoders: (dropout, whether in bfloat16) -> the decoder that is loaded.
-        encoders: dropout -> encoder with a head for the task of its recipe.
-        splits: everything that decides a split's tokens -> the split.
-    """
+    """Loads models and tokenised data; keeps those that several runs share."""
 
     layout: Layout
     device: str
+    # (dropout, whether in bfloat16) -> the decoder that is loaded
     decoders: dict[object, Decoder] = field(default_factory=dict)
+    # dropout -> encoder with a head for the task of its recipe
     encoders: dict[object, Encoder] = field(default_factory=dict)
+    # everything that decides a split's tokens -> the split
     splits: dict[object, Examples] = field(default_factory=dict)
 
     def model(self, recipe: Recipe) -> Model:

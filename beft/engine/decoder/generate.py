@@ -70,19 +70,13 @@ def newline_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 @dataclass
 class _Batch:
-    """Rows (B) whose answers are not complete.
+    """Rows (B) whose answers are not complete."""
 
-    Attributes:
-        past: keys and values of the tokens so far, T of each row.
-        seen: (B, T) whether a row's next token attends to a cached token: not to padding.
-        places: (B,) position of a row's next token.
-        following: (B,) that token.
-    """
-
-    past: DynamicCache
+    past: DynamicCache  # keys and values of the tokens so far, T of each row
+    # (B, T) whether a row's next token attends to a cached token: not to padding
     seen: torch.Tensor
-    places: torch.Tensor
-    following: torch.Tensor
+    places: torch.Tensor  # (B,) position of a row's next token
+    following: torch.Tensor  # (B,) that token
 
     def keep(self, rows: torch.Tensor) -> None:
         """Removes all other rows."""

@@ -31,30 +31,20 @@ class Item:
 
 @dataclass(frozen=True)
 class Rows:
-    """One pass.
+    """One pass."""
 
-    Attributes:
-        ids, positions: (B, W) tokens, and their positions in their sequences.
-        mask: (B, 1, W, W) added to attention scores: 0 or the type's lowest number.
-        owner: (B, W) the run of each token.
-        places: (K,) flat positions (of B * W) at which logits are computed.
-        asked: (A,) index into `places` of the logits that predict each token of all candidates.
-        targets: (A,) that token.
-        candidate: (A,) the candidate that it is part of.
-        lengths: (C,) tokens of each candidate.
-        counts: candidates of each example, in the order of the examples.
-    """
-
+    # ids, positions: (B, W) tokens, and their positions in their sequences
     ids: torch.Tensor
     positions: torch.Tensor
-    mask: torch.Tensor
-    owner: torch.Tensor
-    places: torch.Tensor
+    mask: torch.Tensor  # (B, 1, W, W) added to attention scores: 0 or the type's lowest number
+    owner: torch.Tensor  # (B, W) the run of each token
+    places: torch.Tensor  # (K,) flat positions (of B * W) at which logits are computed
+    # (A,) index into `places` of the logits that predict each token of all candidates
     asked: torch.Tensor
-    targets: torch.Tensor
-    candidate: torch.Tensor
-    lengths: torch.Tensor
-    counts: list[int]
+    targets: torch.Tensor  # (A,) that token
+    candidate: torch.Tensor  # (A,) the candidate that it is part of
+    lengths: torch.Tensor  # (C,) tokens of each candidate
+    counts: list[int]  # candidates of each example, in the order of the examples
 
 
 def items(

@@ -17,44 +17,30 @@ SPLIT = {"cpu": 6000, "cuda": 500_000}
 
 @dataclass(frozen=True)
 class Block:
-    """Sequences of similar length, padded to (S, L) for attention.
+    """Sequences of similar length, padded to (S, L) for attention."""
 
-    Attributes:
-        places: (S, L) index into the row for each position; padding repeats the last token.
-        real: (S, L) False for padding; None where there is none.
-        mask: (S, 1, L) added to attention scores, 0 or -inf; None where there is no padding.
-    """
-
+    # (S, L) index into the row for each position; padding repeats the last token
     places: torch.Tensor
-    real: torch.Tensor | None
+    real: torch.Tensor | None  # (S, L) False for padding; None where there is none
+    # (S, 1, L) added to attention scores, 0 or -inf; None where there is no padding
     mask: torch.Tensor | None
 
 
 @dataclass(frozen=True)
 class Flat:
-    """One row of tokens.
+    """One row of tokens."""
 
-    Attributes:
-        ids, positions, types: (1, N); `types` is None where the tokenizer gives none.
-        blocks: the sequences, longest first.
-        cells: (N,) index of each token into the concatenated positions of all blocks.
-        first: (S,) index of each sequence's first token in the row.
-        slots: (S,) the run of each sequence; a run's tokens are contiguous.
-        lengths: (S,) tokens of each sequence.
-        sequences: the number of sequences of each run.
-        noise: dropout; None when it is off.
-    """
-
+    # ids, positions, types: (1, N); `types` is None where the tokenizer gives none
     ids: torch.Tensor
     positions: torch.Tensor
     types: torch.Tensor | None
-    blocks: list[Block]
-    cells: torch.Tensor
-    first: torch.Tensor
-    slots: torch.Tensor
-    lengths: torch.Tensor
-    sequences: list[int]
-    noise: Noise | None = None
+    blocks: list[Block]  # the sequences, longest first
+    cells: torch.Tensor  # (N,) index of each token into the concatenated positions of all blocks
+    first: torch.Tensor  # (S,) index of each sequence's first token in the row
+    slots: torch.Tensor  # (S,) the run of each sequence; a run's tokens are contiguous
+    lengths: torch.Tensor  # (S,) tokens of each sequence
+    sequences: list[int]  # the number of sequences of each run
+    noise: Noise | None = None  # dropout; None when it is off
     _grids: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict, repr=False)
 
     def grid(self, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
