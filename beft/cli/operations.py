@@ -26,8 +26,7 @@ def plan(
 ) -> None:
     """Show what the study would run, what exists already, and what the rest would cost."""
     from beft.operations.cost import Costs
-    from beft.operations.plan import Plan
-    from beft.operations.plan_view import as_lines, as_table
+    from beft.operations.plan import Plan, as_lines, as_table
     from beft.operations.profile import read_profile
 
     chosen = read_profile(profile, params.resolve().parent) if profile else None

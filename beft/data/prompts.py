@@ -10,30 +10,22 @@ from beft.data.order import order
 from beft.errors import UserError
 from beft.tasks.metrics import sums
 from beft.tasks.metrics.answers import score_words
-from beft.tasks.prompts import Words
+from beft.tasks.words import Words
 
 ABSENT = float(np.finfo(np.float32).min)  # the score of a candidate that an example does not have
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Tokenised prompts and answers.
+    """Tokenised prompts and answers."""
 
-    Attributes:
-        prompts: the token ids of each prompt.
-        answers: for each example, the token ids of each candidate; empty if the answer is generated
-            and none is given.
-        bare: for each example, the token ids of the last line of its prompt; calibrated scores
-            are relative to it.
-        words: the same examples as text.
-        decode: turns token ids into text.
-    """
-
-    prompts: list[list[int]]
+    prompts: list[list[int]]  # the token ids of each prompt
+    # The token ids of each candidate of each example; empty if its answer is generated and unknown.
     answers: list[list[list[int]]]
+    # The token ids of the last line of each prompt, to which calibrated scores are relative.
     bare: list[list[int]]
-    words: list[Words]
-    decode: Callable[[Sequence[int]], str]
+    words: list[Words]  # the same examples as text
+    decode: Callable[[Sequence[int]], str]  # turns token ids into text
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -61,11 +53,7 @@ class Prompts:
         return outputs if outputs.dtype == np.int64 else outputs.argmax(axis=1)
 
     def evaluate(self, predictions: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
-        """Computes each metric as a fraction.
-
-        Args:
-            predictions: candidates (n,), or generated tokens (n, T), padded with -1.
-        """
+        """Computes metrics, as fractions, of candidates (n,) or tokens (n, T) padded with -1."""
         found = self._answers(predictions)
         return {metric: score_words(metric, found, self.words) for metric in metrics}
 
@@ -99,18 +87,15 @@ def encode_prompts(
     they belong to every candidate.
 
     Args:
-        words: the examples as text.
-        tokenizer: of the model.
         max_length: the largest number of tokens of a prompt with its longest answer.
         room: how many tokens to leave free for a generated answer.
         end: the text that ends a generated answer; it is appended so that training teaches it.
         answered: whether to tokenise answers. Without it, no answer can change a prompt.
         before: for each example, the demonstrations to put before it, as many as fit.
-        where: the name of the dataset in messages.
 
     Raises:
         UserError: if a prompt is too long without its passage, or an answer adds no token. The
-            message names the row.
+            message begins with `where` and names the row.
     """
     prompts, answers, bare = [], [], []
     for row, example in enumerate(words):
@@ -124,18 +109,14 @@ def encode_prompts(
             raise UserError(f"{where}: row {row}: {error}") from None
         prompts.append(shared)
         answers.append(added)
-        alone = _without_end(tokenizer(_bare(example))["input_ids"], tokenizer)
+        last_line = example.after.rpartition("\n")[2].strip()  # such as "It was" or "Answer:"
+        alone = _without_end(tokenizer(last_line)["input_ids"], tokenizer)
         bare.append(alone or [tokenizer.eos_token_id])
-    return Prompts(prompts, answers, bare, list(words), _decoder(tokenizer))
 
+    def decode(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
-def _bare(words: Words) -> str:
-    """The last line of the text between passage and answer, such as "It was" or "Answer:"."""
-    return words.after.rpartition("\n")[2].strip()
-
-
-def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
-    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    return Prompts(prompts, answers, bare, list(words), decode)
 
 
 def _example(

@@ -73,7 +73,7 @@ def work(recipe: Recipe, model: Shape, task: Extent) -> float:
     size = recipe.subset["size"]
     rows = task.train if size == "all" else size
     evaluated = training.get("evaluated", "all")
-    asked = task.validation if evaluated == "all" else min(evaluated, task.validation)
+    examined = task.validation if evaluated == "all" else min(evaluated, task.validation)
     read, answered, new = task.text, task.evaluated, 0
     if kind_of(recipe.model) == "decoder":
         one = training.get("objective") == "language_model_on_answer"
@@ -84,7 +84,7 @@ def work(recipe: Recipe, model: Shape, task: Extent) -> float:
     passes = 1 if technique.measures else training["epochs"]
     cheap = technique.biases_only or technique.adds or technique.measures
     trained = (4 if cheap else 6) * passes * rows * read
-    scored = 2 * max(training["epochs"], 1) * asked * (answered + new)
+    scored = 2 * max(training["epochs"], 1) * examined * (answered + new)
     flat = technique.biases_only or technique.measures or kind_of(recipe.model) == "decoder"
     return model.inner * (trained + scored) * (1 if flat else PADDING)
 

@@ -48,10 +48,10 @@ def claim(devices: Sequence[str], folder: Path) -> int:
     )
 
 
-def device_of(asked: str) -> str:
+def device_of(device: str) -> str:
     """The torch device for `--device`; `auto` claims a GPU, or means the CPU if there is none."""
-    if asked != "auto":
-        return asked
+    if device != "auto":
+        return device
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -33,13 +33,13 @@ def read_profile(name: str, root: Path) -> Profile:
         UserError: if there is no such profile, or a key has a wrong value.
     """
     path = _find(name, root)
-    said = read_yaml(path)
-    study = _pairs(path, "config", said).get("study")
-    limits = _pairs(path, "resources", said)
-    train = said.get("set-resources", {})
+    content = read_yaml(path)
+    study = _pairs(path, "config", content).get("study")
+    limits = _pairs(path, "resources", content)
+    train = content.get("set-resources", {})
     train = _pairs(path, "set-resources.train", train if isinstance(train, dict) else {})
-    jobs = _count(path, "jobs", said.get("jobs"))
-    if jobs is None and "executor" not in said:  # on this machine: as many jobs as GPUs
+    jobs = _count(path, "jobs", content.get("jobs"))
+    if jobs is None and "executor" not in content:  # on this machine: as many jobs as GPUs
         jobs = _count(path, "resources.gpu", limits.get("gpu"))
     gpu = _count(path, "set-resources.train.gpu", train.get("gpu"))
     return Profile(path, None if study is None else str(study), jobs, gpu)
@@ -56,9 +56,9 @@ def _find(name: str, root: Path) -> Path:
     raise UserError(f"--profile {name}: no {' or '.join(FILES)} (looked for {looked})")
 
 
-def _pairs(path: Path, key: str, said: Plain) -> Plain:
+def _pairs(path: Path, key: str, content: Plain) -> Plain:
     """A mapping, which a profile may also write as name=value or as a list of these."""
-    given = said.get(key.rpartition(".")[2]) or {}
+    given = content.get(key.rpartition(".")[2]) or {}
     if isinstance(given, dict):
         return given
     items = given if isinstance(given, list) else [given]

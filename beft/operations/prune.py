@@ -55,7 +55,7 @@ def studies(params: Path) -> list[Project]:
     """Every study of a project: those in studies/, and the one that params.yaml names.
 
     Raises:
-        UserError: when one cannot be resolved, since what it names is unknown then.
+        UserError: when one cannot be resolved, because the files that it names are unknown.
     """
     root = params.resolve().parent
     names = [str(path) for path in sorted((root / "studies").glob("*.yaml"))]
@@ -75,8 +75,8 @@ def things(projects: list[Project]) -> list[Thing]:
     """Every file and folder in data/ and logs/, and whether a study names it.
 
     Raises:
-        UserError: when a run that no study names is being trained: what it needs cannot be told
-            from what nobody needs.
+        UserError: when a run that no study names is being trained, because the files that it
+            needs are unknown.
     """
     layout = projects[0].layout
     if layout.data.is_symlink():
@@ -109,15 +109,15 @@ def things(projects: list[Project]) -> list[Thing]:
 
 
 def overview(projects: list[Project], found: list[Thing]) -> Table:
-    """Number and size of what would go and what would stay, by kind and model or task."""
+    """A table of what would be removed and what would stay: number and size."""
     table = Table(title=f"named by none of {len({p.name for p in projects})} studies")
     for column in ("kind", "model or task"):
         table.add_column(column)
     for column in ("number", "size", "stay", "their size"):
         table.add_column(column, justify="right")
     for kind, owner in dict.fromkeys((thing.kind, thing.owner) for thing in found):
-        own = [thing for thing in found if (thing.kind, thing.owner) == (kind, owner)]
-        table.add_row(kind, owner, *_weigh(own, named=False), *_weigh(own, named=True))
+        part = [thing for thing in found if (thing.kind, thing.owner) == (kind, owner)]
+        table.add_row(kind, owner, *_weigh(part, named=False), *_weigh(part, named=True))
     return table
 
 
@@ -135,7 +135,7 @@ def _made(layout: Layout, kind: Folder, named: set[str]) -> Iterator[Thing]:
 
 
 def prune(layout: Layout, gone: list[Thing]) -> None:
-    """Removes things, and folders that hold nothing any more.
+    """Removes things, and folders that are empty afterwards.
 
     Raises:
         UserError: when one cannot be removed, or when its training has begun meanwhile.
@@ -153,7 +153,7 @@ def prune(layout: Layout, gone: list[Thing]) -> None:
 
 
 def _held(layout: Layout) -> dict[str, str]:
-    """Runs that are being trained, by digest, and who trains them; locks of the dead are freed."""
+    """Digest -> owner of the lock, of each run that is being trained; releases dead locks."""
     folders = sorted({path.parent for path in (layout.folder("work")).glob("*/lock.*")})
     locks = {folder.name: Lock(folder) for folder in folders}
     with claimed(locks) as found:
@@ -177,7 +177,7 @@ def _logs(layout: Layout, named: dict[Folder, set[str]]) -> Iterator[Thing]:
 
 
 def _work(layout: Layout, needed: set[str]) -> Iterator[Thing]:
-    """Checkpoints of unfinished runs, and what was set aside; `needed`: runs to be gone on with."""
+    """Checkpoints and folders that were set aside; named if one of the `needed` runs uses them."""
     for path in sorted((layout.folder("work")).glob("*")):
         owners = _owners(path) if path.name.startswith("group-") else [path.name]
         yield Thing("work", "", path, not needed.isdisjoint(owners))

@@ -1,6 +1,6 @@
 """`beft recover`: after snakemake died, end or adopt what it left running, unlock, go on.
 
-The only module that knows of Snakemake and SLURM: it clears up after them.
+No other module depends on Snakemake or SLURM.
 """
 
 import base64
@@ -20,16 +20,16 @@ from beft.study.layout import Layout
 
 JOB_NAME = "beft_"  # `slurm-jobname-prefix` of slurm/profile.yaml, and what the executor adds
 LOOK = 2.0  # seconds between two looks
-PATIENCE = 900.0  # seconds that whatever was told to end may take
+PATIENCE = 900.0  # seconds that a job or process may take to end
 
 
 def recover(root: Path, adopt: bool, say: Callable[[str], None]) -> None:
     """Leaves a project as if snakemake had ended properly.
 
     Args:
-        adopt: wait for jobs and processes that still train, instead of ending them. Ended ones
-            write a checkpoint first, from which the next ones go on.
-        say: told what is going on.
+        adopt: wait for jobs and processes that still train, instead of ending them. Those that
+            are ended write a checkpoint first, from which later ones continue.
+        say: called with each message about the progress.
 
     Raises:
         UserError: when snakemake is alive here, SLURM does not answer, or something does not end.
@@ -50,20 +50,20 @@ def recover(root: Path, adopt: bool, say: Callable[[str], None]) -> None:
 
 
 def snakemakes(root: Path) -> list[int]:
-    """Processes of snakemake on this machine that work in this folder, but for those in jobs."""
+    """Processes of snakemake on this machine that run in this folder, except those inside jobs."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (folder / "cmdline").read_bytes().split(b"\0")
             is_snakemake = any(Path(os.fsdecode(w)).name == "snakemake" for w in words[:3])
-            in_job = b"--mode" in words  # how a snakemake calls those inside its jobs
+            in_job = b"--mode" in words  # the option of a snakemake inside a job
             if is_snakemake and not in_job and (folder / "cwd").resolve() == root:
                 found.append(int(folder.name))
     return sorted(found)
 
 
 def jobs(root: Path) -> list[str]:
-    """SLURM's jobs of this folder that wait or run; none where there is no SLURM.
+    """Jobs of this folder that wait or run in SLURM; empty if there is no SLURM.
 
     Raises:
         UserError: when SLURM does not answer.
@@ -80,22 +80,20 @@ def jobs(root: Path) -> list[str]:
 
 
 def trainers(root: Path) -> list[str]:
-    """Processes on this machine that train runs of this folder outside of SLURM's jobs."""
-    found = {owner.process for owner in living(Layout(root).folder("work")) if not owner.job}
-    return [str(process) for process in sorted(found) if _works_in(process, root)]
-
-
-def _works_in(process: int, root: Path) -> bool:
-    """Whether it is of this clone: others may share its data."""
-    with suppress(OSError):
-        return Path(f"/proc/{process}/cwd").resolve() == root
-    return False
+    """Processes on this machine that train runs of this folder, but not in a job of SLURM."""
+    found = []
+    owners = living(Layout(root).folder("work"))
+    for process in sorted({owner.process for owner in owners if not owner.job}):
+        with suppress(OSError):  # a process of another clone may share the data
+            if Path(f"/proc/{process}/cwd").resolve() == root:
+                found.append(str(process))
+    return found
 
 
 def finished_manifests(root: Path) -> list[str]:
-    """Manifests that were written whole, and that snakemake takes for incomplete.
+    """Complete manifests that snakemake takes for incomplete.
 
-    How snakemake names its markers is its own affair: were it to change, these packs' jobs would
+    The names of snakemake's markers are not documented. If they change, the jobs of these packs
     run again, find their runs, and end.
     """
     found = []

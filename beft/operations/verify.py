@@ -32,8 +32,8 @@ def problems(project: Project) -> list[Problem]:
     broken = set(to_redo(inputs))
     found = [*_code(), *verify_inputs.mirror(project), *inputs]
     skipped: set[str] = set()
-    for key, pack in project.packs.items():
-        found += _manifest(project.layout, project.layout.pack(key), pack, skipped)
+    for pack in project.packs.values():
+        found += _manifest(project.layout, pack, skipped)
     unsound: set[str] = set()
     for recipe in project.recipes:
         if recipe.digest not in skipped and (wrong := list(_run(project, recipe, broken))):
@@ -64,8 +64,9 @@ def _code() -> Iterator[Problem]:
         )
 
 
-def _manifest(layout: Layout, path: Path, pack: Pack, skipped: set[str]) -> Iterator[Problem]:
+def _manifest(layout: Layout, pack: Pack, skipped: set[str]) -> Iterator[Problem]:
     """Checks that a manifest lists its pack's runs as they are; adds to `skipped`."""
+    path = layout.pack(pack.manifest())
     try:
         entries = read_manifest(path)
     except UserError as error:
@@ -81,8 +82,7 @@ def _manifest(layout: Layout, path: Path, pack: Pack, skipped: set[str]) -> Iter
             continue
         run = open_run(layout, recipe)
         if run.is_written and run.checksum != entry["checksums"]:
-            line = f"{run.folder}: not the run that {path.name} was written for"
-            yield Problem(line, (path,))
+            yield Problem(f"{run.folder}: not the run that {path.name} was written for", (path,))
 
 
 def _run(project: Project, recipe: Recipe, broken: set[Path]) -> Iterator[Problem]:

@@ -43,9 +43,9 @@ def models(project: Project) -> Iterator[Problem]:
         try:
             if changed := altered(project.root, marker):
                 line = f"{changed}: not what was fetched (sha256 differs from {marker})"
-                own = changed.is_relative_to(project.layout.mirror)
-                # Files outside of data/mirror belong to others, who have to restore them.
-                yield Problem(line, (changed.parent, marker) if own else ())
+                # The user has to restore files outside of data/mirror.
+                fetched = changed.is_relative_to(project.layout.mirror)
+                yield Problem(line, (changed.parent, marker) if fetched else ())
         except (UserError, KeyError, TypeError, AttributeError) as error:
             line = str(error) if isinstance(error, UserError) else f"{marker}: damaged"
             yield Problem(line, (marker,))
@@ -59,8 +59,8 @@ def mirror(project: Project) -> Iterator[Problem]:
         return
     try:
         sums = {
-            folder / place / name: expected
-            for place, entry in read_json(manifest).items()
+            folder / piece / name: expected
+            for piece, entry in read_json(manifest).items()
             for name, expected in entry["sha256"].items()
         }
     except (UserError, KeyError, TypeError, AttributeError):

@@ -20,14 +20,10 @@ def sealed(project: Project) -> Iterator[Problem]:
     for name, problem in flaws(reports):
         line = f"{reports / name}: {problem.removeprefix(f'{name} ')}; run 'beft report'"
         # Without checksums, nothing tells which files are sound.
-        unknown = _files(project) if name == CHECKSUMS else ()
+        unknown = files_of(project.study.tables, project.study.figures) if name == CHECKSUMS else ()
         yield Problem(line, (reports / name, *(reports / file for file in unknown)))
     if stamp := stamp_flaw(project):
         yield Problem(f"{stamp}: damaged", (stamp,))
-
-
-def _files(project: Project) -> list[str]:
-    return files_of(project.study.tables, project.study.figures)
 
 
 def reports(project: Project, damaged: list[Path]) -> Iterator[Problem]:
@@ -49,7 +45,7 @@ def reports(project: Project, damaged: list[Path]) -> Iterator[Problem]:
         if figures.is_dir() and all(figures not in path.parents for path in damaged):
             shutil.copytree(figures, expected / "figures")
             write_page(read, expected)
-        for file in _files(project):
+        for file in files_of(project.study.tables, project.study.figures):
             path = folder / file
             if not path.is_file() or (
                 (expected / file).is_file() and path.read_bytes() != (expected / file).read_bytes()

@@ -1,9 +1,9 @@
-"""From cached snapshots and gradients to scores: of every selector, term, layer and epoch."""
+"""Compute scores from cached snapshots and gradients: of each selector, term, layer and epoch."""
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from beft.study.cell import Cell
 from beft.study.layout import Layout
 from beft.study.recipe import Recipe
 
-PLACE = ("model", "task", "regime", "seed")
-COLUMNS = (*PLACE, "selector", "term", "layer", "score", "rank", "inert")
+KEYS = ("model", "task", "regime", "seed")
+COLUMNS = (*KEYS, "selector", "term", "layer", "score", "rank", "inert")
 TRAJECTORY = ("digest", "selector", "epoch", *PROJECTIONS)
-GRADIENT = (*PLACE, "term", "mean_abs", "relative", "inert")
+GRADIENT = (*KEYS, "term", "mean_abs", "relative", "inert")
 
 # Selectors of gradients, and the cached statistic that each of them is the layer mean of.
 SQUARES: dict[str, Statistic] = {"fisher": "mean_square", "fisher_batch": "batch_square"}
@@ -56,14 +56,14 @@ def score_cell(layout: Layout, cell: Cell) -> list[dict]:
     untuned: dict[int, Run] = {}
     for run in _counted(layout, cell.recipes):
         (tuned if run.recipe.technique == "all_biases" else untuned)[run.recipe.seed] = run
-    whose = {recipe.seed: recipe for recipe in cell.recipes}
+    recipes = {recipe.seed: recipe for recipe in cell.recipes}
     rows = []
     for seed in sorted({*tuned, *untuned}):
         inert = inert_terms(untuned[seed].gradients("mean_abs")) if seed in untuned else {}
         for selector in cell.selectors:
             scores = layer_scores(selector, tuned.get(seed), untuned.get(seed))
             if scores is not None:
-                rows += _rows(whose[seed], selector, scores, inert)
+                rows += _rows(recipes[seed], selector, scores, inert)
     return rows
 
 
@@ -73,25 +73,25 @@ def _counted(layout: Layout, recipes: Iterable[Recipe]) -> Iterator[Run]:
     return (run for run in runs if run.status == "ok")
 
 
-def _rows(recipe: Recipe, selector: str, scores: Arrays, inert: dict) -> list[dict]:
+def _rows(recipe: Recipe, selector: str, scores: Arrays, inert: Collection[str]) -> list[dict]:
     layers = len(next(iter(scores.values())))
     columns = {str(i): {t: float(s[i]) for t, s in scores.items()} for i in range(layers)}
     columns["mean"] = {term: S.term_score(s) for term, s in scores.items()}
     rows = []
     for layer, values in columns.items():
         ranks = S.ranks(values)
-        for term, value in values.items():
-            rows.append(
-                {
-                    **_place(recipe),
-                    "selector": selector,
-                    "term": term,
-                    "layer": layer,
-                    "score": _number(value),
-                    "rank": "" if ranks[term] is None else ranks[term],
-                    "inert": str(term in inert).lower(),
-                }
-            )
+        rows += [
+            {
+                **_keys(recipe),
+                "selector": selector,
+                "term": term,
+                "layer": layer,
+                "score": _number(value),
+                "rank": "" if ranks[term] is None else ranks[term],
+                "inert": str(term in inert).lower(),
+            }
+            for term, value in values.items()
+        ]
     return rows
 
 
@@ -128,7 +128,7 @@ def gradients(layout: Layout, cell: Cell) -> list[dict]:
         top = largest(size)
         rows += [
             {
-                **_place(run.recipe),
+                **_keys(run.recipe),
                 "term": term,
                 "mean_abs": _number(value),
                 "relative": _number(value / top if top else math.nan),
@@ -139,7 +139,7 @@ def gradients(layout: Layout, cell: Cell) -> list[dict]:
     return rows
 
 
-def _place(recipe: Recipe) -> dict:
+def _keys(recipe: Recipe) -> dict:
     return {
         "model": recipe.model["alias"],
         "task": recipe.task["name"],

@@ -152,19 +152,16 @@ class Lock:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[Lock]:
+def lock(folder: Path) -> Iterator[None]:
     """Holds a folder for this process.
 
     Raises:
         UserError: when another process holds it; the line names its host and process.
     """
-    held = Lock(folder)
-    if owner := held.take():
-        raise UserError(f"{folder}: held by {owner}; wait for it or stop it first")
-    try:
-        yield held
-    finally:
-        held.release()
+    with claimed({"": Lock(folder)}) as others:
+        if others:
+            raise UserError(f"{folder}: held by {others['']}; wait for it or stop it first")
+        yield
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from beft.errors import UserError
 from beft.study import params as P
 from beft.study.fields import Regime, nearest
-from beft.study.identity import digest, model_identity, split_identity
+from beft.study.identity import cached_sha256, digest, model_identity, split_file
 from beft.study.recipe import SOURCE_VERSION, Pack, Recipe, kind_of
 from beft.study.resolve import resolve_task, resolve_training
 from beft.study.studies import OF_SNAPSHOTS, Product, Study
@@ -113,7 +113,7 @@ def task_source(name: str, task: P.Task, root: Path) -> Plain:
         path = (root / task.path).resolve()
         if not path.is_dir():
             raise UserError(f"tasks.{name}.path: {path} is not a directory")
-        return {**source, "content": {s: split_identity(path, s) for s in splits}}
+        return {**source, "content": {s: cached_sha256(split_file(path, s)) for s in splits}}
     return {**source, "hub": task.hub, "config": task.config, "revision": task.revision}
 
 

@@ -11,6 +11,7 @@ from beft.errors import UserError
 
 SMALL = 2**16  # bytes: for less than this, the buffer of `file_digest` takes longer than its work
 FORMATS = ("parquet", "jsonl", "csv")
+MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 
 
 def digest(data: object) -> str:
@@ -44,28 +45,15 @@ def split_file(folder: Path, split: str) -> Path:
     return found[0]
 
 
-def split_identity(folder: Path, split: str) -> str:
-    """Identity of a local split: what its file contains."""
-    return cached_sha256(split_file(folder, split))
-
-
 def model_files(folder: Path) -> list[Path]:
     """The files of a model folder that decide what it computes: config, tokenizer, weights."""
-    return sorted(
-        p
-        for p in folder.iterdir()
-        if p.is_file() and p.suffix in (".json", ".safetensors", ".txt", ".model")
-    )
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in MODEL_SUFFIXES)
 
 
 def model_identity(folder: Path) -> str:
     """Identity of a local model: names and contents of its files."""
     parts = [f"{p.name} {cached_sha256(p)}" for p in model_files(folder)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "beft" / "sha256"
 
 
 def cached_sha256(path: Path) -> str:
@@ -77,7 +65,8 @@ def cached_sha256(path: Path) -> str:
     path = path.resolve()
     stat = path.stat()
     state = [str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    entry = _cache_folder() / hashlib.sha256(str(path).encode()).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "beft" / "sha256"
+    entry = cache / hashlib.sha256(str(path).encode()).hexdigest()
     try:
         known = json.loads(entry.read_text())
         if known["state"] == state:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from beft.errors import UserError
 from beft.study import measurements, studies
@@ -72,7 +72,7 @@ class Project:
             if model in chosen.models and task in chosen.tasks and regime in chosen.regimes
             for selector in chosen.selectors
         }
-        ordered = dict.fromkeys((*self.study.selectors, *studies.SELECTORS))
+        ordered = dict.fromkeys((*self.study.selectors, *get_args(studies.Selector)))
         return tuple(selector for selector in ordered if selector in wanted)
 
     @cached_property

@@ -25,35 +25,15 @@ from beft.study.settings import Overrides
 from beft.study.yaml_file import read_yaml
 
 Selector = Literal["projection", "projection_printed", "magnitude", "fisher", "fisher_batch"]
-Table = Literal[
-    "table1",
-    "table1_last",
-    "table2",
-    "table3",
-    "table4",
-    "table5",
-    "table6",
-    "selection",
-    "selectors",
-    "settled",
-    "comparisons",
-    "inert",
-    "ranks",
-    "extension",
+Table = Literal[  # of the paper, then further ones
+    Literal["table1", "table1_last", "table2", "table3", "table4", "table5", "table6"],
+    Literal["selection", "selectors", "settled", "comparisons", "inert", "ranks", "extension"],
 ]
 Figure = Literal[
-    "figure1",
-    "figure4",
-    "layers",
-    "curves",
-    "extension",
-    "selectors",
-    "settled",
-    "zero_shot",
-    "cost",
+    Literal["figure1", "figure4"],
+    Literal["layers", "curves", "extension", "selectors", "settled", "zero_shot", "cost"],
 ]
-SELECTORS: tuple[Selector, ...] = get_args(Selector)
-# Those that compare biases before and after training (`beft.selectors.Selector.needs`).
+# Selectors that compare biases before and after training (`beft.selectors.Selector.needs`).
 OF_SNAPSHOTS: tuple[Selector, ...] = ("projection", "projection_printed", "magnitude")
 TABLES: tuple[Table, ...] = get_args(Table)
 FIGURES: tuple[Figure, ...] = get_args(Figure)
@@ -91,7 +71,7 @@ class Product(Selection):
     techniques: Several[Name] = restated(Selection, "techniques")
     seeds: Several[Seed] = restated(Selection, "seeds")
     training: Overrides = restated(Selection, "training", Overrides())
-    selectors: Distinct[Selector] = restated(Selection, "selectors", list(SELECTORS))
+    selectors: Distinct[Selector] = restated(Selection, "selectors", list(get_args(Selector)))
 
 
 class Timing(Strict):
@@ -162,8 +142,7 @@ class Union(Strict):
     A table or figure is made from the runs of those studies that name it.
     """
 
-    description: str = ""
-    """What the study shows, for readers of the reports."""
+    description: str = restated(Study, "description", "")
     union: TwoOrMore[StudyName]
     """The studies, by name or path. None of them may be a union itself."""
 

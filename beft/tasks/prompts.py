@@ -9,26 +9,17 @@ from beft.errors import UserError
 from beft.tasks.views import VIEWS
 from beft.tasks.words import Plain, Words, answer, column_of, fields, frame
 
-KINDS = ("classification", "choice", "generation")
-
-__all__ = ["KINDS", "Prompt", "Words", "classification", "view_of", "words_of"]
-
 
 @dataclass(frozen=True)
 class Prompt:
-    """The prompt of a task.
+    """The prompt of a task."""
 
-    Attributes:
-        kind: `classification` (candidates are the same for all rows), `choice` (each row has its
-            own) or `generation` (greedy, until a newline).
-        metrics: see `beft.tasks.metrics.answers`; the first one is reported.
-        wording: plain data: the name of the `view` (a function of `beft.tasks.views`), its
-            `version`, and its arguments: mostly a `template`, the column that is the `passage`,
-            and `answers`.
-    """
-
+    # classification: all rows have the same candidates; choice: each row has its own; generation:
+    # the answer is generated greedily, until a newline.
     kind: str
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...]  # see `beft.tasks.metrics.answers`; the first one is reported
+    # Plain data: the name of the `view` (a function of `beft.tasks.views`), its `version`, and its
+    # arguments: mostly a `template`, the column that is the `passage`, and `answers`.
     wording: Plain
 
     def reads(self) -> dict[str, str]:

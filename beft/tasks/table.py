@@ -10,33 +10,18 @@ from beft.tasks.words import Plain, fields
 
 @dataclass(frozen=True)
 class Task:
-    """How the rows of a dataset become examples, for encoders (text) and decoders (prompt).
+    """How the rows of a dataset become examples, for encoders (text) and decoders (prompt)."""
 
-    Attributes:
-        text: the encoder's input: one or two columns, or templates ("{word}: {sentence1}"); empty
-            for a task of decoders only.
-        labels: class names in order; empty for regression, and where there are no classes.
-        metric: the metric reported for encoders, see `beft.tasks.metrics.classes`; `prompt` names
-            those for decoders.
-        label: label column; integers 0..len(labels)-1, or a number for regression; empty where
-            there is none.
-        train: split that is trained on.
-        validation: splits that are evaluated; the first one chooses the best epoch.
-        prompt: the prompt for decoders; None for a task of encoders only.
-    """
-
+    # The encoder's input: one or two columns, or templates such as "{word}: {sentence1}"; empty for
+    # a task of decoders only.
     text: tuple[str, ...]
-    labels: tuple[str, ...]
-    metric: str
+    labels: tuple[str, ...]  # class names in order; empty for regression and without classes
+    metric: str  # the reported metric of encoders (`metrics.classes`); the prompt has the decoders'
+    # The label column: integers 0..len(labels)-1, or a number for regression; empty without labels.
     label: str = "label"
-    train: str = "train"
-    validation: tuple[str, ...] = ("validation",)
-    prompt: Prompt | None = None
-
-    @property
-    def num_labels(self) -> int:
-        """Outputs of the head: 1 for regression."""
-        return len(self.labels) or 1
+    train: str = "train"  # the split that is trained on
+    validation: tuple[str, ...] = ("validation",)  # evaluated; the first chooses the best epoch
+    prompt: Prompt | None = None  # the prompt for decoders; None for a task of encoders only
 
     def reads(self) -> dict[str, str]:
         """The columns that a row must have besides the label, in order -> the type of their values.
@@ -46,11 +31,6 @@ class Task:
         """
         own = dict.fromkeys((c for t in self.text for c in fields(t)), "text")
         return own if self.prompt is None else own | self.prompt.reads()
-
-    def columns(self) -> tuple[str, ...]:
-        """The columns that a row must have; the label, where there is one, is the last."""
-        labels = [self.label] if self.label else []
-        return tuple(dict.fromkeys([*self.reads(), *labels]))
 
     def to_dict(self) -> Plain:
         """The encoder's view as plain lists and strings, as they enter a recipe."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from beft.errors import UserError
@@ -47,8 +48,7 @@ def pronoun(row: Row, prompt: Plain) -> Words:
 def grouped(row: Row, prompt: Plain) -> Words:
     """MultiRC: classes, of one proposed answer; all those to one question form a group."""
     words = classes(row, prompt)
-    group = f"{row['idx']['paragraph']}/{row['idx']['question']}"
-    return Words(words.before, words.passage, words.after, words.answers, words.gold, group)
+    return replace(words, group=f"{row['idx']['paragraph']}/{row['idx']['question']}")
 
 
 def reason(row: Row, prompt: Plain) -> Words:

@@ -1,4 +1,4 @@
-"""The wordings: how each task of the table asks a decoder."""
+"""Define the prompt of each task in the table of tasks."""
 
 from beft.tasks.prompts import Prompt, classification
 from beft.tasks.views import VIEWS
@@ -7,17 +7,17 @@ _ENTAILED = '{{{}}}\nQuestion: Can we conclude that "{{{}}}"? {}?\nAnswer:'
 _QUESTION = "{{{}}}\nQuestion: {{question}}\nAnswer:"
 
 
-def _yes_or_no(asked: str, passage: str, answers=("no", "yes"), **options) -> Prompt:
-    return classification(f"{asked} Yes or no?\nAnswer:", passage, answers, **options)
+def _yes_or_no(question: str, passage: str, answers=("no", "yes"), **options) -> Prompt:
+    return classification(f"{question} Yes or no?\nAnswer:", passage, answers, **options)
 
 
 def _generation(view: str, passage: str, metrics: tuple[str, ...]) -> Prompt:
-    said = {"template": _QUESTION.format(passage), "passage": passage}
-    return Prompt("generation", metrics, _versioned(view, said))
+    wording = _versioned(view, {"template": _QUESTION.format(passage), "passage": passage})
+    return Prompt("generation", metrics, wording)
 
 
-def _versioned(view: str, said: dict) -> dict:
-    return {"view": view, "version": VIEWS[view].version, **said}
+def _versioned(view: str, arguments: dict) -> dict:
+    return {"view": view, "version": VIEWS[view].version, **arguments}
 
 
 _SENTIMENT = classification("{sentence} It was", "sentence", ("terrible", "great"))

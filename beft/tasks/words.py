@@ -1,4 +1,4 @@
-"""One example of a prompted task in words, and how a template becomes them."""
+"""Turn a template and a row into the texts of an example: its prompt and its answers."""
 
 import re
 from collections.abc import Mapping
@@ -16,57 +16,49 @@ _FIELD = re.compile(r"\{([^{}]+)\}")
 
 @dataclass(frozen=True)
 class Words:
-    """One example in words.
-
-    Attributes:
-        before, passage, after: the prompt is before + passage + after; where it is too long, it is
-            the passage that loses its beginning.
-        answers: what may follow the prompt, each with its leading space: all candidates of a
-            classification or a choice; every gold answer where answers are generated.
-        gold: indices of the right ones; all of them where answers are generated.
-        group: rows of the same group are scored together (MultiRC's answers to one question).
-        spans: what each answer says as metrics compare it, where that is not the answer as such:
-            the entity that a candidate of ReCoRD puts in, the spans of an answer of DROP.
-    """
+    """The texts of one example. Its prompt is before + passage + after."""
 
     before: str
-    passage: str
+    passage: str  # loses its beginning if the prompt is too long
     after: str
+    # Each answer has a leading space: all candidates, or every gold answer if they are generated.
     answers: tuple[str, ...]
-    gold: tuple[int, ...]
-    group: str = ""
+    gold: tuple[int, ...]  # indices of the right answers; all of them if answers are generated
+    group: str = ""  # examples of one group are scored together (answers to a question of MultiRC)
+    # The texts of each answer that metrics compare, if they are not the answer itself: the entity
+    # that a candidate of ReCoRD inserts, or the spans of an answer of DROP.
     spans: tuple[tuple[str, ...], ...] = ()
 
     def said(self, answer: int) -> tuple[str, ...]:
-        """What this answer says, as metrics compare it."""
+        """The texts of an answer that metrics compare."""
         return self.spans[answer] if self.spans else (self.answers[answer].strip(),)
 
 
 def fields(template: str) -> list[str]:
-    """The columns that a text entry names: its {fields}, or itself when it has none."""
+    """The columns that a template names: its {fields}, or the text itself if it has none."""
     return _FIELD.findall(template) or [template]
 
 
 def column_of(path: str, holds: str) -> str:
-    """The column of an entry of `views.View.reads`: of "a.b" it is a, but a text's is its name."""
+    """The column that an entry of `views.View.reads` names: a of "a.b", unless it holds text."""
     return path if holds == "text" else path.partition(".")[0]
 
 
 def fill(template: str, row: Mapping[str, str]) -> str:
-    """The template with the row's texts, which lose white space at their ends."""
+    """Fills in the texts of a row, without white space at their ends."""
     return _FIELD.sub(lambda found: row[found[1]].strip(), template)
 
 
 def frame(template: str, passage: str, row: Mapping[str, str]) -> tuple[str, str, str]:
-    """A prompt as what stands before its passage, the passage, and what stands behind it.
+    """Fills in a template, and splits it into the text before the passage, the passage, the rest.
 
     Args:
-        template: with {columns}, the passage's exactly once.
-        passage: the column.
-        row: texts by column.
+        template: text with {columns}.
+        passage: the column that is the passage.
+        row: the text of each column.
 
     Raises:
-        UserError: when the passage is not in the template once.
+        UserError: if the template does not name the passage exactly once.
     """
     parts = template.split(f"{{{passage}}}")
     if len(parts) != 2:
@@ -75,10 +67,10 @@ def frame(template: str, passage: str, row: Mapping[str, str]) -> tuple[str, str
 
 
 def answer(text: str) -> str:
-    """A text as it follows a prompt: one line, with a leading space.
+    """Turns a text into an answer: one line with a leading space.
 
     Raises:
-        UserError: when it is empty.
+        UserError: if the text is empty.
     """
     line = " ".join(text.split())
     if not line:

@@ -23,7 +23,8 @@ from beft.models.decoder import Decoder, load_decoder
 from beft.models.encoder import Encoder, load_encoder
 from beft.study.layout import Layout
 from beft.study.recipe import HELD_OUT, Recipe, kind_of
-from beft.tasks.prompts import Words, words_of
+from beft.tasks.prompts import words_of
+from beft.tasks.words import Words
 from beft.techniques import TECHNIQUES
 from beft.training.state import Data
 

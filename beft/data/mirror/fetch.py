@@ -13,18 +13,13 @@ from beft.errors import UserError
 from beft.models.pretrained import check_checkpoint
 from beft.store.files import to_json, write_file
 from beft.study import params as P
-from beft.study.identity import cached_sha256, model_files
-
-MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
+from beft.study.identity import MODEL_SUFFIXES, cached_sha256, model_files
 
 
 def ensure_dataset(
     root: Path, name: str, task: P.Task, splits: list[str], transfer: Transfer | None = None
 ) -> dict[str, Path]:
-    """Fetches a hub dataset into the mirror unless it is there.
-
-    Returns:
-        The parquet file of each split.
+    """Fetches a hub dataset into the mirror unless it is there; returns the file of each split.
 
     Raises:
         UserError: if the dataset is damaged, or cannot be found or fetched.
@@ -64,10 +59,7 @@ def ensure_model(root: Path, alias: str, model: P.Model, transfer: Transfer | No
 def fetch_model(
     root: Path, alias: str, model: P.Model, marker: Path, transfer: Transfer | None = None
 ) -> Path:
-    """Fetches a model into the mirror, and writes a marker that records its files.
-
-    Args:
-        marker: a file below `data/models`.
+    """Fetches a model into the mirror; writes a marker (below `data/models`) that lists its files.
 
     Returns:
         The model's folder.

@@ -106,24 +106,21 @@ def _obstacle(mirror: Path, piece: Piece) -> str | None:
     if entry is not None:
         if entry["revision"] != piece.revision:
             return f"of revision {entry['revision']}"
-        sums = entry["sha256"]
-        _check_files(mirror, piece, sums if piece.kind == "model" else sums.keys() & piece.needed)
+        for name, expected in sorted(entry["sha256"].items()):
+            if piece.kind == "model" or name in piece.needed:
+                _check_file(folder / name, expected, mirror / MANIFEST)
     if piece.sha256 and cached_sha256(folder / WEIGHTS) != piece.sha256:
         return "with other weights than the pinned sha256"
     return None
 
 
-def _check_files(mirror: Path, piece: Piece, names: Iterable[str]) -> None:
-    sums = read_manifest(mirror)[piece.place]["sha256"]
-    folder = mirror / piece.place
-    for name in sorted(names):
-        path = folder / name
-        if not path.is_file() or cached_sha256(path) != sums[name]:
-            how = "sha256 differs from" if path.is_file() else "it is missing; see"
-            raise UserError(
-                f"{path}: not the file that was fetched ({how} {mirror / MANIFEST}); "
-                f"restore it, or delete {folder} and fetch again"
-            )
+def _check_file(path: Path, expected: str, manifest: Path) -> None:
+    if not path.is_file() or cached_sha256(path) != expected:
+        how = "sha256 differs from" if path.is_file() else "it is missing; see"
+        raise UserError(
+            f"{path}: not the file that was fetched ({how} {manifest}); "
+            f"restore it, or delete {path.parent} and fetch again"
+        )
 
 
 def find(root: Path, piece: Piece) -> Path | None:

@@ -1,4 +1,4 @@
-"""The demo grammar of questions: a short report of events, and a question that it answers."""
+"""Generate questions for the demo: a short report of events, and a question about one of them."""
 
 import re
 from itertools import product
@@ -9,7 +9,7 @@ from beft.tasks.demo import lexicon as lex
 from beft.tasks.demo.grammar import Answers, Draft, other, pick, sentence
 
 ASKED = ("who", "what", "where")
-# What is asked, and how many events the report tells.
+# The question word, and the number of events in the report.
 ANSWER_KINDS = {kind: 1 for kind in product(ASKED, (2, 3, 4))}
 _AGENTS = tuple(person for kind in lex.PEOPLE.values() for person in kind) + lex.WORKERS
 _THINGS = tuple(thing for kind in lex.THINGS.values() for thing in kind)
@@ -28,7 +28,7 @@ class Happening(NamedTuple):
         return sentence("the", self.agent, self.deed.past, lex.article(self.thing), self.scene)
 
     def question(self, asked: str) -> str:
-        """The question after its agent, its thing, or its scene."""
+        """A question about the agent, the thing or the scene."""
         if asked == "who":
             return f"Who {self.deed.past} the {self.thing}?"
         if asked == "what":
@@ -36,7 +36,7 @@ class Happening(NamedTuple):
         return f"Where did the {self.agent} {self.deed.base} the {self.thing}?"
 
     def answer(self, asked: str) -> str:
-        """Its words for what is asked: a span of the sentence."""
+        """The answer to that question: a span of the sentence."""
         return {"who": self.agent, "what": self.thing, "where": self.scene}[asked]
 
     @property
@@ -46,7 +46,7 @@ class Happening(NamedTuple):
 
 
 def happenings(rng: Random, count: int) -> list[Happening]:
-    """Events that share no agent, thing or scene, so that each question has one answer."""
+    """Draws events that share no agent, thing or scene, so that each question has one answer."""
     events: list[Happening] = []
     for _ in range(count):
         agents, _deeds, things, scenes = zip(*events, strict=True) if events else ((),) * 4
@@ -62,7 +62,7 @@ def happenings(rng: Random, count: int) -> list[Happening]:
 
 
 def answer(rng: Random, asked: str, count: int) -> Draft:
-    """A context, a question about any one of its events, and the answer with its place."""
+    """Drafts a context, a question about one of its events, and the answer with its position."""
     events = happenings(rng, count)
     event = pick(rng, events)
     context = " ".join(each.told() for each in events)

@@ -1,4 +1,4 @@
-"""The demo grammar of causes and effects: which of two sentences tells why, or what came of it."""
+"""Generate choices for the demo: which of two sentences is cause, or effect, of a premise."""
 
 from random import Random
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from beft.tasks.demo.grammar import Draft, other, pick, sentence
 
 
 class Topic(NamedTuple):
-    """What may happen to a person and what comes of it; any cause goes with any effect."""
+    """Causes and effects of one topic; any cause goes with any effect."""
 
     causes: tuple[str, ...]
     effects: tuple[str, ...]
@@ -59,7 +59,7 @@ def pronoun(person: str) -> str:
 
 
 def choice(rng: Random, question: str, label: int) -> Draft:
-    """A premise, two sentences of which the one at `label` fits it, and what is asked for.
+    """Drafts a premise, two sentences of which the one at `label` fits, and the question.
 
     The wrong one belongs to a pair of another topic that is drawn as the right pair is, so that
     either sentence alone tells nothing.
@@ -78,7 +78,7 @@ def choice(rng: Random, question: str, label: int) -> Draft:
 
 
 def related(rng: Random, coherent: bool = True) -> tuple[str, str, str]:
-    """A person, a cause, and an effect of it; else one of any topic."""
+    """Draws a person, a cause, and an effect of it; or an effect of any topic."""
     topic = pick(rng, TOPICS)
     result = topic if coherent else pick(rng, TOPICS)
     return pick(rng, PEOPLE), pick(rng, topic.causes), pick(rng, result.effects)

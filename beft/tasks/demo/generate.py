@@ -1,9 +1,9 @@
-"""The demo tasks: English written by small grammars, in the columns of real tasks.
+"""Generate the demo tasks: English written by small grammars, in the columns of real tasks.
 
 Each grammar is a function `(rng, *kind) -> Draft`. A kind says what an example shows and so fixes
-its label (or its score); the weights of the kinds set the difficulty. One driver draws the kinds,
-fills in words until the draft is new and uses only combinations of words that belong to the split,
-and lays the drafts out as columns. The data is the same on every machine and Python version.
+its label (or its score); the weights of the kinds set the difficulty. `generate` draws the kinds,
+drafts until an example is new and uses only combinations of words that belong to the split, and
+returns the examples as columns. The data is the same on every machine and Python version.
 """
 
 import zlib
@@ -15,24 +15,20 @@ from beft.errors import UserError
 from beft.tasks.demo import answer, choice, pairs, single
 from beft.tasks.demo.grammar import Draft
 
-# To be raised whenever the data of any task changes: the version is part of a task's revision, so
-# results of old data cannot pass for results of new data. A test holds each split's digest.
+# Raise it when the data of any task changes. The version is part of a task's revision, so results
+# of old data cannot pass for results of new data. A test checks each split's digest.
 DEMO_VERSION: int = 1
 ROWS = {"train": 4000, "validation": 200}
-# One combination of words in so many is kept for validation.
-_HELD_OUT = 8
+_HELD_OUT = 8  # one of so many combinations of words is kept for validation
 
 
 class Grammar(NamedTuple):
-    """How a task is written: its text columns, its weighted kinds, and what drafts an example.
+    """The grammar of a task."""
 
-    `target` is the column of what is to be found.
-    """
-
-    columns: tuple[str, ...]
-    kinds: dict[tuple, int]
-    draft: Callable[..., Draft]
-    target: str = "label"
+    columns: tuple[str, ...]  # of text
+    kinds: dict[tuple, int]  # kind -> weight
+    draft: Callable[..., Draft]  # (rng, *kind) -> an example
+    target: str = "label"  # the column of labels or answers
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -57,24 +53,24 @@ def fits(draft: Draft, split: str) -> bool:
 
 
 def _kinds(rng: Random, weights: dict[tuple, int], count: int) -> list[tuple]:
-    """`count` kinds in the proportions of their weights, in random order."""
+    """Draws `count` kinds in the proportions of their weights, in random order."""
     spread = [kind for kind, weight in weights.items() for _ in range(weight)]
     chosen = [(rng.random(), spread[i * len(spread) // count]) for i in range(count)]
     return [kind for _, kind in sorted(chosen, key=lambda item: item[0])]
 
 
 def generate(name: str, split: str) -> dict[str, list]:
-    """Write one split of a demo task.
+    """Generates one split of a demo task.
 
     Args:
         name: one of `NAMES`.
         split: `train` (4,000 rows) or `validation` (200 rows).
 
     Returns:
-        Columns to lists of equal length, as the real sister has them: the text columns (str),
-        what is to be found, and `idx` (int, from 0). To be found is `label` (int; for
-        `demo_similarity` float from 0.0 to 5.0), or in `demo_answer` `answers`: a dict of `text`
-        and `answer_start` (characters into the context), each a list of one.
+        Lists of equal length by column, as in the real task: the text columns (str), the target,
+        and `idx` (int, from 0). The target is `label` (int; for `demo_similarity` float from 0.0
+        to 5.0), or for `demo_answer` `answers`: a dict of `text` and `answer_start` (characters
+        into the context), each a list of one.
 
     Raises:
         UserError: the name or the split does not exist.

@@ -1,4 +1,4 @@
-"""What the demo grammars share: a draft of an example, random choice, and writing a sentence."""
+"""Draft an example, choose at random and write a sentence: tools of all demo grammars."""
 
 from collections.abc import Sequence
 from random import Random
@@ -13,20 +13,19 @@ Answers = dict[str, list[str] | list[int]]  # as SQuAD writes them: text, answer
 class Draft(NamedTuple):
     """One example."""
 
-    texts: tuple[str, ...]  # its sentences, one per text column
-    label: int | float | Answers  # its class or score, or its answers as SQuAD writes them
-    # combinations of words that decide which split it may belong to
-    held: tuple[tuple[str, ...], ...]
+    texts: tuple[str, ...]  # one per text column
+    label: int | float | Answers  # class, score, or answers
+    held: tuple[tuple[str, ...], ...]  # combinations of words that decide which split it fits
 
 
 def pick(rng: Random, items: Sequence[T]) -> T:
-    """One of the items."""
+    """Chooses one of the items."""
     # Of `Random`, Python promises only `random()` to stay the same over its versions.
     return items[int(rng.random() * len(items))]
 
 
 def other(rng: Random, items: Sequence[T], *taken: T) -> T:
-    """One of the items that is none of those taken."""
+    """Chooses one of the items that are not taken."""
     return pick(rng, [item for item in items if item not in taken])
 
 
@@ -36,6 +35,6 @@ def chance(rng: Random, probability: float) -> bool:
 
 
 def sentence(*parts: str) -> str:
-    """The parts as a sentence: spaced, with a capital and a full stop; empty parts are left out."""
+    """Joins parts to a sentence with a capital and a full stop; leaves out empty parts."""
     text = " ".join(part for part in parts if part)
     return text[0].upper() + text[1:] + "."

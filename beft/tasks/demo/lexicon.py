@@ -1,4 +1,4 @@
-"""The words of the demo tasks: nouns by kind, verbs, adjectives by polarity; their inflection."""
+"""List the words of the demo tasks, by kind and polarity, and inflect them."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ def _verbs(text: str) -> tuple[Verb, ...]:
     return tuple(Verb(*line.split()) for line in text.strip().splitlines())
 
 
-# What reviews talk about: each thing with its parts.
+# The subjects of reviews, each with its parts.
 REVIEWED = {
     "film": _words("acting plot ending dialogue script cast story humour soundtrack editing"),
     "restaurant": _words("soup service dessert bread coffee waiter sauce menu wine salad"),
@@ -63,7 +63,7 @@ DENIERS = (
     "was anything but {}", "was by no means {}", "did not seem {}",
 )  # fmt: skip
 
-# What others said, and whether they were right.
+# Opinions of others, and verdicts on them.
 HEARSAY = ("we had heard that", "people say that", "a friend told us that", "critics wrote that")
 RIGHT = ("which is true", "and that is right", "which is correct", "and we agree")
 WRONG = ("which is false", "and that is wrong", "which is a lie", "and we disagree")
@@ -109,7 +109,7 @@ TIMES = (
     "last night",
 )
 
-# What anybody may do to any thing.
+# Deeds that fit any person and any thing.
 DEEDS = tuple(
     Deed(*line.split())
     for line in """
@@ -128,12 +128,12 @@ DEEDS = tuple(
 # Participles that differ from the past tense.
 PARTICIPLES = {"hid": "hidden", "stole": "stolen", "chose": "chosen", "drew": "drawn"}
 
-# What people do to people, and to themselves; past tense and participle are the same.
+# Deeds of people to people, and to themselves; past tense and participle are the same.
 DEALINGS = _words(
     "helped thanked followed visited greeted warned praised blamed invited admired called taught"
 )
 REFLEXIVES = _words("washed hurt blamed described introduced defended enjoyed admired praised")
-# What people do without an object.
+# Verbs without an object.
 ACTIONS = _verbs(
     """
     sing sings sang singing

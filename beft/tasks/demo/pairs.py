@@ -1,4 +1,4 @@
-"""The demo grammars of sentence pairs: entailment, and graded similarity."""
+"""Generate pairs of sentences for the demo: entailment, and graded similarity."""
 
 from itertools import product
 from random import Random
@@ -9,7 +9,7 @@ from beft.tasks.demo.grammar import Draft, chance, other, pick, sentence
 
 
 class Event(NamedTuple):
-    """Somebody doing something (in the past tense) to a thing somewhere: what most pairs tell."""
+    """An event of most pairs: somebody does something (in the past tense) to a thing somewhere."""
 
     agent: str
     deed: str
@@ -67,7 +67,7 @@ QUANTITIES = ("all of the", "most of the", "some of the", "none of the")
 
 
 def entailment(rng: Random, family: str, label: int) -> Draft:
-    """A premise and a hypothesis; the family says what decides between the labels."""
+    """Drafts a premise and a hypothesis; the family names the parts that decide the label."""
     special = {"negation": _negation, "quantity": _quantity, "roles": _roles}
     if family in special:
         return special[family](rng, label)
@@ -93,7 +93,7 @@ def _same(deed: str) -> str:
 
 
 def _reword(rng: Random, part: str, told: Event, claim: Event, label: int) -> tuple[Event, Event]:
-    """Premise and hypothesis with other words for a part; they agree on it for label 0 only."""
+    """Rewords a part of premise and hypothesis; they agree on it for label 0 only."""
     if part == "deed":
         deed = told.deed if label == 0 else other(rng, [d.past for d in lex.DEEDS], told.deed)
         return told._replace(deed=deed), claim._replace(deed=_same(claim.deed))
@@ -151,7 +151,7 @@ SIMILARITY_KINDS = {kind: 1 for kind in product(*COSTS.values())}
 
 
 def similarity(rng: Random, *changes: str) -> Draft:
-    """Two events; `changes` says for each part of `COSTS` how the second one differs."""
+    """Drafts two events; `changes` says for each part of `COSTS` how the second one differs."""
     event, score = _any_event(rng), 5.0
     changed = event
     for part, how in zip(COSTS, changes, strict=True):

@@ -1,4 +1,4 @@
-"""The demo grammars of single sentences: sentiment of reviews, and acceptability."""
+"""Generate single sentences for the demo: reviews with a sentiment, and acceptable sentences."""
 
 from random import Random
 
@@ -20,7 +20,7 @@ def _opinion(rng: Random, whole: str, part: str, label: int, denied: bool) -> tu
 
 
 def sentiment(rng: Random, shape: str, label: int) -> Draft:
-    """A review of one thing: plain, denied, judged by others, or two opinions around a `but`."""
+    """Drafts a review: one opinion, its denial, its judgement by others, or two around a `but`."""
     whole = pick(rng, tuple(lex.REVIEWED))
     part = pick(rng, lex.REVIEWED[whole])
     if shape == "verdict":
@@ -55,7 +55,7 @@ PLURAL = ("these", "those", "many", "several", "both", "the")
 
 
 def acceptability(rng: Random, shape: str, error: str) -> Draft:
-    """A sentence of that shape with that error, or without one if the error is empty."""
+    """Drafts a sentence of that shape with that error, or without one if the error is empty."""
     many = chance(rng, 0.5)
     gendered = lex.MALE if chance(rng, 0.5) else lex.FEMALE
     noun = pick(rng, gendered if shape == "reflexive" or chance(rng, 0.5) else lex.WORKERS)

@@ -89,7 +89,7 @@ def test_names_are_those_of_the_registries():
     assert tuple(TABLES) == studies.TABLES
     assert tuple(FIGURES) == studies.FIGURES
     assert tuple(classes.METRICS) == get_args(P.Metric)
-    assert tuple(selectors.SELECTORS) == studies.SELECTORS
+    assert tuple(selectors.SELECTORS) == get_args(studies.Selector)
     needs = {name: selector.needs for name, selector in selectors.SELECTORS.items()}
     assert {n for n in needs if needs[n] == "snapshots"} == set(studies.OF_SNAPSHOTS)
 

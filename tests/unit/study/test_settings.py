@@ -1,5 +1,7 @@
 """Settings and studies survive being written as YAML and read again."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from support import sandbox
 from beft.study.fields import NAME, REGIMES
 from beft.study.params import Params, TaskSettings
 from beft.study.settings import Defaults, Overrides, Training
-from beft.study.studies import FIGURES, SELECTORS, TABLES, Study
+from beft.study.studies import FIGURES, TABLES, Selector, Study
 from beft.study.yaml_file import read_yaml
 
 COUNT = st.integers(1, 10**6)
@@ -52,7 +54,7 @@ LISTS = {
 }
 MORE = {
     "training": OVERRIDES,
-    "selectors": st.lists(st.sampled_from(SELECTORS), unique=True),
+    "selectors": st.lists(st.sampled_from(get_args(Selector)), unique=True),
 }
 STUDIES = st.fixed_dictionaries(
     LISTS,

@@ -12,7 +12,7 @@ from beft.study import params as P
 from beft.study.resolve import resolve_task
 from beft.tasks import TABLE
 from beft.tasks.demo.generate import generate
-from beft.tasks.prompts import KINDS, Prompt, classification, view_of, words_of
+from beft.tasks.prompts import Prompt, classification, view_of, words_of
 from beft.tasks.views import golds_of_drop
 
 ROWS = {
@@ -130,7 +130,8 @@ def test_every_prompt_of_the_table():
     generations = {"squad", "drop", "demo_answer"}
     for name, kind in kinds.items():
         expected = "choice" if name in choices else "generation" if name in generations else None
-        assert kind == (expected or "classification") and kind in KINDS
+        assert kind == (expected or "classification")
+        assert kind in {"classification", "choice", "generation"}
         prompt = TABLE[name].prompt_dict()
         assert ("label" in prompt) == ("labels" in prompt) == (name not in generations | {"record"})
         if kind == "classification":
@@ -234,7 +235,7 @@ SAID = {"template": "{b}. {a} It is ", "passage": "a", "answers": ["bad", "good"
 
 def test_a_prompt_of_ones_own():
     task = resolve_task("mine", P.Task(**OWN, label="gold", prompt=SAID))
-    assert task.columns() == ("a", "b", "gold")
+    assert [*task.reads(), task.label] == ["a", "b", "gold"]
     (made,) = words_of(
         pa.table({"a": ["It rained"], "b": ["So"], "gold": [1]}), task.prompt_dict(), "mine"
     )

@@ -47,12 +47,11 @@ UNLABELLED = {"record", "squad", "drop"}
 @pytest.mark.parametrize("name", REAL)
 def test_columns_and_classes_are_the_hubs(name):
     columns, labels = REAL[name]
-    label = [] if name in UNLABELLED else ["label"]
-    assert list(TABLE[name].columns()) == [*columns, *label]
+    label = "" if name in UNLABELLED else "label"
     assert list(TABLE[name].reads()) == columns
+    assert TABLE[name].label == label
     if labels is not None:
         assert list(TABLE[name].labels) == labels
-    assert TABLE[name].num_labels == (2 if labels is None else len(labels) or 1)
 
 
 def test_only_decoders_do_what_has_no_text():
@@ -116,8 +115,8 @@ SISTERS = {
 @pytest.mark.parametrize("name", [name for name in TABLE if name.startswith("demo_")])
 def test_the_demo_has_the_columns_of_its_row(name):
     task = TABLE[name]
-    columns = {column.partition(".")[0] for column in task.columns()}
-    assert columns <= set(generate(name, "validation"))
+    columns = {column.partition(".")[0] for column in task.reads()}
+    assert columns | ({task.label} if task.label else set()) <= set(generate(name, "validation"))
     sister = TABLE[SISTERS[name]]
     assert (task.text, task.labels, task.label) == (sister.text, sister.labels, sister.label)
     assert task.metric == sister.metric
@@ -138,7 +137,7 @@ def test_columns_of_a_template(template, columns):
 
 
 def test_a_column_that_is_named_twice_is_needed_once():
-    assert Task(("{a} {a}", "a"), (), "pearson", label="b").columns() == ("a", "b")
+    assert Task(("{a} {a}", "a"), (), "pearson", label="b").reads() == {"a": "text"}
 
 
 def test_what_params_say_goes_on_top_of_the_table():
@@ -150,7 +149,7 @@ def test_what_params_say_goes_on_top_of_the_table():
 def test_a_task_of_ones_own_is_described_in_full():
     task = resolve_task("mine", P.Task(**HUB, **OWN, label="gold"))
     assert task == Task(("a",), ("x", "y"), "accuracy", label="gold")
-    assert task.to_dict()["text"] == ["a"] and task.num_labels == 2
+    assert task.to_dict()["text"] == ["a"] and task.labels == ("x", "y")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from beft.engine.shares import Share
 from beft.errors import UserError
 from beft.models.decoder import load_decoder
 from beft.selectors.inert import inert_terms
-from beft.tasks.prompts import Words
+from beft.tasks.words import Words
 
 NAMED = [
     *("opt", "gpt2", "gpt_neox", "gptj", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"),

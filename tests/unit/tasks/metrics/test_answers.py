@@ -5,7 +5,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 
 from beft.tasks import TABLE
 from beft.tasks.metrics.answers import METRICS, answer_f1, drop_scores, exact_match, score_words
-from beft.tasks.prompts import Words
+from beft.tasks.words import Words
 
 
 def asked(*gold: int, answers=(" no", " yes", " maybe"), **more) -> Words:
