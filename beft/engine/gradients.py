@@ -101,6 +101,7 @@ def _chunks(
         with suppress(torch.OutOfMemoryError):  # met again, and dealt with, below
             tokens = fitting_tokens(device, tokens, sample, lambda: work(few))
     while len(rows):
+        passes.tick()
         now = rows[: _whole_batches(data, rows, batch_size, tokens) if flat else batch_size]
         if len(now) > batch_size:
             try:

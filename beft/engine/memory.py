@@ -118,7 +118,7 @@ class Passes:
     # at most in one pass, forward and backward; 0 where a pass is always a whole batch
     tokens: int = 0
     refused: int = 0  # passes that did not fit
-    # called before each pass that computes outputs; may raise to leave
+    # called before each pass that computes outputs or gradients of examples; may raise to leave
     tick: Callable[[], None] = lambda: None
 
     def half(self, size: int, error: Exception, unit: str = "tokens") -> int:

@@ -34,7 +34,9 @@ def save_states(engine: Engine, states: list[State], control: Control) -> None:
         plain.append({k: v for k, v in vars(state).items() if k != "tensors"})
         plain[-1]["seconds"] += time.monotonic() - control.started
         plain[-1]["refused"] += engine.passes.refused
-    write(control.checkpoint, {"digests": _digests(engine), "states": json.dumps(plain)}, tensors)
+    texts = {"digests": _digests(engine), "states": json.dumps(plain)}
+    checksum = {"checksum": _checksum(texts, tensors)}
+    write_file(control.checkpoint, save(tensors, metadata=texts | checksum))
 
 
 def resume(engine: Engine, control: Control) -> list[State] | None:
@@ -42,7 +44,7 @@ def resume(engine: Engine, control: Control) -> list[State] | None:
     if control.checkpoint is None:
         return None
     try:
-        metadata, tensors = read(control.checkpoint)
+        metadata, tensors = _read(control.checkpoint)
         if metadata["digests"] != _digests(engine):
             raise ValueError("it belongs to other runs")
         states = [State(**plain) for plain in json.loads(metadata["states"])]
@@ -65,23 +67,13 @@ def resume(engine: Engine, control: Control) -> list[State] | None:
 def digests(path: Path) -> list[str]:
     """Digests of the recipes in a checkpoint, in its order; none when it cannot be read."""
     try:
-        return read(path)[0]["digests"].split()
+        return _read(path)[0]["digests"].split()
     except Exception as error:
         log.warning("%s: not usable (%s); starting over", path, error)
         return []
 
 
-def write(path: Path, texts: dict[str, str], tensors: dict[str, torch.Tensor]) -> None:
-    """Writes texts and tensors with a checksum, whole or not at all.
-
-    Raises:
-        UserError: when they cannot be written.
-    """
-    metadata = texts | {"checksum": _checksum(texts, tensors)}
-    write_file(path, save(tensors, metadata=metadata))
-
-
-def read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     """The texts and tensors of a checkpoint.
 
     Raises:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beft.engine.dispatch import engine, groups, packs_together, serves
-from beft.engine.memory import Passes
 from beft.engine.precision import lowered
 from beft.errors import UserError, one_line
-from beft.models.base import Model
 from beft.store.files import set_aside, sweep, to_json, write_folder
 from beft.store.locks import Lock
 from beft.store.owners import this_process
@@ -29,7 +27,7 @@ from beft.training.inputs import Inputs, check_inputs
 from beft.training.loop import train
 from beft.training.results import run_files
 from beft.training.shared import Loader
-from beft.training.state import Control, Data, Interrupted
+from beft.training.state import Control, Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +149,11 @@ class Job:
         used = engine(model, runs, [d.train for d in data], device, flat)
         try:
             states = train(used, data, control)
-            extra = self._measured(runs[0], model, data[0], used.passes)
+            extra = {}
+            if TECHNIQUES[runs[0].technique].measures:
+                extra[GRADIENTS] = gradients_file(
+                    device, runs[0], model, data[0], used.passes, self.progress
+                )
         finally:
             used.close()
         lower = lowered(device, runs[0].training["precision"])
@@ -174,18 +176,3 @@ class Job:
             files = run_files(recipe, state, model, len(given.train)) | extra
             write_folder(loader.layout.run(recipe), files | {PROVENANCE: to_json(facts)})
             log.info("%s: %s", recipe.folder(), state.reason or "done")
-
-    def _measured(
-        self, recipe: Recipe, model: Model, data: Data, passes: Passes
-    ) -> dict[str, bytes]:
-        """The file of gradients, where the technique measures them."""
-        if not TECHNIQUES[recipe.technique].measures:
-            return {}
-
-        def progress(done: int, total: int, text: str) -> None:
-            if self.stop():
-                raise Interrupted
-            self.progress(done, total, text)
-
-        device = self.loader.device
-        return {GRADIENTS: gradients_file(device, recipe, model, data, passes, progress)}

@@ -20,20 +20,13 @@ def run_files(recipe: Recipe, state: State, model: Model, train_examples: int) -
     """
     trained, total = trained_numbers(model, parts_of(model, recipe))
     trained += added_numbers(model, recipe)
-    metric = recipe.task["metric"]
-    scores: dict[str, F.Scores] = {}
-    others: dict[str, dict[str, F.Scores]] = {}
-    for split in recipe.task["validation"]:
-        fine = bool(state.history) and state.status == "ok"
-        scores[split] = _best_and_last(state, F.column(split, metric), fine)
-        for name in metrics_of(recipe.task)[1:]:
-            found = _best_and_last(state, F.column(split, name), fine)
-            others.setdefault(split, {})[name] = found
+    metric, *others = metrics_of(recipe.task)
+    splits = recipe.task["validation"]
     metrics: F.Metrics = {
         "status": state.status,
         "reason": state.reason,
         "metric": metric,
-        "splits": scores,
+        "splits": {split: _best_and_last(state, split, metric) for split in splits},
         "best_epoch": state.best_epoch,
         "epochs": len(state.history),
         "train_examples": train_examples,
@@ -44,7 +37,9 @@ def run_files(recipe: Recipe, state: State, model: Model, train_examples: int) -
     if names := getattr(model, "added", ()):
         metrics["added_biases"] = sum(model.model.get_parameter(n).numel() for n in names)
     if others:
-        metrics["other_metrics"] = others
+        metrics["other_metrics"] = {
+            split: {name: _best_and_last(state, split, name) for name in others} for split in splits
+        }
     arrays = F.array_files({k: t.contiguous().clone() for k, t in state.tensors.items()})
     return {
         F.RECIPE: to_json(recipe.to_dict()),
@@ -54,9 +49,9 @@ def run_files(recipe: Recipe, state: State, model: Model, train_examples: int) -
     }
 
 
-def _best_and_last(state: State, key: str, fine: bool) -> F.Scores:
+def _best_and_last(state: State, split: str, metric: str) -> F.Scores:
     """A metric at the epoch that the reported one chose, and at the last one."""
-    if not fine:
+    if state.status != "ok" or not state.history:
         return {"best": None, "last": None}
-    values = {h["epoch"]: h[key] for h in state.history}
+    values = {h["epoch"]: h[F.column(split, metric)] for h in state.history}
     return {"best": values[state.best_epoch], "last": values[max(values)]}

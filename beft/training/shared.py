@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedConfig
 
-from beft.data.encoded import encode
+from beft.data.encoded import Encoded, encode
 from beft.data.mirror.lookup import locate
 from beft.data.prompts import Prompts, demonstrations, encode_prompts, evaluated_rows
 from beft.data.subsets import hold_out, read_subset
@@ -109,11 +109,9 @@ class Loader:
         """A tokenised split."""
         if is_decoder(recipe):
             return self._evaluated(recipe, name)
-        length = recipe.training["max_length"]
-        key = (name, length)
+        key = (name, recipe.training["max_length"])
         if key not in self.splits:
-            tokenizer = self.encoder(recipe).tokenizer
-            self.splits[key] = encode(self._table(recipe, name), recipe.task, tokenizer, length)
+            self.splits[key] = self._encoded(recipe, self._table(recipe, name))
         return self.splits[key]
 
     def _evaluated(self, recipe: Recipe, name: str) -> Examples:
@@ -171,8 +169,11 @@ class Loader:
         table = self._table(recipe, train).take(rows)
         if is_decoder(recipe):
             return self._prompts(recipe, _words(recipe, table, train), split)
-        length = recipe.training["max_length"]
-        return encode(table, recipe.task, self.encoder(recipe).tokenizer, length)
+        return self._encoded(recipe, table)
+
+    def _encoded(self, recipe: Recipe, table: pa.Table) -> Encoded:
+        tokenizer = self.encoder(recipe).tokenizer
+        return encode(table, recipe.task, tokenizer, recipe.training["max_length"])
 
     def _table(self, recipe: Recipe, name: str) -> pa.Table:
         return pq.read_table(self.layout.source(recipe) / f"{name}.parquet")

@@ -22,7 +22,7 @@ PHASES = {
         "measure": gradient_files.gradients_file,
         "files": results.run_files,
         "folder": files.write_folder,
-        "manifest": pack._entry,  # of the first run; the manifest is written after the last one
+        "manifest": pack.entry,  # of the first run; the manifest is written after the last one
     }.items()
 }
 
