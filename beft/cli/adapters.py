@@ -47,7 +47,6 @@ def merge(
     threads: opt.Threads = None,
 ) -> None:
     """Average the tuned biases of several runs, and write a BEFT adapter for each task."""
-
     project = opt.load(params, study)
     try:
         shares = None if weights is None else [float(each) for each in weights.split(",")]
@@ -74,7 +73,6 @@ def evaluate_merge(
     threads: opt.Threads = None,
 ) -> None:
     """Evaluate the biases of two tasks, and their mean, on both tasks (table 3)."""
-
     project = opt.load(params, study)
     merged = project.find(project.merges, "merges", merges)
     device = set_up(project.params.execution, device, threads)

@@ -29,8 +29,7 @@ class _Job:
 class Progress:
     """A bar for each job on a terminal; elsewhere a line for each every ten seconds.
 
-    Args:
-        of_bytes: whether progress is counted in bytes; otherwise in steps.
+    Jobs count bytes or steps.
     """
 
     def __init__(self, of_bytes: bool = False):
@@ -67,8 +66,8 @@ class Progress:
         Args:
             name: the job.
             done: steps or bytes that are done.
-            total: of how many; 0 if that is unknown.
-            text: what it is doing; up to the first colon, the name of the phase.
+            total: all steps or bytes; 0 if unknown.
+            text: the current work; up to the first colon, the name of the phase.
         """
         now, phase = time.monotonic(), text.partition(":")[0]
         if name not in self.jobs:

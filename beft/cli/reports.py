@@ -46,7 +46,6 @@ def collect(
     study: opt.Study = None, params: opt.Params = opt.PARAMS, reports: opt.Reports = opt.REPORTS
 ) -> None:
     """Collect all runs and scores of the study in the csv files of the reports."""
-
     _collect(opt.load(params, study), reports)
 
 

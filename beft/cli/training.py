@@ -36,7 +36,6 @@ def train(
 
     Finished runs are skipped, and interrupted ones continue from their last checkpoint.
     """
-
     project = opt.load(params, study)
     pack = project.find(project.packs, "packs", manifest)
     execution = project.params.execution
@@ -73,7 +72,6 @@ def time(
 
     Nothing else should run on the machine meanwhile.
     """
-
     project = opt.load(params, study)
     timed = project.find(project.timings, "timings", timings)
     device = set_up(project.params.execution, device, threads)

@@ -51,11 +51,7 @@ class Encoded:
 
 
 def segments(table: pa.Table, text: Sequence[str]) -> list[list[str]]:
-    """Builds the texts of each segment of the input, one list per segment.
-
-    Args:
-        text: for each segment, a column's name or a template with `{columns}`.
-    """
+    """Builds the texts of each segment from its column or its template with `{columns}`."""
     result = []
     for entry in text:
         names = fields(entry)

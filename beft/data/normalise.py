@@ -48,7 +48,9 @@ def _column(table: pa.Table, name: str, origin: str) -> pa.ChunkedArray:
         raise UserError(f"{origin}: no column '{name}'; {hint}")
     if table.column_names.count(name) > 1:
         raise UserError(f"{origin}: more than one column '{name}'")
-    return _plain(table[name])
+    column = table[name]  # categories may be stored as a dictionary
+    dictionary = pa.types.is_dictionary(column.type)
+    return column.cast(column.type.value_type) if dictionary else column
 
 
 def _field(values: pa.ChunkedArray, field: str, name: str, origin: str) -> pa.ChunkedArray:
@@ -75,12 +77,6 @@ def _checked(values: pa.ChunkedArray, kind: str, path: str, origin: str) -> pa.C
         row = pc.index(empty, True).as_py()
         raise UserError(f"{origin}: row {row}: '{path}' is empty (null)")
     return values
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without the dictionary encoding that stores categories."""
-    dictionary = pa.types.is_dictionary(column.type)
-    return column.cast(column.type.value_type) if dictionary else column
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -152,10 +152,8 @@ def _without_end(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int
 
 def _common(first: list[int], second: list[int]) -> int:
     """The length of the longest common prefix."""
-    for i, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return i
-    return min(len(first), len(second))
+    differing = (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return next(differing, min(len(first), len(second)))
 
 
 def _shortened(

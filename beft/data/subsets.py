@@ -20,8 +20,7 @@ def draw(labels: np.ndarray, size: int | str, stratify: bool, task: str, seed: i
         labels: the labels of the training split, (rows,).
         size: the number of rows to draw, or "all".
         stratify: keep the proportions of the classes in every prefix, up to whole rows.
-        task: a name; the order of the rows depends on it, on `seed` and, if stratified, on labels.
-        seed: see `task`.
+        task, seed: they decide the order of the rows; if stratified, labels do so too.
 
     Returns:
         Row numbers in the order drawn, (size,) int64.
@@ -46,10 +45,9 @@ def draw(labels: np.ndarray, size: int | str, stratify: bool, task: str, seed: i
 
 
 def subset_rows(source: Path, recipe: Recipe) -> np.ndarray:
-    """Draws the training subset of a recipe; it depends on task, regime and seed alone.
+    """Draws the training subset of a recipe: row numbers in the order drawn, (n,) int64.
 
-    Returns:
-        Row numbers of the training split in the order drawn, (n,) int64.
+    It depends on task, regime and seed alone.
     """
     task = recipe.task
     if not task.get("labels") and recipe.subset["stratify"]:
@@ -72,10 +70,7 @@ def write_subset(source: Path, recipe: Recipe, target: Path) -> None:
 
 
 def read_subset(source: Path, recipe: Recipe, path: Path) -> np.ndarray:
-    """Reads an index file, and draws the subset again to check it.
-
-    Returns:
-        Row numbers in the order drawn, (n,) int64.
+    """Reads the row numbers in an index file, (n,) int64, and draws them again to check them.
 
     Raises:
         UserError: if the file is missing, damaged, or lists other rows than those drawn.

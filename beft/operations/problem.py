@@ -24,13 +24,10 @@ def to_redo(problems: Iterable[Problem]) -> list[Path]:
 
 
 def repair(project: Project, problems: Iterable[Problem]) -> list[Path]:
-    """Removes what has to be made again (`beft verify --repair`).
+    """Removes what has to be made again (`beft verify --repair`), and returns the paths.
 
     Runs stay: a training job keeps sound ones and sets damaged ones aside. A damaged folder of
     data/mirror is set aside here.
-
-    Returns:
-        The paths that were removed.
     """
     gone = to_redo(problems)
     for path in gone:

@@ -22,12 +22,10 @@ class Profile:
 
 
 def read_profile(name: str, root: Path) -> Profile:
-    """Reads a profile.
+    """Reads a profile: a file or folder, or a name.
 
-    Args:
-        name: a file, or a folder; a name is also looked for in the project's `profiles/` and in
-            the user's configuration of Snakemake.
-        root: the folder of the project.
+    A name is looked for in `profiles/` of the project (`root`), and in the user's configuration of
+    Snakemake.
 
     Raises:
         UserError: if there is no such profile, or a key has a wrong value.

@@ -30,10 +30,7 @@ def reports(project: Project, damaged: list[Path]) -> Iterator[Problem]:
     """Makes frames, tables, metrics.json and the page again from the runs, and compares them.
 
     Figures are not drawn again, because fonts and versions change them. The page contains them,
-    so it is compared only if they are undamaged.
-
-    Args:
-        damaged: files of reports/ that differ from their checksums.
+    so it is compared only if none of them is among the `damaged` files.
     """
     folder = project.root / "reports"
     figures = folder / "figures"

@@ -154,10 +154,7 @@ def flaw(folder: Path) -> str | None:
 
 
 def set_aside(path: Path, target: Path) -> Path:
-    """Renames a file or folder to `target`, or `target-2`, `target-3`, ... if that exists.
-
-    Returns:
-        The new name.
+    """Renames a file or folder to `target`, or `target-2`, ... if that exists; returns the name.
 
     Raises:
         UserError: when it cannot be renamed.

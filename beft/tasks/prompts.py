@@ -64,15 +64,13 @@ def classification(
 
 
 def view_of(prompt: Plain, name: str) -> Callable[[Plain], Words]:
-    """The function that makes examples from rows, as a recipe's prompt defines it.
+    """The function that turns a normalised row into an example, as a prompt of a recipe defines.
+
+    It raises UserError, without naming the row, for a row that makes no example.
 
     Args:
-        prompt: what `Task.prompt_dict` gives.
-        name: of the task, for messages.
-
-    Returns:
-        A function of a normalised row (columns to plain values). It raises UserError, without
-        naming the row, for one that makes no example.
+        prompt: the plain data of `Task.prompt_dict`.
+        name: the task's, for messages.
 
     Raises:
         UserError: when this version of the program words the prompt differently.
@@ -99,15 +97,10 @@ def _checked(words: Words) -> Words:
 
 
 def words_of(table: pa.Table, prompt: Plain, name: str) -> list[Words]:
-    """The examples of a split.
-
-    Args:
-        table: normalised (`beft.data.normalise`).
-        prompt: what `Task.prompt_dict` gives.
-        name: of the dataset, for messages.
+    """The examples of a normalised split, for a prompt that `Task.prompt_dict` gives.
 
     Raises:
-        UserError: naming the dataset and the row that makes no example.
+        UserError: it names the dataset (`name`) and the row that makes no example.
     """
     view = view_of(prompt, name)
     needed = Prompt(prompt["kind"], (), prompt["wording"]).reads()

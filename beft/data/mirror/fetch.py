@@ -59,10 +59,9 @@ def ensure_model(root: Path, alias: str, model: P.Model, transfer: Transfer | No
 def fetch_model(
     root: Path, alias: str, model: P.Model, marker: Path, transfer: Transfer | None = None
 ) -> Path:
-    """Fetches a model into the mirror; writes a marker (below `data/models`) that lists its files.
+    """Fetches a model into the mirror, and writes its marker; returns the model's folder.
 
-    Returns:
-        The model's folder.
+    The marker is the file below `data/models` that lists the model's files.
     """
     folder = ensure_model(root, alias, model, transfer)
     check_checkpoint(folder, f"models.{alias}: {folder}")

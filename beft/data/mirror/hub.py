@@ -53,11 +53,10 @@ def listing(piece: Piece, lacking: str) -> list[Remote]:
         raise UserError(f"{piece.where}: no {piece.kind} {piece.hub} on the hub") from None
     except Exception as error:
         raise UserError(f"{lacking}, and the hub cannot be reached ({_detail(error)})") from error
-    files = []
-    for file in getattr(info, "siblings", None) or ():
-        digest = file.lfs.sha256 if file.lfs else file.blob_id
-        files.append(Remote(file.rfilename, file.size, digest))
-    return files
+    return [
+        Remote(file.rfilename, file.size, file.lfs.sha256 if file.lfs else file.blob_id)
+        for file in getattr(info, "siblings", None) or ()
+    ]
 
 
 def gated(piece: Piece) -> str:

@@ -134,7 +134,7 @@ def find(root: Path, piece: Piece) -> Path | None:
 
 
 def lack(root: Path, piece: Piece) -> str:
-    """One line about a dataset or model that no mirror has: what it is, and where it is missing."""
+    """Tells in one line that no mirror has a dataset or model, and why each has not."""
     looked = " and ".join(f"{m / piece.place} ({_obstacle(m, piece)})" for m in mirrors(root))
     return (
         f"{piece.where}: {piece.hub} of revision {piece.revision} is not in the mirror "
@@ -143,9 +143,7 @@ def lack(root: Path, piece: Piece) -> str:
 
 
 def locate(root: Path, marker: Path) -> Path:
-    """The folder of a fetched model, after its files were checked against its marker.
-
-    The marker is the file below `data/models` that lists what was fetched.
+    """The folder of a fetched model, after its files were checked against the list in its marker.
 
     Raises:
         UserError: if no mirror has the model any more, or its files differ.

@@ -21,12 +21,9 @@ Prepare = Callable[[Path, Transfer], Path]
 
 
 def fill(root: Path, piece: Piece, prepare: Prepare, transfer: Transfer) -> Path:
-    """Fetches a dataset or model to a staging folder, and moves it into `data/mirror`.
+    """Fetches a dataset or model to a staging folder, moves it into `data/mirror`, returns it.
 
     The staging folder of an interrupted fetch stays, and the next call continues there.
-
-    Returns:
-        The folder in the mirror.
     """
     mirror = mirrors(root)[-1]
     staging = mirror / STAGING / piece.place.replace("/", "--")

@@ -19,12 +19,12 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def score_words(metric: str, predictions: Sequence[int | str], examples: Sequence[Words]) -> float:
-    """One metric of one set of predictions.
+    """Computes one metric of one set of predictions.
 
     Args:
         metric: a key of `METRICS`.
-        predictions: the candidates chosen, as indices; or the texts generated.
-        examples: what was asked, in the same order.
+        predictions: the indices of the chosen candidates, or the generated texts.
+        examples: the examples, in the same order.
 
     Returns:
         A fraction: 0 to 1, or -1 to 1 for matthews.
@@ -40,7 +40,7 @@ def score_words(metric: str, predictions: Sequence[int | str], examples: Sequenc
 
 
 def each(metric: str, predictions: Sequence[int | str], examples: Sequence[Words]) -> list[float]:
-    """Each example's own value of a metric that is their mean, a key of `EACH`."""
+    """The values of all examples of a metric that is their mean, a key of `EACH`."""
     return [EACH[metric](p, e) for p, e in zip(predictions, examples, strict=True)]
 
 
@@ -60,13 +60,13 @@ def _of_classes(metric: str, predictions: Sequence[int | str], examples: Sequenc
 
 
 def _question_exact_match(predictions: Sequence[int | str], examples: Sequence[Words]) -> float:
-    """Share of groups all of whose examples are right."""
+    """The fraction of groups whose examples are all right."""
     right = groups(predictions, examples)
     return sum(right.values()) / len(right)
 
 
 def groups(predictions: Sequence[int | str], examples: Sequence[Words]) -> dict[str | int, bool]:
-    """Whether all examples of each group are right; one without a group is its own, by its row."""
+    """Whether all examples of each group are right; an example without one is a group itself."""
     right: dict[str | int, bool] = {}
     for i, (prediction, example) in enumerate(zip(predictions, examples, strict=True)):
         key = example.group or i

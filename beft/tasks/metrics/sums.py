@@ -29,7 +29,7 @@ def columns(
     Args:
         metric: a key of `METRICS`.
         predictions: classes or values; or of a decoder the candidates chosen, or texts generated.
-        references: the right answers, (n,); or of a decoder what was asked, n examples in words.
+        references: the right answers, (n,); or of a decoder the n examples in words.
 
     Returns:
         (n, k) float64:
