@@ -52,7 +52,7 @@ def merge(
         shares = None if weights is None else [float(each) for each in weights.split(",")]
     except ValueError:
         raise UserError(f"--weights: '{weights}' are no numbers; give them as 0.7,0.3") from None
-    device = set_up(project.params.execution, device, threads)
+    device = set_up(project, device, threads)
     from beft.adapters.merge import merge as merge_runs
 
     merged = merge_runs(project, digests, to, shares, epoch, device)
@@ -75,7 +75,7 @@ def evaluate_merge(
     """Evaluate the biases of two tasks, and their mean, on both tasks (table 3)."""
     project = opt.load(params, study)
     merged = project.find(project.merges, "merges", merges)
-    device = set_up(project.params.execution, device, threads)
+    device = set_up(project, device, threads)
     from beft.adapters.evaluate_merge import render_merge
 
     with Progress() as progress:

@@ -16,7 +16,7 @@ from beft.errors import UserError
 from beft.store.files import write_file
 
 if TYPE_CHECKING:
-    from beft.study.params import Execution
+    from beft.study.project import Project
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +38,15 @@ def train(
     """
     project = opt.load(params, study)
     pack = project.find(project.packs, "packs", manifest)
-    execution = project.params.execution
-    device = set_up(execution, device, threads)
+    device = set_up(project, device, threads)
     import torch
 
     from beft.training.pack import run_pack
     from beft.training.state import Interrupted
 
-    seconds = execution.checkpoint_seconds if checkpoint_seconds is None else checkpoint_seconds
+    seconds = checkpoint_seconds
+    if seconds is None:
+        seconds = project.params.execution.checkpoint_seconds
     with Progress() as progress:
         update = partial(progress.update, pack.recipes[0].cell())
         try:
@@ -74,7 +75,7 @@ def time(
     """
     project = opt.load(params, study)
     timed = project.find(project.timings, "timings", timings)
-    device = set_up(project.params.execution, device, threads)
+    device = set_up(project, device, threads)
     from beft.training.timing import render_timings
 
     threads = threads or project.params.execution.threads
@@ -85,7 +86,7 @@ def time(
         write_file(timings, render_timings(project.layout, timed, device, threads, update))
 
 
-def set_up(execution: "Execution", device: str, threads: int | None) -> str:
+def set_up(project: "Project", device: str, threads: int | None) -> str:
     """Prepares this process to compute, and returns the torch device to use."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # jobs read the mirror only
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -93,5 +94,5 @@ def set_up(execution: "Execution", device: str, threads: int | None) -> str:
 
     from beft.operations.gpus import device_of
 
-    torch.set_num_threads(threads or execution.threads)
+    torch.set_num_threads(threads or project.params.execution.threads)
     return device_of(device)

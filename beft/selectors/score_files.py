@@ -1,7 +1,5 @@
 """Compute scores from cached snapshots and gradients: of each selector, term, layer and epoch."""
 
-import csv
-import io
 import math
 from collections.abc import Collection, Iterable, Iterator
 
@@ -10,7 +8,7 @@ import numpy as np
 from beft.models.terms import PROJECTIONS
 from beft.selectors import formulas as S
 from beft.selectors.inert import inert_terms, largest, sizes
-from beft.store.files import write_file
+from beft.store.files import to_csv, write_file
 from beft.store.run_folder import Run, open_run
 from beft.store.run_format import Statistic
 from beft.study.cell import Cell
@@ -155,9 +153,9 @@ def _number(value: float) -> str:
 def render_cell(layout: Layout, cell: Cell) -> dict[str, bytes]:
     """Path below data/scores -> content, for every file of a cell."""
     return {
-        cell.scores(): _csv(COLUMNS, score_cell(layout, cell)),
-        cell.trajectories(): _csv(TRAJECTORY, trajectories(layout, cell)),
-        cell.gradients(): _csv(GRADIENT, gradients(layout, cell)),
+        cell.scores(): to_csv(COLUMNS, score_cell(layout, cell)),
+        cell.trajectories(): to_csv(TRAJECTORY, trajectories(layout, cell)),
+        cell.gradients(): to_csv(GRADIENT, gradients(layout, cell)),
     }
 
 
@@ -165,11 +163,3 @@ def write_cell(layout: Layout, cell: Cell) -> None:
     """Writes every file of a cell."""
     for key, content in render_cell(layout, cell).items():
         write_file(layout.scores(key), content)
-
-
-def _csv(columns: tuple[str, ...], rows: list[dict]) -> bytes:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().encode()

@@ -1,11 +1,13 @@
 """Write files and folders whole or not at all, and tell whether they are as they were written."""
 
+import csv
 import glob
+import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
@@ -20,6 +22,15 @@ CHECKSUMS = "checksums.json"
 def to_json(data: object) -> bytes:
     """Canonical, readable JSON."""
     return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
+    """A csv file with these columns; a value that a row lacks is empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
 
 
 def read_json(path: Path) -> Any:

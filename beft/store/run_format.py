@@ -15,11 +15,11 @@
 The folder is written whole, with a checksum of each file (`files.write_folder`).
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict, TypeVar, get_args
+
+from beft.store.files import to_csv
 
 RECIPE = "recipe.json"
 METRICS = "metrics.json"
@@ -74,12 +74,8 @@ def history_csv(
 ) -> bytes:
     """history.csv: one row per epoch with `epoch`, `train_loss` and each metric's `column`."""
     columns = ["epoch", "train_loss", *(column(s, m) for s in splits for m in metrics)]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: "" if v is None else json.dumps(v) for k, v in row.items()})
-    return out.getvalue().encode()
+    texts = ({k: "" if v is None else json.dumps(v) for k, v in row.items()} for row in rows)
+    return to_csv(columns, texts)
 
 
 def grouped(name: Group, arrays: Mapping[str, Array]) -> dict[str, Array]:
