@@ -19,8 +19,7 @@ class Encoded:
     """Tokenised examples."""
 
     ids: list[list[int]]  # the token ids of each example, without padding
-    # the segment number of each token; None if the tokenizer gives none
-    types: list[list[int]] | None
+    types: list[list[int]] | None  # the segment of each token; None if the tokenizer has none
     labels: torch.Tensor  # classes (n,) int64, or values (n,) float32
 
     def __len__(self) -> int:

@@ -38,8 +38,7 @@ class Plan:
 
     project: Project
     costs: Costs
-    # the workflow profile that would submit the jobs, if one is given
-    profile: Profile | None = None
+    profile: Profile | None = None  # the workflow profile that would submit the jobs, if given
 
     @property
     def gpus(self) -> int:

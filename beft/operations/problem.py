@@ -1,4 +1,4 @@
-"""What `beft verify` finds wrong, and its repair."""
+"""Describe what `beft verify` finds wrong, and repair it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Problem:
     """One thing that is wrong."""
 
     line: str  # the message; it begins with the file or folder
-    # files, or a folder of the mirror, that must be removed before Snakemake makes them again;
-    # empty where that would not help
+    # Files, or a folder of the mirror, to remove so that Snakemake makes them again; empty if that
+    # does not help.
     redo: tuple[Path, ...] = ()
 
 

@@ -148,9 +148,9 @@ def fisher_batch(batch_grads: ArrayLike) -> np.ndarray:
 class Selector:
     """A way to score the layers of one term, and what it is computed from."""
 
-    # takes (pre, post) if it needs snapshots, (grads) if it needs gradients
+    # Takes (pre, post) if it needs snapshots, (grads) if it needs gradients.
     score: Callable[..., np.ndarray]
-    # "snapshots" of the biases around a run, or "gradients" before any training
+    # "snapshots" of the biases before and after a run, or "gradients" before any training.
     needs: Literal["snapshots", "gradients"]
 
 

@@ -28,16 +28,15 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk. Files are read when they are asked for, and once.
+    """A run on disk, whose files are read on first use and then kept.
 
-    Only `flaw`, `status` and `reason` check the folder; the rest believes what stands there.
+    Only `flaw`, `status` and `reason` check the folder; all else reads it unchecked.
     """
 
     recipe: Recipe
     folder: Path  # the run's folder, which need not exist
     work: Path  # where an unfinished run keeps its lock and checkpoint
-    # of the pack that trains it; None where nobody asks why it is absent
-    manifest: Path | None = None
+    manifest: Path | None = None  # of its pack; tells whether an absent run was skipped or lost
     _read: dict[str, Arrays] = field(default_factory=dict, compare=False, repr=False)
 
     @property

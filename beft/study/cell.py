@@ -14,8 +14,7 @@ class Cell:
 
     recipes: tuple[Recipe, ...]  # runs whose snapshots and gradients are scored
     selectors: tuple[str, ...]  # names of the selectors that score them
-    # runs of `all_biases` with other settings, scored after each epoch only
-    further: tuple[Recipe, ...] = ()
+    further: tuple[Recipe, ...] = ()  # `all_biases` with other settings: trajectories only
 
     @property
     def runs(self) -> tuple[Recipe, ...]:

@@ -33,8 +33,7 @@ class Couple:
     """Two runs of one seed, whose biases are evaluated on both tasks and averaged."""
 
     tuned: tuple[Recipe, Recipe]  # the runs of the first and the second task
-    # the untuned runs of both tasks; None where the study has none
-    untuned: tuple[Recipe | None, Recipe | None]
+    untuned: tuple[Recipe | None, Recipe | None]  # of both tasks; None if the study has none
 
     def recipes(self) -> list[Recipe]:
         """All runs that are used."""

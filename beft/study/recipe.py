@@ -19,8 +19,7 @@ HELD_OUT = "held_out"  # the part of a training subset that chooses the epoch, a
 class Recipe:
     """One fully resolved run. Equal content means equal digest means the same folder."""
 
-    # alias, and where its weights come from (`hub` and `revision`, or content of a path)
-    model: Plain
+    model: Plain  # alias, and source of the weights: `hub` and `revision`, or `content`
     task: Plain  # name, and how its rows become examples (`tasks.Task.to_dict`)
     source: str  # digest of the dataset's source
     subset: Plain  # regime, its size, and whether it is stratified

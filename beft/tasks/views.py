@@ -16,8 +16,8 @@ class View(NamedTuple):
 
     words: Callable[[Row, Plain], Words]  # (row, the prompt in a recipe) -> the example
     version: int = 1  # raised when the same row and wording would become other text
-    # the columns besides those of the wording's template -> their type: "text", "texts" (a list) or
-    # "number"; "a.b" is field b of a column a of structs
+    # Columns besides those of the template -> their type: "text", "texts" (a list) or "number";
+    # "a.b" is field b of a column a of structs.
     reads: Mapping[str, str] = {}
 
 
