@@ -1,7 +1,6 @@
 """Export a tuned run as an adapter that PEFT loads: the shift of each tuned bias, and the head."""
 
 import difflib
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,10 +9,12 @@ from torch import nn
 
 from beft.adapters.host import Values, values_of
 from beft.data.mirror.lookup import locate
+from beft.engine.base import Tensors
 from beft.engine.parts import trained_terms
 from beft.errors import UserError
-from beft.models.decoder import Decoder, load_decoder
-from beft.models.encoder import Encoder, load_encoder
+from beft.models.base import Model
+from beft.models.decoder import load_decoder
+from beft.models.encoder import load_encoder
 from beft.models.sites import Site
 from beft.store.files import explain_os_errors, read_json, to_json, write_folder
 from beft.store.run_folder import Run, open_run
@@ -58,11 +59,7 @@ def export(project: Project, digest: str, target: Path, epoch: Epoch = "best") -
 
 
 def adapter_files(
-    project: Project,
-    recipe: Recipe,
-    model: Encoder | Decoder,
-    values: Values,
-    biases: Mapping[str, torch.Tensor],
+    project: Project, recipe: Recipe, model: Model, values: Values, biases: Tensors
 ) -> dict[str, bytes]:
     """The files of an adapter: a run's own head, and biases, its own or others of its model.
 
@@ -74,10 +71,17 @@ def adapter_files(
         UserError: PEFT's BEFT cannot hold what the run tuned.
     """
     tuned = _tuned(model, recipe)
-    tensors = {f"{PREFIX}{s.module}.beft_bias": _shift(values.pre, biases, s) for s in tuned}
+    tensors = {}
+    for site in tuned:
+        shift = biases[site.term][site.layer] - values.pre[site.term][site.layer]
+        tensors[f"{PREFIX}{site.module}.beft_bias"] = shift[None].contiguous()
+    with torch.no_grad():
+        for name in model.head:
+            model.model.get_parameter(name).copy_(values.head[name])
     modules = _head_modules(model)
-    own = _head(model, modules, {name: values.head[name] for name in model.head})
-    tensors |= {f"{PREFIX}{name}": value for name, value in own.items()}
+    for module in modules:
+        for name, value in model.model.get_submodule(module).state_dict().items():
+            tensors[f"{PREFIX}{module}.{name}"] = value
     return {
         "adapter_config.json": _config(project, recipe, tuned, modules),
         "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
@@ -146,7 +150,7 @@ def _not_biases(recipe: Recipe) -> UserError:
     )
 
 
-def load_model(project: Project, recipe: Recipe) -> Encoder | Decoder:
+def load_model(project: Project, recipe: Recipe) -> Model:
     """A run's model as it was before it was tuned."""
     path = locate(project.root, project.layout.model(recipe))
     settings = {"sites": recipe.model["sites"], "name": recipe.model["alias"]}
@@ -155,8 +159,8 @@ def load_model(project: Project, recipe: Recipe) -> Encoder | Decoder:
     return load_encoder(path, len(recipe.task["labels"]) or 1, **settings)
 
 
-def _tuned(model: Encoder | Decoder, recipe: Recipe) -> list[Site]:
-    """The sites that the run tuned, each the bias of a linear of its own."""
+def _tuned(model: Model, recipe: Recipe) -> list[Site]:
+    """The sites that the run tuned, each the whole bias of one linear."""
     terms = trained_terms(model, recipe)
     if not terms:
         raise _not_biases(recipe)
@@ -168,7 +172,12 @@ def _tuned(model: Encoder | Decoder, recipe: Recipe) -> list[Site]:
                 f"({site.module}), and PEFT's BEFT only holds biases of whole linears; such runs "
                 "stay here, export one of a model with separate projections"
             )
-    other = dict.fromkeys(s.term for s in sites if not _of_linear(model.model, s))
+    other = dict.fromkeys(
+        site.term
+        for site in sites
+        if not isinstance(model.model.get_submodule(site.module), nn.Linear)
+        or site.parameter != f"{site.module}.bias"
+    )
     if other:
         raise UserError(
             f"run {recipe.digest} ({recipe.technique}) tuned {', '.join(other)}, which are not "
@@ -177,19 +186,7 @@ def _tuned(model: Encoder | Decoder, recipe: Recipe) -> list[Site]:
     return sites
 
 
-def _of_linear(model: nn.Module, site: Site) -> bool:
-    linear = isinstance(model.get_submodule(site.module), nn.Linear)
-    return linear and site.parameter == f"{site.module}.bias"
-
-
-def _shift(
-    before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor], site: Site
-) -> torch.Tensor:
-    """What is added to a bias, (1, width)."""
-    return (after[site.term][site.layer] - before[site.term][site.layer])[None].contiguous()
-
-
-def _head_modules(model: Encoder | Decoder) -> list[str]:
+def _head_modules(model: Model) -> list[str]:
     """The modules that hold the head, those that PEFT takes whole by their names as such."""
     return list(
         dict.fromkeys(
@@ -197,20 +194,6 @@ def _head_modules(model: Encoder | Decoder) -> list[str]:
             for name in model.head
         )
     )
-
-
-def _head(
-    model: Encoder | Decoder, modules: list[str], values: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """Name -> all that is in the modules of the head, what the run tuned with the run's values."""
-    with torch.no_grad():
-        for name, value in values.items():
-            model.model.get_parameter(name).copy_(value)
-    return {
-        f"{module}.{name}": value
-        for module in modules
-        for name, value in model.model.get_submodule(module).state_dict().items()
-    }
 
 
 def _config(project: Project, recipe: Recipe, tuned: list[Site], modules: list[str]) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from beft.engine.base import Tensors
 from beft.engine.dispatch import engine, serves
 from beft.errors import UserError
 from beft.store.run_folder import Run
@@ -14,7 +15,6 @@ from beft.study.recipe import Recipe
 from beft.training.shared import Loader
 
 ALIKE = 0.995  # the share of a run's predictions that computing them again has to give
-Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)

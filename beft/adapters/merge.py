@@ -1,7 +1,7 @@
 """Average the biases of several runs of one model, and export the mean for each of their tasks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import torch
 
 from beft.adapters.angles import between
 from beft.adapters.export import adapter_files, check_run, check_target, find_run, load_model
-from beft.adapters.host import Host, Tensors, Values, values_of
+from beft.adapters.host import Host, Values, values_of
+from beft.engine.base import Tensors
 from beft.engine.parts import trained_terms
 from beft.errors import UserError
 from beft.models.decoder import Decoder
@@ -152,7 +153,7 @@ def _scores(
     layout: Layout,
     recipes: Sequence[Recipe],
     values: Sequence[Values],
-    merged: Mapping[str, torch.Tensor],
+    merged: Tensors,
     device: str,
 ) -> list[Plain]:
     rows = []

@@ -1,12 +1,14 @@
 """Contents of one pass: whole batches of as many runs as fit, or a part of one run's batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
 import numpy as np
+import torch
 
 from beft.engine.base import Data
+from beft.engine.memory import Found, Passes
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,28 @@ class Share(Generic[Data]):
             replace(self, rows=first, weight=part * len(first)),
             replace(self, rows=rest, start=self.start + count, weight=part * len(rest)),
         )
+
+
+def in_passes(
+    todo: list[Share[Data]],
+    passes: Passes,
+    work: Callable[[list[Share[Data]]], Found],
+    shrink: Callable[[list[Share[Data]], Exception], None],
+) -> Iterator[tuple[list[Share[Data]], Found]]:
+    """The shares of each pass with the result of `work` on them.
+
+    Args:
+        shrink: called after a pass that did not fit into memory; makes the next ones smaller.
+    """
+    while todo:
+        chunk, rest = take(todo, passes.tokens)
+        try:
+            found = work(chunk)
+        except torch.OutOfMemoryError as error:
+            shrink(chunk, error)
+            continue
+        yield chunk, found
+        todo = rest
 
 
 def take(todo: Sequence[Share[Data]], tokens: int) -> tuple[list[Share[Data]], list[Share[Data]]]:

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from beft.engine.adamw import AdamW
 from beft.engine.base import Data, Engine, Losses, Pretrained, Tensors
 from beft.engine.memory import fitting_tokens, step_tokens
 from beft.engine.parts import trained_terms
-from beft.engine.shares import Share, take
+from beft.engine.shares import Share, in_passes, take
 from beft.models.encoder import init_head
 from beft.models.sites import Site, read_biases
 from beft.study.recipe import Recipe
@@ -110,17 +111,11 @@ class Slots(Engine[Pretrained, Data]):
         todo = [Share(run, self.train[run], rows) for run, rows in batches.items()]
         if not self.measured:
             self._fit(todo, seeds)
-        while todo:
-            chunk, rest = take(todo, self.passes.tokens)
-            try:
-                means, grads = self._gradient(chunk, seeds)
-            except torch.OutOfMemoryError as error:
-                self._shrink(chunk, error)
-                continue
+        work = partial(self._gradient, seeds=seeds)
+        for chunk, (means, grads) in in_passes(todo, self.passes, work, self._shrink):
             for share, loss in zip(chunk, means, strict=True):
                 losses[share.run] += loss
             gradient += grads
-            todo = rest
         bad = self.optimizer.update(gradient, self._norms(gradient), losses)
         return {r: None if r in bad else losses[r] for r in batches}
 

@@ -10,7 +10,7 @@ from beft.engine.decoder.answer import answers
 from beft.engine.decoder.likelihood import Cache
 from beft.engine.decoder.losses import save_memory, share_losses
 from beft.engine.memory import step_tokens
-from beft.engine.shares import Share, take
+from beft.engine.shares import Share, in_passes
 from beft.engine.single import Single
 from beft.models.decoder import Decoder
 from beft.study.recipe import Recipe
@@ -34,30 +34,27 @@ class SinglePrompted(Single[Decoder, Prompts]):
 
     def _backward(self, rows: np.ndarray, seed: int) -> float:
         """See `Single._backward`."""
-        todo, loss = [Share(0, self.train[0], rows)], 0.0
-        parameters = [tuned.parameter for tuned in self.tuned]
-        while todo:
-            chunk, rest = take(todo, self.passes.tokens)
-            try:
-                with share_losses(
-                    self.model, chunk, [seed], self.settings, self.device, cache=self.cache
-                ) as each:
-                    part = each.mean() * chunk[0].weight
-                    # Kept only when whole: a pass that is refused must change no gradient.
-                    grads = torch.autograd.grad(part, parameters, allow_unused=True)
-            except torch.OutOfMemoryError as error:
-                self._shrink(chunk[0], error)
-                continue
+        loss, parameters = 0.0, [tuned.parameter for tuned in self.tuned]
+        given = (self.settings, self.device, None, self.cache)
+
+        def work(chunk: list[Share[Prompts]]) -> tuple[float, tuple[torch.Tensor | None, ...]]:
+            """The loss and gradients of a pass: one that does not fit must change no gradient."""
+            with share_losses(self.model, chunk, [seed], *given) as each:
+                part = each.mean() * chunk[0].weight
+                grads = torch.autograd.grad(part, parameters, allow_unused=True)
+            return part.item(), grads
+
+        todo = [Share(0, self.train[0], rows)]
+        for _, (part, grads) in in_passes(todo, self.passes, work, self._shrink):
             for parameter, grad in zip(parameters, grads, strict=True):
                 added = torch.zeros_like(parameter) if grad is None else grad
                 parameter.grad = added if parameter.grad is None else parameter.grad + added
-            loss += part.item()
-            todo = rest
+            loss += part
         return loss
 
-    def _shrink(self, share: Share[Prompts], error: Exception) -> None:
+    def _shrink(self, chunk: list[Share[Prompts]], error: Exception) -> None:
         """Makes passes smaller; saves memory where a pass of one example does not fit."""
-        if len(share.rows) == 1:
+        if len(chunk[0].rows) == 1:
             save_memory(self.model.model, self.passes, error, prefix=self.cache is not None)
         else:
             self.passes.tokens = self.passes.half(self.passes.tokens, error)

@@ -73,12 +73,8 @@ class Flat:
 
     def inputs(self) -> dict[str, object]:
         """Arguments of the base model."""
-        given: dict[str, object] = {
-            "input_ids": self.ids,
-            "position_ids": self.positions,
-            "flat": self,
-        }
-        return given if self.types is None else {**given, "token_type_ids": self.types}
+        types = {} if self.types is None else {"token_type_ids": self.types}
+        return {"input_ids": self.ids, "position_ids": self.positions, "flat": self} | types
 
 
 def flatten(
