@@ -10,12 +10,12 @@ from beft.adapters.merge_results import (
     Runs,
     Way,
     angles_of,
-    behind,
     check_runs,
     checksums,
+    facts_of_results,
     needed,
     open_runs,
-    places,
+    sources,
     ways,
 )
 from beft.code_identity import code_digest
@@ -64,7 +64,7 @@ def render_merge(
         "code": code_digest(),
         "terms": list(terms),
         "runs": checksums(runs),
-        "results": [_result(merged, place, found, runs) for place in places(merged)],
+        "results": [_result(merged, facts, found, runs) for facts in facts_of_results(merged)],
         "angles": angles_of(merged, terms, runs),
     }
     return to_json(content)
@@ -105,11 +105,11 @@ def _values(couple: Couple, runs: Runs) -> dict[str, Values]:
     }
 
 
-def _result(merged: Merged, place: dict, found: dict, runs: Runs) -> Plain:
-    """A place with its value, or with what became of the runs that it needs."""
-    side, recipes = behind(merged, place)
-    value = found.get((place["seed"], place["bias"], place["head"], side, place["split"]))
+def _result(merged: Merged, facts: dict, found: dict, runs: Runs) -> Plain:
+    """A result: its facts, and its value or what became of the runs that it needs."""
+    side, recipes = sources(merged, facts)
+    value = found.get((facts["seed"], facts["bias"], facts["head"], side, facts["split"]))
     value = value if value is not None and math.isfinite(value) else None
     bad = [run for r in recipes if (run := runs[r.digest]).status != "ok"]
     status, reason = (bad[0].status, bad[0].reason) if bad else ("ok", "")
-    return {**place, "value": value, "status": status, "reason": reason}
+    return {**facts, "value": value, "status": status, "reason": reason}

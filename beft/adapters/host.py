@@ -105,7 +105,7 @@ def alike(one: np.ndarray, other: np.ndarray) -> float:
     """The fraction of examples with equal predictions; numbers may differ by rounding."""
     if np.issubdtype(other.dtype, np.floating):
         return float(np.isclose(one, other, rtol=1e-2, atol=1e-2).mean())
-    if one.ndim == 2 and one.shape != other.shape:  # generated tokens, -1 behind their end
+    if one.ndim == 2 and one.shape != other.shape:  # generated tokens, -1 after their end
         width = max(one.shape[1], other.shape[1])
         one, other = (
             np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=-1) for a in (one, other)

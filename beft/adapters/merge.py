@@ -126,8 +126,8 @@ def _shares(recipes: Sequence[Recipe], weights: Sequence[float] | None) -> list[
 def _check_alike(recipes: Sequence[Recipe]) -> None:
     """Makes sure that the runs differ, and share one model and one technique."""
     first = recipes[0]
-    for place, recipe in enumerate(recipes[1:], start=1):
-        if recipe.digest in {r.digest for r in recipes[:place]}:
+    for number, recipe in enumerate(recipes[1:], start=1):
+        if recipe.digest in {r.digest for r in recipes[:number]}:
             raise UserError(f"run {recipe.digest} is named twice; raise its weight instead")
         if recipe.model != first.model:
             raise UserError(
@@ -165,9 +165,9 @@ def _scores(
         host.check(recipe, own)
         found = host.metrics(recipe, host.predictions(recipe, merged, own.head))
         for split, score in found.items():
-            place = {"task": recipe.task["name"], "seed": recipe.seed, "split": split}
+            facts = {"task": recipe.task["name"], "seed": recipe.seed, "split": split}
             number = {"own": own.metrics[split], "merged": score if math.isfinite(score) else None}
             rows.append(
-                {"digest": recipe.digest, **place, "metric": recipe.task["metric"]} | number
+                {"digest": recipe.digest, **facts, "metric": recipe.task["metric"]} | number
             )
     return rows

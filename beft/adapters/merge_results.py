@@ -49,7 +49,7 @@ def shares_head(couple: Couple) -> bool:
     return len(first.task["labels"]) == len(second.task["labels"])
 
 
-def places(merged: Merged) -> list[Plain]:
+def facts_of_results(merged: Merged) -> list[Plain]:
     """The `FACTS` of every result, in the order of the file."""
     return [
         {
@@ -96,11 +96,11 @@ def needed(couple: Couple, way: Way, side: int) -> list[Recipe]:
     return [*biases, couple.tuned[side if way.head == "own" else SIDES.index(way.head)]]
 
 
-def behind(merged: Merged, place: dict) -> tuple[int, list[Recipe]]:
+def sources(merged: Merged, facts: dict) -> tuple[int, list[Recipe]]:
     """The side of a result's task, and the runs that the result is computed from."""
-    couple = next(c for c in merged.couples if c.tuned[0].seed == place["seed"])
-    side = [r.task["name"] for r in couple.tuned].index(place["task"])
-    return side, needed(couple, Way(place["bias"], place["head"]), side)
+    couple = next(c for c in merged.couples if c.tuned[0].seed == facts["seed"])
+    side = [r.task["name"] for r in couple.tuned].index(facts["task"])
+    return side, needed(couple, Way(facts["bias"], facts["head"]), side)
 
 
 def checksums(runs: Runs) -> dict[str, str | None]:
@@ -128,7 +128,7 @@ def merge_flaw(project: Project, path: Path, merged: Merged) -> str | None:
     try:
         written = read_json(path)
         facts = [{key: row[key] for key in FACTS} for row in written["results"]]
-        if written["version"] != MERGE_VERSION or facts != places(merged):
+        if written["version"] != MERGE_VERSION or facts != facts_of_results(merged):
             return "not of the runs that its name says"
         runs = open_runs(project, merged)
         if written["runs"] != checksums(runs):
@@ -149,7 +149,7 @@ def merge_flaw(project: Project, path: Path, merged: Merged) -> str | None:
 
 def _contradicts(merged: Merged, row: dict, runs: Runs) -> bool:
     """Whether a result differs from what its run recorded, or is no fraction."""
-    side, needed_runs = behind(merged, row)
+    side, needed_runs = sources(merged, row)
     if any(runs[r.digest].status != "ok" for r in needed_runs):
         return row["status"] == "ok" or row["value"] is not None
     if row["status"] != "ok" or not (row["value"] is None or -1 <= row["value"] <= 1):

@@ -64,8 +64,8 @@ def _bigcode(config: PreTrainedConfig) -> Layout:
 
 
 def _head_width(config: PreTrainedConfig) -> int:
-    own = getattr(config, "head_dim", None)
-    return own or config.hidden_size // config.num_attention_heads
+    width = getattr(config, "head_dim", None)
+    return width or config.hidden_size // config.num_attention_heads
 
 
 # Model type -> name of the fused linear and its layout: the reshapes of each attention's `forward`

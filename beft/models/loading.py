@@ -38,7 +38,7 @@ _UNUSABLE = (
 
 
 class _ToDebug(logging.Handler):
-    """Hands what transformers says to our own logger, as debugging detail."""
+    """Passes messages of transformers to the logger of this module, at level debug."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log.debug("transformers: %s", record.getMessage())
@@ -108,7 +108,7 @@ def load_checkpoint(
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Within it, what transformers logs goes to our logger at debug, and no progress bar shows."""
+    """A context in which transformers logs at level debug only, and shows no progress bar."""
     logger = logging.getLogger("transformers")
     handlers, onward = logger.handlers, logger.propagate
     bar = transformers_logging.is_progress_bar_enabled()

@@ -17,7 +17,7 @@ Row = Plain  # of the history: numbers, and no training loss where nothing is tr
 
 
 class Interrupted(Exception):
-    """The runs were asked to stop; their checkpoint is written."""
+    """The runs were told to stop; their checkpoint is written."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
-from beft.engine.decoder.likelihood import Cache, asking
+from beft.engine.decoder.likelihood import Cache, logits_at
 
 
 class Roomy(DynamicLayer):
@@ -75,13 +75,13 @@ class _Batch:
     past: DynamicCache  # keys and values of the tokens so far, T of each row
     # (B, T) whether a row's next token attends to a cached token: not to padding
     seen: torch.Tensor
-    places: torch.Tensor  # (B,) position of a row's next token
+    positions: torch.Tensor  # (B,) position of a row's next token
     following: torch.Tensor  # (B,) that token
 
     def keep(self, rows: torch.Tensor) -> None:
         """Removes all other rows."""
         self.past.batch_select_indices(rows)
-        self.seen, self.places = self.seen[rows], self.places[rows]
+        self.seen, self.positions = self.seen[rows], self.positions[rows]
         self.following = self.following[rows]
 
     def advance(self, model: PreTrainedModel) -> None:
@@ -92,12 +92,12 @@ class _Batch:
         out = model(
             input_ids=self.following[:, None],
             attention_mask=mask[:, None, None],
-            position_ids=self.places[:, None],
+            position_ids=self.positions[:, None],
             past_key_values=self.past,
             use_cache=True,
         )
         self.past, self.following = out.past_key_values, out.logits[:, -1].argmax(-1)
-        self.places = self.places + 1
+        self.positions = self.positions + 1
 
 
 @torch.inference_mode()
@@ -153,23 +153,24 @@ def _after_prompts(
         ids[row, : len(prompt)] = torch.tensor(prompt)
     past = None if cache is None else cache(len(prompts))
     start = 0 if past is None else past.get_seq_length()
-    places = torch.arange(width, device=device)
-    hidden = (places[None] > places[:, None]) | (places[None, None] >= lengths[:, None, None])
-    hidden &= places[None, None] != places[:, None]  # a padded cell sees itself: no empty row
+    positions = torch.arange(width, device=device)
+    later = positions[None] > positions[:, None]
+    hidden = later | (positions[None, None] >= lengths[:, None, None])
+    hidden &= positions[None, None] != positions[:, None]  # a padded cell sees itself: no empty row
     shape = (len(prompts), 1, width, start + width)
     mask = torch.zeros(shape, dtype=model.dtype, device=device)
     mask[..., start:].masked_fill_(hidden[:, None], torch.finfo(model.dtype).min)
-    with asking(model, torch.arange(len(prompts), device=device) * width + lengths - 1):
+    with logits_at(model, torch.arange(len(prompts), device=device) * width + lengths - 1):
         out = model(
             input_ids=ids,
             attention_mask=mask,
-            position_ids=places[None].expand_as(ids) + start,
+            position_ids=positions[None].expand_as(ids) + start,
             past_key_values=past,
             use_cache=True,
         )
     if not torch.isfinite(out.logits).all():
         return None
     prefix = torch.ones(len(prompts), start, dtype=torch.bool, device=device)
-    seen = torch.cat([prefix, places[None] < lengths[:, None]], dim=1)
+    seen = torch.cat([prefix, positions[None] < lengths[:, None]], dim=1)
     past, following = with_room(out.past_key_values), out.logits[0].argmax(-1)
     return _Batch(past, seen, lengths + start, following)

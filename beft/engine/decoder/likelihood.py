@@ -22,10 +22,10 @@ def lowering(model: PreTrainedModel, device: str, precision: str) -> torch.autoc
 
 
 @contextmanager
-def asking(model: PreTrainedModel, places: torch.Tensor) -> Iterator[None]:
+def logits_at(model: PreTrainedModel, cells: torch.Tensor) -> Iterator[None]:
     """Makes the model compute logits at these K flat positions of (B * W) only, (1, K, V)."""
     hook = model.get_output_embeddings().register_forward_pre_hook(
-        lambda module, args: (args[0].flatten(0, 1).index_select(0, places)[None], *args[1:])
+        lambda module, args: (args[0].flatten(0, 1).index_select(0, cells)[None], *args[1:])
     )
     try:
         yield
@@ -93,7 +93,7 @@ def candidate_scores(
     """
     past = None if cache is None else cache(len(rows.ids))
     prefix = 0 if past is None else past.get_seq_length()
-    with asking(model, rows.places):
+    with logits_at(model, rows.cells):
         out = model(
             input_ids=rows.ids,
             position_ids=rows.positions + prefix,
@@ -102,7 +102,7 @@ def candidate_scores(
             use_cache=past is not None,
         )
     logits = out.logits[0].float()  # (K, V)
-    each = logits[rows.asked, rows.targets] - torch.logsumexp(logits, dim=1)[rows.asked]
+    each = logits[rows.predictors, rows.targets] - torch.logsumexp(logits, dim=1)[rows.predictors]
     return each.new_zeros(len(rows.lengths)).index_add(0, rows.candidate, each)
 
 

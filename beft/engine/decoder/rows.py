@@ -38,9 +38,9 @@ class Rows:
     positions: torch.Tensor
     mask: torch.Tensor  # (B, 1, W, W) added to attention scores: 0 or the type's lowest number
     owner: torch.Tensor  # (B, W) the run of each token
-    places: torch.Tensor  # (K,) flat positions (of B * W) at which logits are computed
-    # (A,) index into `places` of the logits that predict each token of all candidates
-    asked: torch.Tensor
+    cells: torch.Tensor  # (K,) flat positions (of B * W) at which logits are computed
+    # (A,) index into `cells` of the logits that predict each token of all candidates
+    predictors: torch.Tensor
     targets: torch.Tensor  # (A,) that token
     candidate: torch.Tensor  # (A,) the candidate that it is part of
     lengths: torch.Tensor  # (C,) tokens of each candidate
@@ -106,17 +106,17 @@ def arrange(examples: Sequence[Item], device: str, dtype: torch.dtype = torch.fl
         start = len(item.prompt)
         example[cell], owner[cell] = number, item.run
         ids[cell[:start]], positions[cell[:start]] = item.prompt, np.arange(start)
-        place = start
+        first = start
         for c, tokens in enumerate(item.candidates):
-            part = cell[place : place + len(tokens) - 1]
+            part = cell[first : first + len(tokens) - 1]
             ids[part], branch[part] = tokens[:-1], c + 1
             positions[part] = start + np.arange(len(part))
             before += [cell[start - 1], *part]
             targets += tokens
             candidate += [done + c] * len(tokens)
-            place += len(part)
+            first += len(part)
         done += len(item.candidates)
-    places, asked = np.unique(np.array(before, np.int64), return_inverse=True)
+    predicting, predictors = np.unique(np.array(before, np.int64), return_inverse=True)
 
     def tensor(values: np.ndarray | list[int]) -> torch.Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=device)
@@ -126,8 +126,8 @@ def arrange(examples: Sequence[Item], device: str, dtype: torch.dtype = torch.fl
         positions=tensor(positions).view(shape),
         mask=_mask(tensor(example).view(shape), tensor(branch).view(shape), dtype),
         owner=tensor(owner).view(shape),
-        places=tensor(places),
-        asked=tensor(asked),
+        cells=tensor(predicting),
+        predictors=tensor(predictors),
         targets=tensor(targets),
         candidate=tensor(candidate),
         lengths=tensor([len(tokens) for item in examples for tokens in item.candidates]),

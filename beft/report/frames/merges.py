@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from beft.adapters.merge_results import merge_flaw, places
+from beft.adapters.merge_results import facts_of_results, merge_flaw
 from beft.report.frames.schema import frame
 from beft.store.files import read_json
 from beft.study.measurements import Merged
@@ -40,7 +40,7 @@ def _rows(project: Project, key: str, merged: Merged) -> Iterator[dict[str, obje
         unknown = {"status": "failed", "reason": flaw}
         if flaw == "missing":
             unknown = {"status": "missing", "reason": "not run yet"}
-        found, angles = [{**each, **unknown} for each in places(merged)], {}
+        found, angles = [{**each, **unknown} for each in facts_of_results(merged)], {}
     for row in found:
         own = angles.get(row["seed"], {})
         measured = {

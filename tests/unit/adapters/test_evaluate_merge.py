@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from beft.adapters.evaluate_merge import render_merge
 from beft.adapters.host import alike
-from beft.adapters.merge_results import merge_flaw, places
+from beft.adapters.merge_results import facts_of_results, merge_flaw
 from beft.errors import UserError
 from beft.operations.verify import _measured
 from beft.report.frames import merges as frame_of
@@ -228,7 +228,7 @@ def test_a_file_that_is_not_true_is_found_and_not_shown(project, plant, words):
     assert words in merge_flaw(project, path, merged)
     frame = frame_of.collect(project)
     own = frame[frame["model"] == "tiny"]
-    assert len(own) == len(places(merged)) and own["value"].isna().all()
+    assert len(own) == len(facts_of_results(merged)) and own["value"].isna().all()
     assert set(own["status"]) == {"missing" if words == "missing" else "failed"}
     assert (frame[frame["model"] == "dec"]["status"] == "ok").all()
 
@@ -244,7 +244,7 @@ def test_a_file_by_unknown_code_is_found(project):
 
 def test_the_frame_has_a_row_for_everything(done):
     frame = frame_of.collect(done)
-    assert len(frame) == sum(len(places(m)) for m in done.merges.values())
+    assert len(frame) == sum(len(facts_of_results(m)) for m in done.merges.values())
     assert set(frame["status"]) == {"ok"}
     tiny = frame[frame["model"] == "tiny"]
     assert set(tiny["seed"]) == {0, 1} and tiny["tuned_cosine"].nunique() == 2
