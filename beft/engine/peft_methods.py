@@ -35,13 +35,12 @@ def adapt(model: Model, recipe: Recipe) -> Adapter | None:
 
 def _targets(model: Model, terms: tuple[str, ...], name: str) -> list[str]:
     """Modules to adapt; a fused projection is adapted whole, and only where q and v both are."""
-    modules = model.sites.projection_modules()
     if model.sites.fused and terms != ("q", "v"):
         raise UserError(
             f"{name}: the model computes q, k and v in one fused projection, which PEFT can only "
             "adapt whole; use 'lora'"
         )
-    return list(dict.fromkeys(path for term in terms for path in modules[term]))
+    return list(dict.fromkeys(site.module for term in terms for site in model.sites.of(term)))
 
 
 def _wrap(model: torch.nn.Module, config: Any) -> Any:

@@ -58,10 +58,6 @@ class BiasSites:
             raise UserError(f"this model has no bias term '{term}': it has {', '.join(self.terms)}")
         return tuple(site for site in self.sites if site.term == term)
 
-    def projection_modules(self) -> dict[str, tuple[str, ...]]:
-        """Term (q, k, v) -> full path of its linear in each layer; the same three if `fused`."""
-        return {term: tuple(site.module for site in self.of(term)) for term in PROJECTIONS}
-
 
 def find_sites(model: nn.Module, declared: Mapping[str, str] | None = None) -> BiasSites:
     """Find every bias inside the transformer layers of `model`.

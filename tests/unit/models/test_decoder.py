@@ -154,9 +154,9 @@ def test_a_causal_model_of_a_family_of_encoders_is_taken(tmp_path):
 
 
 def test_projection_modules_of_an_encoder(tmp_path):
-    found = load_encoder(tiny.checkpoint("bert", tmp_path), 2).sites.projection_modules()
+    sites = load_encoder(tiny.checkpoint("bert", tmp_path), 2).sites
     stem = "bert.encoder.layer.1.attention.self"
-    assert {t: m[1] for t, m in found.items()} == {
+    assert {term: sites.of(term)[1].module for term in ("q", "k", "v")} == {
         "q": f"{stem}.query",
         "k": f"{stem}.key",
         "v": f"{stem}.value",

@@ -301,6 +301,6 @@ def test_projection_modules_are_linears_by_term(folder, architecture):
     path, projections, _ = NAMES[architecture]
     own = projections.split()
     expected = [[f"{path.format(i)}.{m}" for i in range(tiny.LAYERS)] for m in own]
-    found = decoder.sites.projection_modules()
-    assert list(map(list, found.values())) == (expected if len(own) == 3 else expected * 3)
-    assert list(found) == ["q", "k", "v"] and decoder.sites.fused == (len(own) == 1)
+    found = [[site.module for site in decoder.sites.of(term)] for term in ("q", "k", "v")]
+    assert found == (expected if len(own) == 3 else expected * 3)
+    assert decoder.sites.fused == (len(own) == 1)
