@@ -10,19 +10,20 @@ from support import moments
 
 from beft.engine.decoder import answer, losses
 from beft.engine.decoder import gradients as decoder_gradients
-from beft.engine.encoder import gradients, packed, predict
+from beft.engine.encoder import gradients, packed, padded
 
 PASSES = [
     *((module, "flatten") for module in (packed, gradients)),
     *((module, "arrange") for module in (answer, losses, decoder_gradients)),
-    (predict, "collate"),
+    (padded, "collate"),
 ]
 
 
 def tokens_of(pass_: Any) -> int:
-    """Of a row of tokens, or of a padded batch."""
-    ids = pass_["input_ids"] if isinstance(pass_, dict) else pass_.ids
-    return ids.numel()
+    """Of a row of tokens, or of a padded batch; 0 where a batch is trained, which is never cut."""
+    if isinstance(pass_, dict):
+        return 0 if torch.is_grad_enabled() else pass_["input_ids"].numel()
+    return pass_.ids.numel()
 
 
 def limit(tokens: int) -> None:
