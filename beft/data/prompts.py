@@ -1,11 +1,12 @@
 """A decoder's examples as tokens: each prompt once, and the tokens that each answer adds."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from beft.data.demonstrations import before, fitting, solved
 from beft.data.order import order
 from beft.errors import UserError
 from beft.tasks.metrics import sums
@@ -26,6 +27,8 @@ class Prompts:
     bare: list[list[int]]
     words: list[Words]  # the same examples as text
     decode: Callable[[Sequence[int]], str]  # turns token ids into text
+    # How many demonstrations precede each prompt; empty if none were asked for.
+    demonstrated: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -38,6 +41,7 @@ class Prompts:
             answers=[self.answers[r] for r in rows],
             bare=[self.bare[r] for r in rows],
             words=[self.words[r] for r in rows],
+            demonstrated=[self.demonstrated[r] for r in rows] if self.demonstrated else [],
         )
 
     def length(self, row: int) -> int:
@@ -77,7 +81,7 @@ def encode_prompts(
     room: int = 0,
     end: str = "",
     answered: bool = True,
-    before: Sequence[Sequence[Words]] | None = None,
+    demonstrations: Sequence[Words] | None = None,
     where: str = "",
 ) -> Prompts:
     """Tokenises examples. If a prompt is too long, the beginning of its passage is left out.
@@ -91,22 +95,25 @@ def encode_prompts(
         room: how many tokens to leave free for a generated answer.
         end: the text that ends a generated answer; it is appended so that training teaches it.
         answered: whether to tokenise answers. Without it, no answer can change a prompt.
-        before: for each example, the demonstrations to put before it, as many as fit.
+        demonstrations: solved examples to put before each prompt, as many as fit (`fitting`).
 
     Raises:
         UserError: if a prompt is too long without its passage, or an answer adds no token. The
             message begins with `where` and names the row.
     """
-    prompts, answers, bare = [], [], []
+    prompts, answers, bare, demonstrated = [], [], [], []
+    blocks = [solved(example, tokenizer) for example in demonstrations or ()]
     for row, example in enumerate(words):
         try:
             given = example.answers if answered else ()
             shared, added = _example(example, given, tokenizer, max_length, room, end)
-            if before is not None:
-                left = max_length - len(shared) - max([room, *map(len, added)])
-                shared = _demonstrated(before[row], shared, tokenizer, left)
         except UserError as error:
             raise UserError(f"{where}: row {row}: {error}") from None
+        if demonstrations is not None:
+            left = max_length - len(shared) - max([room, *map(len, added)])
+            chosen = [blocks[place] for place in fitting(list(map(len, blocks)), left)]
+            demonstrated.append(len(chosen))
+            shared = before(chosen, shared, tokenizer)
         prompts.append(shared)
         answers.append(added)
         last_line = example.after.rpartition("\n")[2].strip()  # such as "It was" or "Answer:"
@@ -116,7 +123,7 @@ def encode_prompts(
     def decode(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    return Prompts(prompts, answers, bare, list(words), decode)
+    return Prompts(prompts, answers, bare, list(words), decode, demonstrated)
 
 
 def _example(
@@ -174,34 +181,6 @@ def _shortened(
         )
     dropped = set(passage[:excess])
     return [token for i, token in enumerate(ids) if i not in dropped]
-
-
-def _demonstrated(
-    shown: Sequence[Words], prompt: list[int], tokenizer: PreTrainedTokenizerBase, left: int
-) -> list[int]:
-    """Puts demonstrations before a prompt, in their order: the last ones, as many as fit."""
-    start = [t for t in prompt[:1] if t in tokenizer.all_special_ids]
-    blocks: list[list[int]] = []
-    for words in reversed(shown):
-        text = words.before + words.passage + words.after + words.answers[words.gold[0]] + "\n\n"
-        block = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        if len(block) > left:
-            break
-        left -= len(block)
-        blocks.insert(0, block)
-    return [*start, *(token for block in blocks for token in block), *prompt[len(start) :]]
-
-
-def demonstrations(
-    train: Sequence[Words], count: int, seed: int, examples: int
-) -> list[list[Words]]:
-    """The demonstrations before each of `examples` prompts: the same ones in the same order.
-
-    They are the first `count` examples of the training subset. The seed decides their order, as it
-    decides the subset.
-    """
-    chosen = [train[i] for i in order(min(count, len(train)), "demonstrations", seed)]
-    return [chosen] * examples
 
 
 def evaluated_rows(words: Sequence[Words], size: int | str, task: str) -> list[int]:

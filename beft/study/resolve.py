@@ -157,7 +157,8 @@ def resolve_training(
             "so there are no candidates; use language_model_on_answer"
         )
     every = Training(**settings).model_dump()
-    return {key: value for key, value in every.items() if key in wanted}
+    own = {key: value for key, value in every.items() if key in wanted}
+    return own | dict(TECHNIQUES[technique].fixed)
 
 
 def _of_decoders(prompt: Prompt | None, technique: str) -> set[str]:

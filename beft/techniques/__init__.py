@@ -23,7 +23,13 @@ TECHNIQUES: dict[str, Technique] = {
     # nothing but the head: the baseline of every other technique of an encoder
     "head_only": Technique(select_none, biases_only=True, kinds=("encoder",)),
     # in-context learning: solved examples in the prompt, no training
-    "icl": Technique(select_none, trains=False, kinds=("decoder",), settings=("demonstrations",)),
+    "icl": Technique(
+        select_none,
+        trains=False,
+        kinds=("decoder",),
+        settings=("demonstrations",),
+        fixed={"packing": "as_many_as_fit"},  # recipes without it: the longest run at the end
+    ),
     # low-rank matrices beside projections, through PEFT
     "lora": Technique(select_none, settings=_LORA, adapted=("q", "v")),
     # the same on one projection (version 2 of the paper, table 6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +44,8 @@ class Technique:
         measures: it records the gradients of all biases at the pretrained weights.
         kinds: the kinds of models that it supports.
         settings: names of the training settings that only this technique reads.
+        fixed: what its recipes record besides settings: a choice of the method itself, so that runs
+            of another choice are other runs.
         adapted: terms whose projections get new parameters through PEFT.
     """
 
@@ -54,6 +56,7 @@ class Technique:
     measures: bool = False
     kinds: tuple[str, ...] = ("encoder", "decoder")
     settings: tuple[str, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
     adapted: tuple[str, ...] = ()
 
     @property

@@ -26,7 +26,7 @@ from beft.training.gradient_files import gradients_file
 from beft.training.inputs import Inputs, check_inputs
 from beft.training.loop import train
 from beft.training.results import run_files
-from beft.training.shared import Loader
+from beft.training.shared import Loader, demonstrated
 from beft.training.state import Control, Interrupted
 
 log = logging.getLogger(__name__)
@@ -172,6 +172,7 @@ class Job:
                 tokens_per_pass=used.passes.tokens or None,  # None: whole batches
                 passes_refused=state.refused + used.passes.refused,
                 precision="bfloat16" if lower else "float32",
+                **demonstrated(given),
             )
             files = run_files(recipe, state, model, len(given.train)) | extra
             write_folder(loader.layout.run(recipe), files | {PROVENANCE: to_json(facts)})

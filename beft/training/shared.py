@@ -1,5 +1,6 @@
 """Model and tokenised data of recipes, each loaded once however many runs share it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,9 +10,10 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedConfig
 
+from beft.data import demonstrations
 from beft.data.encoded import Encoded, encode
 from beft.data.mirror.lookup import locate
-from beft.data.prompts import Prompts, demonstrations, encode_prompts, evaluated_rows
+from beft.data.prompts import Prompts, encode_prompts, evaluated_rows
 from beft.data.subsets import hold_out, read_subset
 from beft.engine.base import Examples
 from beft.engine.decoder.check import check_rows
@@ -24,9 +26,11 @@ from beft.models.encoder import Encoder, load_encoder
 from beft.study.layout import Layout
 from beft.study.recipe import HELD_OUT, Recipe, kind_of
 from beft.tasks.prompts import words_of
-from beft.tasks.words import Words
+from beft.tasks.words import Plain, Words
 from beft.techniques import TECHNIQUES
 from beft.training.state import Data
+
+log = logging.getLogger(__name__)
 
 
 def is_decoder(recipe: Recipe) -> bool:
@@ -122,13 +126,14 @@ class Loader:
         if key not in self.splits:
             words = _words(recipe, self._table(recipe, name), name)
             words = [words[i] for i in evaluated_rows(words, size, recipe.task["name"])]
-            before = None
+            solved = None
             if shown:
                 rows = read_subset(self.layout.source(recipe), recipe, self.layout.subset(recipe))
                 train = recipe.task["train"]
                 examples = _words(recipe, self._table(recipe, train).take(rows), train)
-                before = demonstrations(examples, shown, recipe.seed, len(words))
-            self.splits[key] = self._prompts(recipe, words, name, before)
+                solved = demonstrations.draw(examples, shown, recipe.seed)
+            prompts = self.splits[key] = self._prompts(recipe, words, name, solved)
+            _warn_without(prompts, recipe, name)
         return self.splits[key]
 
     def _prompts(
@@ -136,7 +141,7 @@ class Loader:
         recipe: Recipe,
         words: list[Words],
         split: str,
-        before: Sequence[Sequence[Words]] | None = None,
+        solved: Sequence[Words] | None = None,
     ) -> Prompts:
         writes = recipe.task["kind"] == "generation"
         return encode_prompts(
@@ -146,7 +151,7 @@ class Loader:
             room=recipe.training.get("max_new_tokens", 0),
             end="\n" if writes else "",
             answered=not writes or split == recipe.task["train"],
-            before=before,
+            demonstrations=solved,
             where=f"{recipe.task['name']}/{split}",
         )
 
@@ -179,8 +184,39 @@ class Loader:
         return pq.read_table(self.layout.source(recipe) / f"{name}.parquet")
 
 
+def demonstrated(data: Data) -> Plain:
+    """How many demonstrations preceded the prompts of each split, for the provenance of a run.
+
+    Returns:
+        {"demonstrations": {split: mean and least number, and how many prompts had none}}; empty for
+        a run without demonstrations.
+    """
+    splits = {split: getattr(own, "demonstrated", []) for split, own in data.validation.items()}
+    shown = {
+        split: {
+            "mean": sum(counts) / len(counts),
+            "least": min(counts),
+            "without": counts.count(0),
+        }
+        for split, counts in splits.items()
+        if counts
+    }
+    return {"demonstrations": shown} if shown else {}
+
+
 def _words(recipe: Recipe, table: pa.Table, split: str) -> list[Words]:
     return words_of(table, recipe.task, f"{recipe.task['name']}/{split}")
+
+
+def _warn_without(prompts: Prompts, recipe: Recipe, split: str) -> None:
+    """Says that demonstrations do not fit before prompts, which are then answered without any."""
+    if without := prompts.demonstrated.count(0):
+        log.warning(
+            "%s, %s/%s: no demonstration fits before %d of %d prompts, which are answered without; "
+            "max_length is %d",
+            *(recipe.technique, recipe.task["name"], split, without, len(prompts)),
+            recipe.training["max_length"],
+        )
 
 
 def _room(recipe: Recipe) -> list[int]:

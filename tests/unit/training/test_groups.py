@@ -161,6 +161,22 @@ def test_every_technique_runs_and_says_what_it_trained(tmp_path, model):
         assert (answers["b_k"]["last/validation"] == same).all()
     assert (runs[model, "untuned"] / "gradients.safetensors").is_file()
     assert not (runs[model, "zero_shot"] / "gradients.safetensors").exists()
+    noted = {t: read_json(folder / "provenance.json") for (_, t), folder in runs.items()}
+    shown = {"validation": {"mean": 3.0, "least": 3, "without": 0}}
+    assert noted["icl"]["demonstrations"] == shown
+    assert "demonstrations" not in noted["zero_shot"] and "demonstrations" not in noted["b_v"]
+
+
+def test_a_run_says_that_it_showed_no_demonstration(tmp_path, caplog):
+    """Where none fits, in-context learning answers as zero-shot does, and says so."""
+    study = {"models": ["dec"], "techniques": ["zero_shot", "icl"], "selectors": []}
+    runs = run(prepare(make(tmp_path, **study, training={"max_length": 14})))
+    noted = read_json(runs["dec", "icl"] / "provenance.json")["demonstrations"]
+    assert noted == {"validation": {"mean": 0.0, "least": 0, "without": 9}}
+    first, second = [load_file(f / "predictions.safetensors") for f in runs.values()]
+    assert (first["last/validation"] == second["last/validation"]).all()
+    said = "mine/validation: no demonstration fits before 9 of 9 prompts"
+    assert f"icl, {said}, which are answered without; max_length is 14" in caplog.text
 
 
 def test_a_stopped_pack_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, caplog):
@@ -219,7 +235,7 @@ def test_a_recipe_holds_the_settings_that_it_reads_and_no_others(tmp_path):
     asked = common | {"evaluated", "scoring"}
     expected = {
         "zero_shot": asked,
-        "icl": asked | {"demonstrations"},
+        "icl": asked | {"demonstrations", "packing"},
         "b_v": asked | {"objective"},
         "lora": asked | {"objective", "lora_rank", "lora_alpha"},
         "prefix": asked | {"objective", "prefix_tokens"},

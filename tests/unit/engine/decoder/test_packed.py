@@ -381,17 +381,40 @@ def test_long_passages_lose_their_beginning_alone(tmp_path):
 
 
 def test_demonstrations_as_many_as_fit(tmp_path):
+    """Their tokens are counted here by the tokenizer alone: all of them, then with less room."""
     model = decoder(tmp_path)
     plain = encoded(model, WORDS[:1])
-    shown = encoded(model, WORDS[:1], length=200, before=[WORDS[1:]])
+    shown = encoded(model, WORDS[:1], length=200, demonstrations=WORDS[1:])
     text = model.tokenizer.decode(shown.prompts[0], skip_special_tokens=True)
-    expected = [w.passage + w.after + w.answers[w.gold[0]] for w in WORDS[1:]]
-    assert text == "\n\n".join([*expected, WORDS[0].passage + WORDS[0].after])
-    room = len(plain.prompts[0]) + 1
-    few = encoded(model, WORDS[:1], length=room + 10, before=[WORDS[1:]])
-    text = model.tokenizer.decode(few.prompts[0], skip_special_tokens=True)
-    assert text == f"{expected[-1]}\n\n{WORDS[0].passage} It was"
-    assert encoded(model, WORDS[:1], length=room, before=[WORDS[1:]]).prompts == plain.prompts
+    told = [w.passage + w.after + w.answers[w.gold[0]] for w in WORDS[1:]]
+    asked = WORDS[0].passage + WORDS[0].after
+    assert text == "\n\n".join([*told, asked])
+    assert shown.demonstrated == [4] and plain.demonstrated == []
+    needs = [len(model.tokenizer(f"{t}\n\n", add_special_tokens=False)["input_ids"]) for t in told]
+    first, _, _, last = needs
+    assert sorted(needs)[:2] == sorted([first, last])  # "a dog" and "never a good actor"
+    room = len(plain.prompts[0]) + 1  # the answer has one token
+
+    def few(left: int) -> tuple[str, list[int]]:
+        made = encoded(model, WORDS[:1], length=room + left, demonstrations=WORDS[1:])
+        assert len(made.prompts[0]) <= room - 1 + left
+        return model.tokenizer.decode(made.prompts[0], skip_special_tokens=True), made.demonstrated
+
+    # the first and the last of the order; a long one stands between them
+    assert few(first + last) == (f"{told[0]}\n\n{told[3]}\n\n{asked}", [2])
+    assert few(first + last - 1) == (f"{told[0]}\n\n{asked}", [1])
+    assert few(first - 1) == (asked, [0])
+    assert few(0) == (asked, [0])
+
+
+def test_each_prompt_has_room_of_its_own(tmp_path):
+    model = decoder(tmp_path)
+    data = encoded(model, WORDS, length=18, demonstrations=WORDS[1:2])
+    lengths = [len(p) for p in encoded(model, WORDS, length=18).prompts]
+    (need,) = {len(d) - n for d, n in zip(data.prompts, lengths, strict=True)} - {0}
+    assert data.demonstrated == [int(n + 1 + need <= 18) for n in lengths]
+    assert set(data.demonstrated) == {0, 1}
+    assert data.take(np.array([4, 0])).demonstrated == [data.demonstrated[r] for r in (4, 0)]
 
 
 def test_a_generated_answer_is_trained_to_end(tmp_path):
