@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import typer
 
+from beft import code_identity
 from beft.cli import adapters, data, operations, reports, training
 from beft.cli.console import complain
 from beft.errors import UserError
@@ -43,6 +44,7 @@ for panel, commands in GROUPS.items():
 
 def main() -> None:
     """Runs a command and exits: 0 on success, 2 and one line if the user can fix what is wrong."""
+    code_identity.pin()
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("beft").setLevel(logging.INFO)
     try:

@@ -2,8 +2,12 @@
 
 import ast
 import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +40,14 @@ SAME = {
     "blank lines": ("import math", "\n\nimport math"),
     "spaces at the end": ("radius**2, text", "radius**2, text   "),
 }
+# A docstring that shares its line, a text of several lines, and text that stands alone.
+DENSE = """class Round:
+    'Without corners é.'; corners = 0
+    prompt = '''Is it round?
+
+Answer: '''
+    if next(draws): 'not a docstring'
+"""
 OTHER = {
     "operator": ("radius**2", "radius**3"),
     "number in a call": ("math.pi", "math.e"),
@@ -55,6 +67,22 @@ def test_what_changes_no_number_changes_no_essence(old, new):
 def test_what_may_change_a_number_changes_the_essence(old, new):
     assert CODE.count(old) == 1
     assert code_identity.essence(CODE.replace(old, new)) != code_identity.essence(CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("corners = 0", "corners = 4"),
+        ("round?\n\n", "round?\n"),
+        ("round?\n", "round? \n"),
+        ("next(draws)", "True"),
+    ],
+)
+def test_what_stands_beside_a_text_or_within_it_is_seen(old, new):
+    essence = code_identity.essence
+    assert DENSE.count(old) == 1
+    assert essence(DENSE.replace(old, new)) != essence(DENSE)
+    assert essence(DENSE.replace("Without corners é", "It has no corners")) == essence(DENSE)
 
 
 @pytest.fixture
@@ -156,3 +184,85 @@ def test_accepting_adds_the_digest_once_and_keeps_the_others(tmp_path):
 def test_digests_of_another_version_are_not_accepted(tmp_path):
     (tmp_path / "ledger.json").write_text(json.dumps({str(RECIPE_VERSION + 1): ["aaaa"]}))
     assert accepted_code.accepted(tmp_path / "ledger.json") == []
+
+
+# A process that calls `beft` with a command that imports a module, while others act.
+COMMAND = """
+import sys
+from pathlib import Path
+from beft.cli import app
+file, before, after = Path(sys.argv[1]), *sys.argv[2:]
+
+def command(*given, **named):
+    before and file.write_text(before)
+    from beft.models import terms
+    after and file.write_text(after)
+    from beft.code_identity import code_digest
+    print(" ".join(terms.PROJECTIONS), code_digest())
+    return 0
+
+app.app = command
+app.main()
+"""
+
+
+def python(package: Path, *arguments: str) -> str:
+    """What a process says that imports a copy of the package, and leaves bytecode there."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run(
+        [sys.executable, "-c", *arguments],
+        env=kept | {"PYTHONPATH": str(package.parent)},
+        cwd=package.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def executed(package: Path, before: str = "", after: str = "") -> tuple[str, str]:
+    """The order of `PROJECTIONS` that a command executes, and the digest that it records.
+
+    Args:
+        before, after: what somebody writes to the module before and after it is imported.
+    """
+    done = python(package, COMMAND, str(package / "models" / "terms.py"), before, after)
+    terms, _, digest = done.strip().rpartition(" ")
+    return terms, digest
+
+
+def test_edits_while_a_command_starts_do_not_part_the_digest_from_the_code(package):
+    file = package / "models" / "terms.py"
+    ours = file.read_text()
+    other = ours.replace('"q", "k", "v"', '"v", "k", "q"')
+    assert other != ours
+    digests = {}
+    for text, terms in ((ours, "q k v"), (other, "v k q")):
+        file.write_text(text)
+        digests[terms] = code_identity.code_digest.__wrapped__(package)
+        for before, after in (("", ""), (ours, other), (other, ours)):
+            file.write_text(text)
+            assert executed(package, before, after) == (terms, digests[terms])
+    assert digests["q k v"] == code_identity.code_digest() != digests["v k q"]
+
+
+def test_stale_bytecode_is_not_executed(package):
+    """Copies and archives may give an edited file the size and time of the one before."""
+    file = package / "models" / "terms.py"
+    ours, time = file.read_text(), 1_600_000_000
+    file.write_text(ours.replace('"q", "k", "v"', '"v", "k", "q"'))
+    os.utime(file, (time, time))
+    for _ in range(2):  # the bytecode that the first one leaves is what the second one runs
+        assert "v k q" in python(
+            package, "from beft.models import terms; print(*terms.PROJECTIONS)"
+        )
+        file.write_text(ours)
+        os.utime(file, (time, time))
+    assert executed(package) == ("q k v", code_identity.code_digest())
+
+
+def test_a_command_imports_nothing_that_counts_before_its_code_is_pinned():
+    package = code_identity.PACKAGE
+    said = python(package, "import sys, beft.cli.app; print(*sys.modules)").split()
+    names = {name.removesuffix(".py").replace("/", ".") for name in code_identity.modules()}
+    counted = {f"beft.{name.removesuffix('.__init__')}" for name in names}
+    assert "beft.cli.app" in said and counted.isdisjoint(said)
