@@ -33,7 +33,7 @@ PARTS = {
     "decoder": (decoder.run, PEERS),
     "pipeline": (pipeline.run, ["case", "ours_seconds", "limit_seconds", "note"]),
     "cluster": (cluster.run, ["case", "seconds", "count", "per_second", "memory_mb", "note"]),
-    "gpu": (gpu.run, ["case", *gpu.FIGURES, "note"]),
+    "gpu": (gpu.run, gpu.SHOWN),
     "memory": (memory.run, memory.COLUMNS),
 }
 DEFAULT = [name for name in PARTS if name != "memory"]  # it needs more memory than most have

@@ -21,21 +21,27 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 from transformers import PrinterCallback
 
 from beft.data.encoded import Encoded
+from beft.engine.dispatch import engine
 from beft.models.encoder import load_encoder
 from beft.models.loading import quiet_transformers
 from beft.training.provenance import peak_memory_mb, reset_peak_memory
 from benchmarks import measure as M
 from benchmarks import ours, peers
-from benchmarks.material import EPOCHS, Material, recipe
+from benchmarks.material import BATCH, EPOCHS, Material, recipe
 from benchmarks.random_material import CONFIGS, SMALL, WHOLE, random_material
 
 PACKS, REPEATS, MATRIX = (1, 4, 16, 32), 3, 8192  # runs per pack; of each; width of a product
 FEW = 64  # examples to warm up with
 FIGURES = ("ours_seconds", "peer_seconds", "ratio", "runs_per_hour", "peer_runs_per_hour")
 FIGURES += ("peak_memory_mb", "peer_peak_memory_mb", "matrix_share")
+FIGURES += ("kernels_per_step", "waits_per_step")
+SHOWN = ["case", "ours_seconds", "peer_seconds", "ratio", "peak_memory_mb", "matrix_share"]
+SHOWN += ["kernels_per_step", "waits_per_step", "note"]  # the others are in the file of results
+STEPS = 5  # that are profiled
 
 
 def run(smoke: bool = False) -> list[dict]:
@@ -49,6 +55,8 @@ def run(smoke: bool = False) -> list[dict]:
         "not measured", when there is no GPU. `peer_seconds` is of all runs of the pack.
         `matrix_share` is the rate at which our side takes real tokens through the linear layers,
         as a share of that of a big product; work that is spared counts as done.
+        `kernels_per_step` and `waits_per_step` count what a training step of the pack starts on the
+        GPU, and how often it waits for the GPU; 0 on a CPU.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not smoke:
@@ -59,20 +67,23 @@ def run(smoke: bool = False) -> list[dict]:
     for name in CONFIGS:
         with random_material(name, size) as material:
             packs = {runs: _ours(material, runs, device, repeats) for runs in counts}
+            counted = {runs: launches(material, runs, device) for runs in counts}
             peer = _peer(material, device, repeats)
             work = flops(material)
         for runs, own in packs.items():
-            found = _figures(runs, own, peer, runs * work / rate)
+            found = _figures(runs, own, peer, runs * work / rate, counted[runs])
             rows.append({"case": f"gpu_{name}_{runs}", **found, "repeats": repeats, "note": ""})
         M.save("gpu", rows)
     return rows
 
 
-def _figures(runs: int, own: tuple, peer: tuple, fastest: float) -> dict[str, float]:
+def _figures(
+    runs: int, own: tuple, peer: tuple, fastest: float, counted: tuple
+) -> dict[str, float]:
     ours_seconds, peer_seconds = own[0], runs * peer[0]
     rates = (runs * 3600 / ours_seconds, runs * 3600 / peer_seconds)
     times = (ours_seconds, peer_seconds, peer_seconds / ours_seconds)
-    values = (*times, *rates, own[1], peer[1], fastest / ours_seconds)
+    values = (*times, *rates, own[1], peer[1], fastest / ours_seconds, *counted)
     return {name: round(value, 4) for name, value in zip(FIGURES, values, strict=True)}
 
 
@@ -86,6 +97,29 @@ def flops(material: Material) -> float:
     weights = sum(m.weight.numel() for m in layers if isinstance(m, torch.nn.Linear))
     train, validation = (sum(map(len, e.ids)) for e in material.encoded(encoder.tokenizer))
     return 2.0 * weights * EPOCHS * (2 * train + validation)
+
+
+def launches(material: Material, runs: int, device: str) -> tuple[float, float]:
+    """(kernels that a training step of the pack starts, times that it waits for the GPU)."""
+    encoder = load_encoder(material.model, 2, device=device)
+    train = material.encoded(encoder.tokenizer)[0]
+    made = [recipe(material, "b_v", seed, "bfloat16") for seed in range(runs)]
+    used = engine(encoder, made, [train] * runs, device, flat=True)
+    rows = np.arange(min(len(train), BATCH))
+
+    def step(number: int) -> None:
+        used.step(dict.fromkeys(range(runs), rows), dict.fromkeys(range(runs), number))
+
+    step(0)  # warms up
+    on_gpu = [ProfilerActivity.CUDA] if device != "cpu" else []
+    with profile(activities=[ProfilerActivity.CPU, *on_gpu]) as seen:
+        for number in range(STEPS):
+            step(number)
+    used.close()
+    counts = {event.key: event.count for event in seen.key_averages()}
+    started = sum(n for key, n in counts.items() if "LaunchKernel" in key)
+    waits = sum(n for key, n in counts.items() if "Synchronize" in key)
+    return started / STEPS, waits / STEPS
 
 
 def matrix_rate(device: str, width: int) -> float:

@@ -4,7 +4,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -56,10 +56,18 @@ def setting(**facts: object) -> dict:
     return {
         "hardware": hardware(device),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "commit": revision + ("+" if dirty else ""),
         **facts,
     }
+
+
+def _version(package: str) -> str:
+    """Empty where a package is not installed, such as Snakemake beside a GPU."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def save(name: str, rows: list[dict], **facts: object) -> None:

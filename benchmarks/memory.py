@@ -1,10 +1,12 @@
 """Memory of tuning b_v of large decoders: `python -m benchmarks.memory [MODEL ...]`.
 
 Weights are random and of the real shapes: memory and time do not depend on their values. Writes
-results/memory.json, one row per model; rows of other models stay. `make bench` leaves it out: the
-largest models need 20 GB.
+results/memory.json, on a GPU results/memory_gpu.json: one row per model; rows of other models
+stay. `make bench` leaves it out: the largest models need 20 GB. `BEFT_MEMORY_GB` limits what a
+process may take of a GPU, to see whether a smaller card would do.
 """
 
+import os
 import resource
 import sys
 import time
@@ -116,10 +118,15 @@ def run(smoke: bool = False, names: Sequence[str] = tuple(MODELS)) -> list[dict]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if smoke:
         return [measure("tiny", TINY, device)]
-    rows = [r for r in M.load("memory")["rows"] if r["case"] not in names]
+    file = "memory" if device == "cpu" else "memory_gpu"
+    limit = float(os.environ.get("BEFT_MEMORY_GB", "0"))
+    if limit and device != "cpu":
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(limit * 1e9 / total)
+    rows = [r for r in M.load(file)["rows"] if r["case"] not in names]
     for name in names:
         rows.append(measure(name, MODELS[name], device))
-        M.save("memory", rows, batch_size=BATCH, max_length=LENGTH)
+        M.save(file, rows, batch_size=BATCH, max_length=LENGTH, limit_gb=limit or None)
     return rows
 
 
