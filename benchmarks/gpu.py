@@ -15,6 +15,7 @@ runs are those of one, times their number.
 
 import gc
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,7 +39,6 @@ PACKS, REPEATS, MATRIX = (1, 4, 16, 32), 3, 8192  # runs per pack; of each; widt
 FEW = 64  # examples to warm up with
 FIGURES = ("ours_seconds", "peer_seconds", "ratio", "runs_per_hour", "peer_runs_per_hour")
 FIGURES += ("peak_memory_mb", "peer_peak_memory_mb", "matrix_share")
-FIGURES += ("kernels_per_step", "waits_per_step")
 SHOWN = ["case", "ours_seconds", "peer_seconds", "ratio", "peak_memory_mb", "matrix_share"]
 SHOWN += ["kernels_per_step", "waits_per_step", "note"]  # the others are in the file of results
 STEPS = 5  # that are profiled
@@ -51,7 +51,7 @@ def run(smoke: bool = False) -> list[dict]:
         smoke: two narrow layers, few examples, and the CPU where there is no GPU.
 
     Returns:
-        Rows with `case`, `repeats`, `note` and `FIGURES`; these are absent, and the note says
+        Rows with `case`, `repeats`, `note` and figures; these are absent, and the note says
         "not measured", when there is no GPU. `peer_seconds` is of all runs of the pack.
         `matrix_share` is the rate at which our side takes real tokens through the linear layers,
         as a share of that of a big product; work that is spared counts as done.
@@ -63,27 +63,27 @@ def run(smoke: bool = False) -> list[dict]:
         return [{"case": f"gpu_{name}", "note": "not measured: no GPU"} for name in CONFIGS]
     size, counts, repeats = (SMALL, (1, 4), 1) if smoke else (WHOLE, PACKS, REPEATS)
     rate = matrix_rate(device, 256 if smoke else MATRIX)
-    rows = []
+    rows: list[dict] = []
     for name in CONFIGS:
         with random_material(name, size) as material:
-            packs = {runs: _ours(material, runs, device, repeats) for runs in counts}
-            counted = {runs: launches(material, runs, device) for runs in counts}
-            peer = _peer(material, device, repeats)
-            work = flops(material)
-        for runs, own in packs.items():
-            found = _figures(runs, own, peer, runs * work / rate, counted[runs])
-            rows.append({"case": f"gpu_{name}_{runs}", **found, "repeats": repeats, "note": ""})
-        M.save("gpu", rows)
+            work, peer = flops(material), _peer(material, device, repeats)
+            for runs in counts:
+                own = _ours(material, runs, device, repeats)
+                found = _figures(runs, own, peer, runs * work / rate)
+                kernels, waits = launches(material, runs, device)
+                found |= {"kernels_per_step": kernels, "waits_per_step": waits}
+                rows.append({"case": f"gpu_{name}_{runs}", **found, "repeats": repeats, "note": ""})
+                print(f"{rows[-1]['case']}: {found}", file=sys.stderr, flush=True)
+                if not smoke:
+                    M.save("gpu", rows, matrix_tflops=round(rate / 1e12, 1))
     return rows
 
 
-def _figures(
-    runs: int, own: tuple, peer: tuple, fastest: float, counted: tuple
-) -> dict[str, float]:
+def _figures(runs: int, own: tuple, peer: tuple, fastest: float) -> dict[str, float]:
     ours_seconds, peer_seconds = own[0], runs * peer[0]
     rates = (runs * 3600 / ours_seconds, runs * 3600 / peer_seconds)
     times = (ours_seconds, peer_seconds, peer_seconds / ours_seconds)
-    values = (*times, *rates, own[1], peer[1], fastest / ours_seconds, *counted)
+    values = (*times, *rates, own[1], peer[1], fastest / ours_seconds)
     return {name: round(value, 4) for name, value in zip(FIGURES, values, strict=True)}
 
 
