@@ -64,6 +64,7 @@ def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]
     from beft.data.mirror.fetch import fetch_model
     from beft.data.mirror.transfers import Job, fetch_all
     from beft.data.sources import fetch_task
+    from beft.study.recipe import kind_of
 
     root, given, folder = project.root, project.params, project.layout.folder("models")
     jobs: dict[str, Job] = {}
@@ -72,7 +73,8 @@ def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]
             model = given.models[name]
             jobs[f"models.{name}"] = partial(fetch_model, root, name, model, folder / marker)
     for name in tasks:
-        jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name])
+        kinds = {kind_of(run.model) for run in project.recipes if run.task["name"] == name}
+        jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name], kinds=kinds)
     with Progress(of_bytes=True) as progress:
         return fetch_all(jobs, progress.update)
 

@@ -1,136 +1,241 @@
-"""Turn a table in any format into one that tasks read: check columns, unify texts and labels."""
+"""Turn the rows of a file into the table that runs read: texts as text, labels as numbers."""
 
-import numpy as np
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from beft.data.readers.rows import Rows, Twice
 from beft.errors import UserError
 from beft.study.fields import nearest
 from beft.tasks import Task
+from beft.tasks.labels import Number, Wrong, match, target
 from beft.tasks.prompts import words_of
 from beft.tasks.words import column_of
 
+_EMPTY = 'is empty (null); remove the row, or give it a text, which may be ""'
+_TYPES = {"text": pa.string(), "texts": pa.list_(pa.string()), "number": pa.int64()}
 
-def normalise(table: pa.Table, task: Task, origin: str) -> pa.Table:
+
+@dataclass(frozen=True)
+class Split:
+    """A normalised split."""
+
+    table: pa.Table
+    by_position: bool  # the file has numbers for labels, and does not name them
+    unfit: dict[str, str]  # a kind of model that cannot read this split -> why, without the file
+
+
+def normalise(rows: Rows, task: Task, origin: str) -> Split:
     """Checks the columns that a task reads, and gives texts and labels one type each.
 
-    Other columns stay as they are. Rows that make no example of the task, such as a row whose
-    answer is not among its candidates, are refused here too.
+    Rows that make no example of the task, such as a row whose answer is not among its candidates,
+    are wrong too. What only encoders or only decoders read may be missing or wrong: then the split
+    is for the others.
+
+    Args:
+        rows: what a reader made of a file.
+        task: the task that reads it.
+        origin: the name of the file; messages begin with it.
 
     Raises:
-        UserError: if a column is missing or has another type than the task reads, or a row is
-            wrong. The message begins with `origin`, the name of the file.
+        UserError: if a column is missing, or a row holds what the task cannot read, so that no kind
+            of model can be trained.
     """
-    if table.num_rows == 0:
+    if rows.count == 0:
         raise UserError(f"{origin}: the split is empty")
-    table = table.replace_schema_metadata(None)
-    for path, kind in task.reads().items():
-        name = column_of(path, kind)
-        values = _field(_column(table, name, origin), path[len(name) + 1 :], name, origin)
-        values = _checked(values, kind, path, origin)
-        if kind == "text":
-            table = _with(table, path, values.cast(pa.string()).combine_chunks())
-    if task.label:
-        labels = _labels(_column(table, task.label, origin), task, origin)
-        table = _with(table, task.label, labels)
-    if task.prompt is not None and task.prompt.wording["view"] != "classes":
-        words_of(table, task.prompt_dict(), origin)
-    return table
+    if task.label in task.reads():
+        raise UserError(f"{origin}: column '{task.label}' is both a text and the label")
+    labels, by_position = _labels(rows, task, origin) if task.label else (None, False)
+    made: dict[str, pa.Array] = {}
+    unfit: dict[str, str] = {}
+    for kind in task.kinds():
+        try:
+            made |= _columns(rows, task, kind, labels, origin)
+        except UserError as error:
+            unfit[kind] = str(error).removeprefix(f"{origin}: ")
+    if len(unfit) == len(task.kinds()):
+        raise UserError(f"{origin}: {next(iter(unfit.values()))}")
+    if labels is not None:
+        made[task.label] = labels
+    return Split(_table(rows, made, task.label), by_position, unfit)
 
 
-def _with(table: pa.Table, column: str, values: pa.Array) -> pa.Table:
-    return table.set_column(table.column_names.index(column), column, values)
+def _columns(
+    rows: Rows, task: Task, kind: str, labels: pa.Array | None, origin: str
+) -> dict[str, pa.Array]:
+    """The columns that a kind of model reads, and a check of the examples that they make."""
+    fields: dict[str, dict[str, pa.Array]] = {}  # of each column; "" is the column itself
+    for path, holds in task.reads(kind).items():
+        name = column_of(path, holds)
+        field = path[len(name) + 1 :]
+        fields.setdefault(name, {})[field] = _field(rows, name, field, holds, origin)
+    made = {
+        name: inner[""] if "" in inner else pa.StructArray.from_arrays(inner.values(), list(inner))
+        for name, inner in fields.items()
+    }
+    if kind == "decoder" and task.prompt_dict()["wording"]["view"] != "classes":
+        label = {task.label: labels} if labels is not None else {}
+        words_of(pa.table({**made, **label}), task.prompt_dict(), origin)
+    return made
 
 
-def _column(table: pa.Table, name: str, origin: str) -> pa.ChunkedArray:
-    if name not in table.column_names:
-        hint = nearest(name, table.column_names)
-        raise UserError(f"{origin}: no column '{name}'; {hint}")
-    if table.column_names.count(name) > 1:
+def _field(rows: Rows, name: str, field: str, holds: str, origin: str) -> pa.Array:
+    """A column, or a field of a column of objects, in the type that the task reads."""
+    path = f"{name}.{field}" if field else name
+    read = _READ[holds]
+
+    def convert(value: Any) -> Any:
+        return read(_inside(value, field) if field else value)
+
+    converted = _each(rows, _column(rows, name, origin), convert, path, origin)
+    return _array(rows, converted, _TYPES[holds], path, origin)
+
+
+def _column(rows: Rows, name: str, origin: str) -> list[Any]:
+    if name in rows.columns:
+        return rows.columns[name]
+    if name in rows.names:
         raise UserError(f"{origin}: more than one column '{name}'")
-    column = table[name]  # categories may be stored as a dictionary
-    dictionary = pa.types.is_dictionary(column.type)
-    return column.cast(column.type.value_type) if dictionary else column
+    raise UserError(f"{origin}: no column '{name}'; {nearest(name, rows.names)}")
 
 
-def _field(values: pa.ChunkedArray, field: str, name: str, origin: str) -> pa.ChunkedArray:
-    """A field of a column of structs, or the column itself if `field` is empty."""
-    if not field:
-        return values
-    if not pa.types.is_struct(values.type) or values.type.get_field_index(field) < 0:
-        raise UserError(
-            f"{origin}: column '{name}' holds {values.type}, not structs with a '{field}'"
-        )
-    return pc.struct_field(values, field)
+def _each(
+    rows: Rows, values: Sequence[Any], convert: Callable[[Any], Any], path: str, origin: str
+) -> list[Any]:
+    """Converts the values of a column; the message of a ValueError follows the column's name."""
+    converted = []
+    for row, value in enumerate(values):
+        try:
+            converted.append(convert(value))
+        except ValueError as error:
+            raise UserError(f"{origin}: {rows.place(row)}: '{path}' {error}") from None
+    return converted
 
 
-def _checked(values: pa.ChunkedArray, kind: str, path: str, origin: str) -> pa.ChunkedArray:
-    """Checks that every row of a column holds what the task reads (`tasks.views.View.reads`)."""
-    fits, expected = _KINDS[kind]
-    if not fits(values.type):
-        raise UserError(f"{origin}: column '{path}' holds {values.type}, not {expected}")
-    empty = values.is_null()
-    if kind == "texts":
-        inner = [texts is None or None in texts for texts in values.to_pylist()]
-        empty = pa.chunked_array([inner])
-    if pc.any(empty).as_py():
-        row = pc.index(empty, True).as_py()
-        raise UserError(f"{origin}: row {row}: '{path}' is empty (null)")
-    return values
+def _array(rows: Rows, values: list[Any], kind: pa.DataType, path: str, origin: str) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        _each(rows, values, _encodable, path, origin)
+        raise
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+def _encodable(value: Any) -> None:
+    try:
+        str(value if isinstance(value, str) else "".join(value)).encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8; csv and JSON lines have to be saved as UTF-8") from None
 
 
-def _is_texts(kind: pa.DataType) -> bool:
-    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type)
+def _inside(value: Any, field: str) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError(f"holds {_kind(value)}, not an object with '{field}'")
+    if field not in value:
+        raise ValueError(f"holds an object without '{field}'")
+    return value[field]
 
 
-_KINDS = {
-    "text": (_is_text, "text"),
-    "texts": (_is_texts, "lists of texts"),
-    "number": (pa.types.is_integer, "whole numbers"),
-}
+def _text(value: Any) -> str:
+    if type(value) is str:
+        return value
+    if value is None:
+        raise ValueError(_EMPTY)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Number):  # csv cannot tell a number from a text either
+        return str(value)
+    raise ValueError(f"holds {_kind(value)}, not text")
 
 
-def _labels(column: pa.ChunkedArray, task: Task, origin: str) -> pa.Array:
-    """Classes as int64, or values as float64."""
-    column = column.combine_chunks()
-    if column.null_count:
-        row = pc.index(column.is_null(), True).as_py()
-        raise UserError(f"{origin}: row {row}: '{task.label}' is empty (null)")
-    textual = _is_text(column.type)
-    if task.labels and textual:
-        values = column.to_pylist()
-        for row, value in enumerate(values):
-            if value not in task.labels:
-                raise UserError(
-                    f"{origin}: row {row}: label '{value}' is not one of {', '.join(task.labels)}"
-                )
-        return pa.array([task.labels.index(v) for v in values], pa.int64())
-    if textual or not (
-        pa.types.is_integer(column.type)
-        or pa.types.is_floating(column.type)
-        or pa.types.is_boolean(column.type)
-    ):
-        raise UserError(f"{origin}: column '{task.label}' holds {column.type}, not labels")
-    values = np.asarray(column.cast(pa.float64() if not task.labels else column.type))
+def _texts(value: Any) -> list[str]:
+    if value is None or (isinstance(value, list) and None in value):
+        raise ValueError("is empty (null); remove the row, or list its texts")
+    if not isinstance(value, list):
+        raise ValueError(f"holds {_kind(value)}, not a list of texts")
+    for text in value:
+        if type(text) is not str:
+            raise ValueError(f"holds a list with {_kind(text)}, not a list of texts")
+    return value
+
+
+def _number(value: Any) -> int:
+    if value is None:
+        raise ValueError("is empty (null); remove the row, or give it a number")
+    if not isinstance(value, str) or not re.fullmatch(r"-?[0-9]{1,18}", value):
+        raise ValueError(f"holds {_kind(value)}, not a whole number")
+    return int(value)
+
+
+_READ: dict[str, Callable[[Any], Any]] = {"text": _text, "texts": _texts, "number": _number}
+
+
+def _label(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    raise ValueError(f"holds {_kind(value)}, not a label")
+
+
+def _kind(value: Any) -> str:
+    """What a value is, for messages."""
+    if isinstance(value, Twice):
+        return "two values"
+    if isinstance(value, Number | bool):
+        return str(value).lower()[:40]
+    names = {str: "text", list: "a list", dict: "an object", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _labels(rows: Rows, task: Task, origin: str) -> tuple[pa.Array, bool]:
+    """Classes as int64, or values as float64; and whether they are positions without names."""
+    path = task.label
+    values = _each(rows, _column(rows, path, origin), _label, path, origin)
+    if None in values:
+        row = values.index(None)
+        raise UserError(f"{origin}: {rows.place(row)}: '{path}' is empty (null); remove the row")
     if not task.labels:
-        return _in_range(values.astype(np.float64), np.isfinite(values), "a number", origin)
-    integral = values.astype(np.float64)
-    valid = (integral == np.floor(integral)) & (integral >= 0) & (integral < len(task.labels))
-    return _in_range(integral, valid, f"one of 0 to {len(task.labels) - 1}", origin, pa.int64())
+        return pa.array(_targets(rows, values, origin), pa.float64()), False
+    if rows.classes:
+        _check_classes(rows.classes, task, origin)
+        named = {str(number): name for number, name in enumerate(rows.classes)}
+        values = [named.get(value, value) for value in values]
+    matched = match(values, task.labels, task.hub_labels)
+    if isinstance(matched, Wrong):
+        raise UserError(f"{origin}: {rows.place(matched.row)}: {matched.reason}")
+    return pa.array(matched.numbers, pa.int64()), matched.by_position
 
 
-def _in_range(
-    values: np.ndarray,
-    valid: np.ndarray,
-    expected: str,
-    origin: str,
-    dtype: pa.DataType | None = None,
-) -> pa.Array:
-    if not valid.all():
-        row = int(np.argmin(valid))
-        raise UserError(f"{origin}: row {row}: label {values[row]:g} is not {expected}")
-    return pa.array(values).cast(dtype or pa.float64())
+def _targets(rows: Rows, values: Sequence[Any], origin: str) -> list[float]:
+    numbers = []
+    for row, value in enumerate(values):
+        try:
+            numbers.append(target(value))
+        except ValueError as error:
+            raise UserError(f"{origin}: {rows.place(row)}: {error}") from None
+    return numbers
+
+
+def _check_classes(classes: tuple[str, ...], task: Task, origin: str) -> None:
+    if classes not in (task.labels, task.hub_labels):
+        raise UserError(
+            f"{origin}: its column '{task.label}' has the classes {', '.join(classes)}, but the "
+            f"task's labels are {', '.join(task.labels)}; give 'labels:' those of the file, in "
+            "their order"
+        )
+
+
+def _table(rows: Rows, made: dict[str, pa.Array], label: str) -> pa.Table:
+    """The columns that were made; of a whole table, all others as well."""
+    if rows.whole is None:
+        return pa.table(made)
+    table = rows.whole.replace_schema_metadata(None)
+    for name, values in made.items():
+        index = table.column_names.index(name)
+        numbers = pa.types.is_integer(table.schema.field(index).type) and name != label
+        if not pa.types.is_nested(values.type) and not (numbers and values.type == pa.int64()):
+            table = table.set_column(index, name, values)  # lists and whole numbers stay
+    return table

@@ -148,6 +148,11 @@ def _example(
         if not tokens:
             raise UserError(f"the answer '{answer}' adds no token to its prompt")
     ids = _shortened(ids[:shared], offsets, words, max_length - max([room, *map(len, added)]))
+    if not ids:
+        raise UserError(
+            "its prompt has no token, as its texts are empty or too long and this model puts none "
+            "before a text; put words into the template, or remove the row"
+        )
     return ids, added
 
 

@@ -1,12 +1,9 @@
 """Read and write tables, and check the folder of a fetched dataset."""
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from beft.errors import UserError, one_line
@@ -18,35 +15,20 @@ def table_digest(table: pa.Table) -> str:
     return hashlib.sha256(repr(table.to_pydict()).encode()).hexdigest()
 
 
-def read_table(path: Path, text: Iterable[str] = ()) -> pa.Table:
-    """Reads a parquet, jsonl or csv file, whose suffix names the format.
-
-    Args:
-        text: columns to read as text, because a csv file does not say whether `007` is a number.
+def read_table(path: Path) -> pa.Table:
+    """Reads a parquet file.
 
     Raises:
-        UserError: if the file is damaged or is not UTF-8.
+        UserError: if the file is damaged.
     """
     try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-        elif path.suffix == ".jsonl":
-            table = pyarrow.json.read_json(path)
-        else:
-            convert = pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(text, pa.string()),
-                strings_can_be_null=False,
-                null_values=[""],
-            )
-            parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-            table = pyarrow.csv.read_csv(path, convert_options=convert, parse_options=parse)
+        table = pq.read_table(path)
         table.validate(full=True)  # text that is not UTF-8 is found here, not while training
         _ = table.column_names
         return table
     except (pa.ArrowException, OSError, ValueError) as error:
-        kind = {".parquet": "parquet", ".jsonl": "JSON lines", ".csv": "UTF-8 csv"}[path.suffix]
         detail = one_line(error, 200)
-        raise UserError(f"{path}: not readable as {kind} ({detail})") from None
+        raise UserError(f"{path}: not readable as parquet ({detail})") from None
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -8,9 +8,10 @@ from beft.errors import UserError
 from beft.study import params as P
 from beft.study.fields import Regime, nearest
 from beft.study.identity import cached_sha256, digest, model_identity, split_file
-from beft.study.recipe import SOURCE_VERSION, Pack, Recipe, kind_of
+from beft.study.recipe import READING_VERSION, SOURCE_VERSION, Pack, Recipe, kind_of
 from beft.study.resolve import resolve_task, resolve_training
 from beft.study.studies import OF_SNAPSHOTS, Product, Study
+from beft.tasks.labels import ambiguous
 from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
 
@@ -103,7 +104,10 @@ def task_source(name: str, task: P.Task, root: Path) -> Plain:
     """The identity of a task's dataset; its digest names the folder in data/sources."""
     spec = resolve_task(name, task)
     splits = [spec.train, *spec.validation]
-    source: Plain = {"version": SOURCE_VERSION, "label": spec.label, "splits": splits}
+    version = (
+        SOURCE_VERSION if task.path is None and not ambiguous(spec.labels) else READING_VERSION
+    )
+    source: Plain = {"version": version, "label": spec.label, "splits": splits}
     source |= {"labels": list(spec.labels), "text": list(spec.reads())}
     if task.demo:
         from beft.tasks.demo.generate import DEMO_VERSION

@@ -10,6 +10,9 @@ from beft.techniques import TECHNIQUES
 
 RECIPE_VERSION = 2  # bumped when the same recipe would give other numbers (beft/code_identity.py)
 SOURCE_VERSION = 1  # bumped when the same dataset would be normalised differently
+# The same of local files, and of class names that are numbers or booleans, which were read
+# differently when the others were not.
+READING_VERSION = 2
 SUBSET_VERSION = 1  # bumped when the same rows would be drawn differently
 
 HELD_OUT = "held_out"  # the part of a training subset that chooses the epoch, as a split

@@ -39,7 +39,10 @@ def resolve_task(name: str, given: P.Task) -> Task:
     }
     if name in TABLE:
         _check_said(name, said)
-        task = replace(TABLE[name], **said)
+        row = TABLE[name]
+        if said.get("labels", row.labels) != row.labels:
+            row = replace(row, hub_labels=())
+        task = replace(row, **said)
     elif given.demo:
         known = [n for n in TABLE if n.startswith("demo_")]
         raise UserError(f"tasks.{name}: no demo task; {nearest(name, known)}")

@@ -22,15 +22,26 @@ class Task:
     train: str = "train"  # the split that is trained on
     validation: tuple[str, ...] = ("validation",)  # evaluated; the first chooses the best epoch
     prompt: Prompt | None = None  # the prompt for decoders; None for a task of encoders only
+    hub_labels: tuple[str, ...] = ()  # what the hub's files call the classes, if not as `labels`
 
-    def reads(self) -> dict[str, str]:
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of models that can learn the task: `encoder`, `decoder`."""
+        return ("encoder",) * bool(self.text) + ("decoder",) * (self.prompt is not None)
+
+    def reads(self, kind: str | None = None) -> dict[str, str]:
         """The columns that a row must have besides the label, in order -> the type of their values.
 
-        The type is "text", "texts" or "number" (`views.View.reads`). The columns are those of both
-        views, so that encoders and decoders share one source.
+        The type is "text", "texts" or "number" (`views.View.reads`).
+
+        Args:
+            kind: the kind of model. Default: both, which share one source.
         """
-        own = dict.fromkeys((c for t in self.text for c in fields(t)), "text")
-        return own if self.prompt is None else own | self.prompt.reads()
+        columns: dict[str, str] = {}
+        if kind != "decoder":
+            columns |= dict.fromkeys((c for t in self.text for c in fields(t)), "text")
+        if kind != "encoder" and self.prompt is not None:
+            columns |= self.prompt.reads()
+        return columns
 
     def to_dict(self) -> Plain:
         """The encoder's view as plain lists and strings, as they enter a recipe."""
@@ -62,6 +73,7 @@ class Task:
 
 
 _PAIR = ("sentence1", "sentence2")
+_BOOLEAN = ("False", "True")
 
 _ROWS = {
     "cola": Task(("sentence",), ("unacceptable", "acceptable"), "matthews"),
@@ -79,11 +91,20 @@ _ROWS = {
     "stsb": Task(_PAIR, (), "spearman"),
     "cb": Task(("premise", "hypothesis"), ("entailment", "contradiction", "neutral"), "f1_macro"),
     # The question is about one word of both sentences, so the encoder has to see which.
-    "wic": Task(("{word}: {sentence1}", "sentence2"), ("different", "same"), "accuracy"),
-    "boolq": Task(("question", "passage"), ("no", "yes"), "accuracy"),
+    "wic": Task(
+        ("{word}: {sentence1}", "sentence2"), ("different", "same"), "accuracy", hub_labels=_BOOLEAN
+    ),
+    "boolq": Task(("question", "passage"), ("no", "yes"), "accuracy", hub_labels=_BOOLEAN),
     # The encoder sees the pronoun and what it may stand for, then the text.
-    "wsc": Task(("{span2_text}: {span1_text}", "text"), ("different", "same"), "accuracy"),
-    "multirc": Task(("{paragraph}", "{question} {answer}"), ("wrong", "right"), "f1"),
+    "wsc": Task(
+        ("{span2_text}: {span1_text}", "text"),
+        ("different", "same"),
+        "accuracy",
+        hub_labels=_BOOLEAN,
+    ),
+    "multirc": Task(
+        ("{paragraph}", "{question} {answer}"), ("wrong", "right"), "f1", hub_labels=_BOOLEAN
+    ),
     "copa": Task((), ("choice1", "choice2"), "accuracy"),
     "record": Task((), (), "answer_f1", label=""),
     "squad": Task((), (), "answer_f1", label=""),

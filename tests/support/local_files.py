@@ -5,7 +5,12 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beft.data.normalise import normalise
+from beft.data.readers.parquet_file import classes_of, rows_of
+from beft.data.readers.read import columns_of
+from beft.errors import UserError
 from beft.study import params as P
+from beft.tasks import Task
 
 ASKED = {
     "context": ["It rained.", "It snowed."],
@@ -40,3 +45,12 @@ def write_local(folder, suffix):
 def local_task(path: str, **changes) -> P.Task:
     described = {"text": ["sentence"], "labels": ["negative", "positive"], "metric": "accuracy"}
     return P.Task(path=path, **described, **changes)
+
+
+def normalised(table: pa.Table, task: Task, origin: str) -> pa.Table:
+    """A table in memory as `fetch` keeps it, for models of every kind that the task has."""
+    rows = rows_of(table, columns_of(task), classes_of(table.schema, task.label))
+    split = normalise(rows, task, origin)
+    for problem in split.unfit.values():
+        raise UserError(f"{origin}: {problem}")
+    return split.table

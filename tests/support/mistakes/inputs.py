@@ -36,7 +36,7 @@ DATA = [
         ("null label in csv", "csv", GOOD + "x,\n", "row 2", "'label'", "null"),
         ("null label in jsonl", "jsonl", '{"sentence": "a", "label": null}\n', "row 0", "'label'"),
         ("null text", "jsonl", '{"sentence":"a","label":1}\n{"label":1}\n', "row 1", "'sentence'"),
-        ("numbers for text", "jsonl", '{"sentence": 5, "label": 1}\n', "'sentence'", "not text"),
+        ("a list for text", "jsonl", '{"sentence": ["a"], "label": 1}\n', "row 0", "not text"),
         ("labels that are lists", "jsonl", '{"sentence": "a", "label": [1]}\n', "'label'", "list"),
         ("no rows", "csv", HEAD, "empty"),
         ("no bytes in csv", "csv", "", "csv"),

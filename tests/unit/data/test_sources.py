@@ -41,6 +41,8 @@ def test_a_source_says_where_it_came_from_and_is_made_once(tmp_path):
         "file": "train.csv",
         "sha256": hashlib.sha256(content).hexdigest(),
         "rows": len(ROWS),
+        "lines": len(ROWS) + 2,  # the names of the columns, and a text of two lines
+        "labels": "positions",
     }
     before = (folder / "source.json").stat().st_mtime_ns
     assert sources.fetch_task(tmp_path, "mine", task) == folder

@@ -5,8 +5,8 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.local_files import normalised
 
-from beft.data.normalise import normalise
 from beft.errors import UserError
 from beft.study import params as P
 from beft.study.resolve import resolve_task
@@ -226,7 +226,7 @@ def test_a_row_that_makes_no_example_is_named(name, changes, message):
     with pytest.raises(UserError, match=f"here: row 1: .*{message}"):
         words_of(rows, TABLE[name].prompt_dict(), "here")
     with pytest.raises(UserError, match=f"here: row 1: .*{message}"):
-        normalise(rows, TABLE[name], "here")
+        normalised(rows, TABLE[name], "here")
 
 
 OWN = {"hub": "own/data", "revision": "r", "text": ["a"], "labels": ["x", "y"], "metric": "f1"}
@@ -269,7 +269,7 @@ def test_only_classes_have_prompts_of_ones_own(name):
 def test_a_template_that_names_an_unknown_column_is_found_in_the_data():
     task = resolve_task("mine", P.Task(**OWN, prompt=SAID))
     with pytest.raises(UserError, match="here: no column 'b'"):
-        normalise(pa.table({"a": ["x"], "label": [1]}), task, "here")
+        normalised(pa.table({"a": ["x"], "label": [1]}), task, "here")
 
 
 def test_a_prompt_of_the_table_follows_what_params_say():
@@ -302,7 +302,7 @@ def test_a_wording_is_the_recipes_own():
 @pytest.mark.parametrize("name", ["demo_choice", "demo_answer"])
 def test_demo_tasks_as_prompts(name):
     table = pa.table({k: v[:20] for k, v in generate(name, "validation").items()})
-    made = words_of(normalise(table, TABLE[name], name), TABLE[name].prompt_dict(), name)
+    made = words_of(normalised(table, TABLE[name], name), TABLE[name].prompt_dict(), name)
     for row, example in zip(table.to_pylist(), made, strict=True):
         right = [example.answers[g] for g in example.gold]
         if name == "demo_answer":
@@ -331,7 +331,7 @@ def test_real_rows_make_examples(mirror, name, place):
     if not file.is_file():
         pytest.skip(f"the mirror has no {name}")
     raw = pq.read_table(file)
-    made = words_of(normalise(raw, TABLE[name], name), TABLE[name].prompt_dict(), name)
+    made = words_of(normalised(raw, TABLE[name], name), TABLE[name].prompt_dict(), name)
     for row, example in zip(raw.to_pylist(), made, strict=True):
         assert all(answer.startswith(" ") and answer[1] != " " for answer in example.answers)
         prompt = example.before + example.passage + example.after

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.local_files import normalised
 
 from beft.data.mirror.lookup import dataset_piece, find
-from beft.data.normalise import normalise
 from beft.errors import UserError
 from beft.study import params as P
 from beft.study.resolve import resolve_task
@@ -91,7 +91,7 @@ def test_the_table_fits_the_real_dataset(mirror, monkeypatch, tmp_path, name):
     if folder is None:
         pytest.skip(f"the mirror has no {name}")
     for file in (folder / f"{split}.parquet" for split in splits):
-        made = normalise(pq.read_table(file), task, str(file))
+        made = normalised(pq.read_table(file), task, str(file))
         if name in UNLABELLED:
             continue  # what is read of it is checked by its prompt's tests
         labels = set(made[task.label].to_pylist())

@@ -1,0 +1,51 @@
+"""Read the columns that a task needs from csv, jsonl or parquet: the same rows, the same values."""
+
+import pyarrow as pa
+
+from beft.data.readers.csv_file import read_csv
+from beft.data.readers.jsonl_file import read_jsonl
+from beft.data.readers.parquet_file import read_parquet
+from beft.data.readers.rows import Rows
+from beft.errors import UserError, one_line
+from beft.tasks import Task
+from beft.tasks.labels import fits
+from beft.tasks.words import column_of
+
+NAMES = {".parquet": "parquet", ".jsonl": "JSON lines", ".csv": "UTF-8 csv"}
+
+
+def columns_of(task: Task) -> list[str]:
+    """The columns of a file that a task reads; the label, if it has one, is the last."""
+    columns = dict.fromkeys(column_of(path, holds) for path, holds in task.reads().items())
+    return [*columns, *([task.label] if task.label else [])]
+
+
+def read_rows(data: bytes, suffix: str, task: Task, origin: str) -> Rows:
+    """Reads the columns of a task. What a file holds in others cannot be wrong.
+
+    Args:
+        data: the content of the file.
+        suffix: .csv, .jsonl or .parquet.
+        task: the task that reads it.
+        origin: the name of the file, for messages.
+
+    Raises:
+        UserError: if the content is not of this format.
+    """
+    columns = columns_of(task)
+    try:
+        if suffix == ".parquet":
+            return read_parquet(data, columns)
+        if suffix == ".jsonl":
+            return read_jsonl(_decoded(data), columns)
+        return read_csv(_decoded(data), columns, lambda text: fits(text, task.labels))
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        detail = one_line(error, 300)
+        raise UserError(f"{origin}: not readable as {NAMES[suffix]} ({detail})") from None
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it begins as UTF-16 does; save it as UTF-8")
+    # Bytes that are not UTF-8 are wrong only where the task reads them, which `normalise` checks.
+    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
