@@ -11,7 +11,9 @@ from beft.report.frames.schema import Frames
 TRAINED = {"b_": 49152, "lora": 1572864, "prefix": 491520}  # of 1,228,800,000 parameters
 
 
-def decoders(numbers: dict, added=(), inert=(), metrics=None, **settings) -> Frames:
+def decoders(
+    numbers: dict, added=(), inert=(), metrics=None, demonstrations=None, **settings
+) -> Frames:
     """A study of decoders from (model, task, technique[, regime]) -> one entry per seed.
 
     Args:
@@ -19,6 +21,7 @@ def decoders(numbers: dict, added=(), inert=(), metrics=None, **settings) -> Fra
         added: models to which biases were added.
         inert: models whose b_k is inert; the others have no scores.
         metrics: task -> metric, accuracy where it is absent.
+        demonstrations: task -> (mean, least) of each seed's run of icl.
     """
     rows = {key: [] for key in ("runs", "evaluations", "problems", "provenance")}
     for (model, task, technique, *regime), entries in numbers.items():
@@ -27,6 +30,8 @@ def decoders(numbers: dict, added=(), inert=(), metrics=None, **settings) -> Fra
             digest, ok = f"{hash_of(*where, seed):012x}", not isinstance(value, str)
             status, best = ("ok", value) if ok else (value, math.nan)
             metric = (metrics or {}).get(task, "accuracy")
+            own = (demonstrations or {}).get(task) if technique == "icl" else None
+            shown = own[seed] if own else (None, None)
             trained = sum(n for key, n in TRAINED.items() if technique.startswith(key))
             costs = [trained, trained / 12288000, 10 + trained / 5000] if ok else [math.nan] * 3
             rows["runs"].append(
@@ -34,7 +39,7 @@ def decoders(numbers: dict, added=(), inert=(), metrics=None, **settings) -> Fra
                  900.0, status, digest]
             )  # fmt: skip
             if ok:
-                rows["evaluations"].append([digest, "validation", metric, best, best])
+                rows["evaluations"].append([digest, "validation", metric, best, best, *shown])
                 facts = [
                     "0123abcd" * 5,
                     False,

@@ -94,7 +94,9 @@ def _run(rows, model, task, regime, technique, seed, rng) -> None:
         values = curve(task, regime, technique, seed, split, rng)[: epochs + 1]
         best[split] = (values.max(), values[-1])
         if status == "ok":
-            rows["evaluations"].append([digest, split, TASKS[task], values.max(), values[-1]])
+            rows["evaluations"].append(
+                [digest, split, TASKS[task], values.max(), values[-1], None, None]
+            )
         stop = {"ok": epochs, "diverged": 3}.get(status, -1)
         for epoch, value in enumerate(values[: stop + 1]):
             rows["history"].append([digest, epoch, 0.7 - 0.05 * epoch, split, TASKS[task], value])

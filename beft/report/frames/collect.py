@@ -10,6 +10,7 @@ from beft.store.run_format import Metrics
 from beft.study.fields import REGIMES
 from beft.study.project import Project
 from beft.study.recipe import Recipe
+from beft.tasks.words import Plain
 
 FACTS = ("runs", "evaluations", "history", "problems", "provenance")  # of each run alone
 
@@ -62,7 +63,7 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, object]
     run |= {"train_seconds": origin["seconds"], "peak_memory_mb": origin["peak_memory_mb"]}
     facts = {
         "runs": [run],
-        "evaluations": _evaluations(recipe, metrics),
+        "evaluations": _evaluations(recipe, metrics, origin.get("demonstrations", {})),
         "history": _history(found),
         "provenance": [
             {
@@ -78,10 +79,18 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, object]
     return facts
 
 
-def _evaluations(recipe: Recipe, metrics: Metrics) -> list[dict[str, object]]:
-    """One row per split and metric, the reported metric of a split before its others."""
+def _evaluations(recipe: Recipe, metrics: Metrics, shown: Plain) -> list[dict[str, object]]:
+    """One row per split and metric, the reported metric of a split before its others.
+
+    Args:
+        shown: split -> mean and least number of demonstrations, of in-context learning.
+    """
+    counts = {
+        split: {"demonstrations": own["mean"], "least_demonstrations": own["least"]}
+        for split, own in shown.items()
+    }
     return [
-        {"digest": recipe.digest, "split": split, "metric": name, **both}
+        {"digest": recipe.digest, "split": split, "metric": name, **both, **counts.get(split, {})}
         for split, reported in metrics["splits"].items()
         for name, both in {
             metrics["metric"]: reported,

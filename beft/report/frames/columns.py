@@ -13,7 +13,7 @@ _NAMES = {
         "study,model,task,regime,technique,seed,learning_rate,epochs,train_examples,metric,best,"
         "last,trainable_params,trainable_percent,train_seconds,peak_memory_mb,status,digest"
     ),
-    "evaluations": "digest,split,metric,best,last",
+    "evaluations": "digest,split,metric,best,last,demonstrations,least_demonstrations",
     "history": "digest,epoch,train_loss,split,metric,value",
     "problems": "digest,status,reason",
     "provenance": (

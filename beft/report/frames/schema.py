@@ -14,6 +14,7 @@ from beft.store.files import to_json, write_file
 
 COUNTS = [
     *("train_examples", "trainable_params", "tokens_per_pass", "passes_refused", "threads"),
+    "least_demonstrations",
 ]
 
 
@@ -23,7 +24,8 @@ class Frames:
 
     Attributes:
         runs: one row per run, whatever became of it.
-        evaluations: every metric of a run on every validation split, of its best and last epoch.
+        evaluations: every metric of a run on every validation split, of its best and last epoch,
+            and of in-context learning the mean and the least number of demonstrations of a prompt.
         history: the reported metric and the training loss after every epoch of a run.
         problems: why runs do not count.
         provenance: where a run's numbers come from.

@@ -64,13 +64,14 @@ function curves(found) {
 }
 
 function evaluations(found) {
-  const names = labels(found);
-  const rows = found.flatMap((r, i) => rowsOf("evaluations", r.digest).map((e) => [names[i], e.split, e.metric, e.best, e.last]));
+  const names = labels(found), all = frames.evaluations.names.filter((n) => n !== "digest");
+  const columns = all.filter((c) => found.some((r) => rowsOf("evaluations", r.digest).some((e) => e[c] !== null)));
+  const rows = found.flatMap((r, i) => rowsOf("evaluations", r.digest).map((e) => [names[i], ...columns.map((c) => e[c])]));
   if (!rows.length || found.length > MOST_CURVES) return null;
   return make("details", {}, make("summary", {}, "Every metric on every validation split"),
     make("div", { class: "scroll", role: "region", "aria-label": "Evaluations", tabindex: 0 },
       make("table", { class: "text" }, make("caption", {}, "Evaluations"),
-        make("thead", {}, make("tr", {}, ["run", "split", "metric", "best", "last"].map((n) => make("th", { scope: "col" }, n)))),
+        make("thead", {}, make("tr", {}, ["run", ...columns].map((n) => make("th", { scope: "col" }, n.replaceAll("_", " "))))),
         make("tbody", {}, rows.map((row) => make("tr", {}, row.map((v) => make("td", {}, v === null ? "" : String(v)))))))));
 }
 

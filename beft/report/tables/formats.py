@@ -15,7 +15,8 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
-    "†": r"$^{\dagger}$", "°": r"$^{\circ}$", "—": "---", "–": "--", "·": r"$\cdot$",
+    "†": r"$^{\dagger}$", "‡": r"$^{\ddagger}$", "°": r"$^{\circ}$",
+    "—": "---", "–": "--", "·": r"$\cdot$",
 }  # fmt: skip
 TERMS = {f"b_{term}": rf"$b_{term}$" for term in "qkv"}
 # narrower than the line: natural width; wider: shrunk to fit

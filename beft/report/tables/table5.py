@@ -8,6 +8,7 @@ import pandas as pd
 from beft.report.analysis import cells as grid
 from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames, groups_of, rows_of
+from beft.report.tables import demonstrations
 from beft.report.tables.metric_cells import (
     AVERAGED,
     CHOSEN,
@@ -26,6 +27,7 @@ FIRST = ("b_v", "b_q", "b_k", "lora", "lora_q", "lora_k", "lora_v", "prefix", "i
 ROW = ["model", "regime", "technique"]
 LONG = [*ROW, "trained_percent", *(c for c in TIDY if c not in ROW)]
 LONG.insert(LONG.index("best") + 1, "second")
+LONG += demonstrations.COUNTS
 MAY_DIFFER = {("multirc", "f1"): "multirc (F1 over its answers)"}
 
 
@@ -70,7 +72,8 @@ def _table(
     key: str, title: str, frames: Frames, models: list[str], notes: list[str], column: str
 ) -> Table:
     frames = _arranged(grid.of_models(frames, models))
-    tidy = _marked(_with_share(facts(frames, column), frames))
+    tidy = demonstrations.counted(_with_share(facts(frames, column), frames), frames)
+    tidy = _marked(tidy)
     labels = [(task, split) for task, names in grid.splits(frames).items() for split in names]
     several = tidy["regime"].nunique() > 1
     parts = [
@@ -137,7 +140,9 @@ def _part(model: str, rows: pd.DataFrame, labels: list[tuple[str, str]], several
 
 
 def _cell(row) -> Shown:
-    return replace(cell(row), underlined=row is not None and bool(row.second))
+    if row is None:
+        return cell(row)
+    return demonstrations.marked(replace(cell(row), underlined=bool(row.second)), row)
 
 
 def _averages(groups: dict, labels: list[tuple[str, str]]) -> dict[tuple[str, str], Shown]:
@@ -165,6 +170,7 @@ def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     notes = [
         *measure_notes(tidy, column, frames),
         "Trained: what is trained, in percent of the model's parameters.",
+        *demonstrations.notes(tidy),
         "Bold: the best technique in its regime and column; underlined: the second best; neither "
         "is marked where a technique is without a result.",
         LEADING if tidy["separated"].any() else "",

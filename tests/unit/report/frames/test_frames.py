@@ -42,6 +42,7 @@ HISTORY = """epoch,train_loss,validation/exact_match,validation/answer_f1
 """
 ORIGIN = {"commit": "c", "device": "cpu", "versions": {"torch": "2"}, "seconds": 1.5}
 ORIGIN |= {"peak_memory_mb": 10.0, "command": "beft"}
+ORIGIN |= {"demonstrations": {"validation": {"mean": 2.5, "least": 1, "without": 0}}}
 
 
 @pytest.fixture
@@ -58,11 +59,20 @@ def project(tmp_path) -> Project:
 
 
 def test_further_metrics_are_further_evaluations(project) -> None:
-    rows = collect(project).evaluations.drop(columns="digest").values.tolist()
+    rows = collect(project).evaluations[["split", "metric", "best", "last"]].values.tolist()
     assert rows == [
         ["validation", "answer_f1", 0.75, 0.5],
         ["validation", "exact_match", 0.25, 0.375],
     ]
+
+
+def test_evaluations_say_how_many_demonstrations_were_shown(project, tmp_path) -> None:
+    frames = collect(project)
+    F.write(frames, tmp_path)
+    for found in (frames, F.read(tmp_path)):
+        table = found.evaluations
+        assert table["demonstrations"].tolist() == [2.5, 2.5]
+        assert table["least_demonstrations"].tolist() == [1, 1]
 
 
 def test_a_number_is_of_the_reported_metric(project) -> None:

@@ -195,3 +195,28 @@ def test_csv_has_the_share_and_the_emphasis(table5: Table) -> None:
     first = dict(zip(lines[0].split(","), lines[1].split(","), strict=True))
     assert (first["technique"], first["task"], first["trained_percent"]) == ("b_v", "sst2", "0.004")
     assert (first["best"], first["second"], first["paper"]) == ("true", "false", "93.1")
+
+
+def test_cells_say_how_many_demonstrations_were_shown(decoders) -> None:
+    """Two seeds each: every prompt has some, some prompts have none, no prompt has any."""
+    shown = {"a": [(11.5, 4), (12.5, 3)], "b": [(2.5, 0), (4.0, 1)], "c": [(0.0, 0), (0.0, 0)]}
+    numbers = {("opt", t, n): [0.5, 0.5] for t in "abcd" for n in ("icl", "zero_shot")}
+    table = registry.TABLES["table5"](decoders(numbers, demonstrations=shown))
+    icl = row(table, "icl")
+    assert [icl[t].spread.partition(") ")[2] for t in "abcd"] == [
+        *("12.0 shown (least 3)", "3.2 shown (least 0)", "0.0 shown (least 0)", ""),
+    ]
+    assert [icl[t].marks for t in "abcd"] == ["", "‡", "‡", ""]
+    assert [icl[t].problem for t in "abcd"] == ["", "", "no demonstration fits", ""]
+    assert icl["b"].reason == "no demonstration fits before some of its prompts"
+    assert not any("shown" in cell.spread + cell.marks for cell in row(table, "zero_shot").values())
+    assert sum(note.startswith(("shown:", "‡")) for note in table.notes) == 2
+    tidy = table.tidy[table.tidy["technique"] == "icl"]
+    assert tidy["demonstrations"].tolist()[:3] == [12.0, 3.25, 0.0]
+    assert tidy["least_demonstrations"].tolist()[:3] == [3, 0, 0]
+    assert "50.0**‡" in formats.to_markdown(table)
+    assert r"$^{\ddagger}$" in formats.to_latex(table)
+
+
+def test_without_in_context_learning_nothing_is_said_about_it(table5: Table) -> None:
+    assert not any(note.startswith(("shown:", "‡")) for note in table5.notes)
