@@ -294,10 +294,11 @@ def test_what_the_hub_does_not_have_is_one_clear_line(place, keys, value, words)
     assert place.manifest() == {}
 
 
-def test_weights_that_are_pickled_are_not_fetched(place, server):
-    del server.repositories["models", "own/m"][WEIGHTS]
+def test_a_model_without_weights_for_torch_is_not_fetched(place, server):
+    for name in (WEIGHTS, "pytorch_model.bin"):
+        del server.repositories["models", "own/m"][name]
     (line,) = said(place.fetch("--model", "m"))
-    assert "models.m" in line and "no safetensors" in line
+    assert "models.m" in line and "no weights for torch" in line
     assert server.answers == []
 
 

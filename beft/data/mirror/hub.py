@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from beft.data.mirror.lookup import Piece
@@ -12,25 +13,38 @@ from beft.data.mirror.transfers import Transfer
 from beft.errors import UserError, one_line
 from beft.study.identity import cached_sha256
 
+CONVERTED = "refs/convert/parquet"  # the branch where the hub keeps its conversion of a dataset
+
 
 @dataclass(frozen=True)
 class Remote:
     """A file of a repository."""
 
-    path: str  # its path in the repository
+    path: str  # its path in the repository: it stays below any folder that it is joined to
     size: int  # bytes
     digest: str  # the SHA-256 of a large file, or the SHA-1 that git computes for a small one
 
 
-def listing(piece: Piece, lacking: str) -> list[Remote]:
-    """Asks the hub for the files of a repository at its revision.
+@dataclass(frozen=True)
+class Listing:
+    """The files of a repository at one commit."""
+
+    commit: str
+    files: tuple[Remote, ...]
+
+
+def listing(piece: Piece, lacking: str, revision: str | None = None) -> Listing:
+    """Asks the hub for the files of a repository.
 
     Args:
         lacking: how the message begins if the hub does not answer.
+        revision: instead of the pinned one.
 
     Raises:
-        UserError: if the hub does not answer, or the repository cannot be read.
+        UserError: if the hub does not answer, the repository cannot be read, or a name in it leads
+            out of its folder.
     """
+    revision = revision or piece.revision
     if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
         raise UserError(f"{lacking}, and the hub cannot be reached (HF_HUB_OFFLINE is set)")
     from huggingface_hub import HfApi
@@ -40,30 +54,71 @@ def listing(piece: Piece, lacking: str) -> list[Remote]:
         info = HfApi().repo_info(
             piece.hub,
             repo_type=piece.kind,
-            revision=piece.revision,
+            revision=revision,
             timeout=10,
             files_metadata=True,
         )
     except E.RevisionNotFoundError:
-        message = f"{piece.where}: {piece.hub} has no revision {piece.revision} on the hub"
+        message = f"{piece.where}: {piece.hub} has no revision {revision} on the hub"
         raise UserError(message) from None
     except E.RepositoryNotFoundError as error:
         if isinstance(error, E.GatedRepoError):
             raise UserError(gated(piece)) from None
-        raise UserError(f"{piece.where}: no {piece.kind} {piece.hub} on the hub") from None
+        raise UserError(
+            f"{piece.where}: no {piece.kind} {piece.hub} on the hub; if it is private, run "
+            "'hf auth login' first"
+        ) from None
     except Exception as error:
         raise UserError(f"{lacking}, and the hub cannot be reached ({_detail(error)})") from error
-    return [
+    files = (
         Remote(file.rfilename, file.size, file.lfs.sha256 if file.lfs else file.blob_id)
         for file in getattr(info, "siblings", None) or ()
-    ]
+    )
+    return Listing(str(info.sha), tuple(_checked(piece, file) for file in files))
+
+
+def _checked(piece: Piece, file: Remote) -> Remote:
+    """Refuses an answer that would lead to a path outside of a folder of ours."""
+    path = PurePosixPath(file.path)
+    plain = not path.is_absolute() and path.as_posix() == file.path and file.path.isprintable()
+    if not plain or ".." in path.parts or "\\" in file.path or path.parts == ():
+        raise UserError(
+            f"{piece.where}: {piece.hub} lists a file whose name leads elsewhere "
+            f"({file.path[:80]!r}); nothing of it is fetched"
+        )
+    if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", str(file.digest)) or not file.size >= 0:
+        raise UserError(f"{piece.where}: the hub announces no checksum of {file.path[:80]}")
+    return file
+
+
+def check_access(piece: Piece, files: Iterable[Remote]) -> None:
+    """Asks for a file's headers, which the hub refuses where terms have to be accepted first.
+
+    Raises:
+        UserError: if they have to be. Any other failure is left to the download.
+    """
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+    smallest = min(files, key=lambda file: file.size, default=None)
+    if smallest is None:
+        return
+    url = hf_hub_url(piece.hub, smallest.path, repo_type=piece.kind, revision=piece.revision)
+    try:
+        get_hf_file_metadata(url, timeout=10)
+    except errors.GatedRepoError:
+        raise UserError(gated(piece)) from None
+    except Exception:
+        return
 
 
 def gated(piece: Piece) -> str:
     """One line about a repository whose terms the user has to accept."""
+    from huggingface_hub.constants import ENDPOINT
+
+    page = f"{ENDPOINT}/{'datasets/' if piece.kind == 'dataset' else ''}{piece.hub}"
     return (
-        f"{piece.where}: {piece.hub} is gated; accept its terms on its page of the hub and run "
-        "'hf auth login'"
+        f"{piece.where}: {piece.hub} is gated; log in at {page}, accept its terms, then run "
+        "'hf auth login' (or set HF_TOKEN) and fetch again"
     )
 
 
@@ -88,9 +143,7 @@ def download(piece: Piece, files: Iterable[Remote], folder: Path, transfer: Tran
     Raises:
         UserError: if a file has another checksum than the hub announces; the file is deleted.
     """
-    files = sorted(files, key=lambda file: file.size)
-    transfer.total = sum(file.size for file in files)
-    for file in files:
+    for file in sorted(files, key=lambda file: file.size):
         target = folder / file.path
         if target.is_file() and _is(target, file):
             transfer.advance(file.size)
@@ -105,6 +158,14 @@ def download(piece: Piece, files: Iterable[Remote], folder: Path, transfer: Tran
                 f"{piece.where}: {file.path} of {piece.hub} has another checksum than the hub "
                 "announces; the download was deleted, fetch again"
             )
+
+
+def left(file: Remote, folder: Path) -> int:
+    """The bytes of a file that are still to be downloaded to a folder."""
+    target = folder / file.path
+    part = target.with_name(f"{file.digest}.part")
+    have = target if target.is_file() else part
+    return max(0, file.size - have.stat().st_size) if have.is_file() else file.size
 
 
 def _continue(piece: Piece, file: Remote, part: Path, transfer: Transfer) -> None:

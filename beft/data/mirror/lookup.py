@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from beft.errors import UserError
 from beft.store.files import read_json
@@ -72,6 +72,8 @@ class Entry(TypedDict):
 
     revision: str
     sha256: dict[str, str]  # file name -> checksum
+    pickled: NotRequired[dict[str, str]]  # the files that weights were converted from, likewise
+    parquet: NotRequired[str]  # the commit of the hub's conversion that a dataset was taken from
 
 
 def read_manifest(mirror: Path) -> dict[str, Entry]:
