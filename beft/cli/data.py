@@ -68,10 +68,13 @@ def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]
 
     root, given, folder = project.root, project.params, project.layout.folder("models")
     jobs: dict[str, Job] = {}
-    for marker, name in project.models().items():  # models first: they take longest
-        if name in models:
-            model = given.models[name]
-            jobs[f"models.{name}"] = partial(fetch_model, root, name, model, folder / marker)
+    markers = {marker: name for marker, name in project.models().items() if name in models}
+    if not all((folder / marker).is_file() for marker in markers):
+        # To check models. Threads that import transformers at the same time find it half made.
+        import beft.models.usable  # noqa: F401
+    for marker, name in markers.items():  # models first: they take longest
+        model = given.models[name]
+        jobs[f"models.{name}"] = partial(fetch_model, root, name, model, folder / marker)
     for name in tasks:
         kinds = {kind_of(run.model) for run in project.recipes if run.task["name"] == name}
         jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name], kinds=kinds)

@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoModelForCausalLM,
-    PreTrainedConfig,
-)
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig
 
 from beft.errors import UserError
 from beft.models.base import Model
+from beft.models.family import is_causal
 from beft.models.loading import load_checkpoint, model_label
 from beft.models.sites import add_projection_biases, find_sites
 
@@ -34,6 +30,8 @@ def load_decoder(
     dropout: float | None = None,
     dtype: torch.dtype = torch.float32,
     name: str = "",
+    label: str = "",
+    hollow: bool = False,
 ) -> Decoder:
     """Load the checkpoint in the directory `path`; nothing is fetched and no code of it is run.
 
@@ -41,21 +39,22 @@ def load_decoder(
     The global random state is neither used nor changed.
 
     Args:
-        path, sites, device, dropout, name: See `load_encoder`.
+        path, sites, device, dropout, name, label, hollow: See `load_encoder`.
         dtype: Of all parameters, biases included: trained values are kept in float32 elsewhere.
 
     Raises:
         UserError: The directory is not a usable checkpoint of a decoder; the message says why.
     """
-    label = model_label(path, name)
+    label = label or model_label(path, name)
     model, tokenizer, _ = load_checkpoint(
-        AutoModelForCausalLM,
+        MODEL_FOR_CAUSAL_LM_MAPPING,
         path,
         label,
         _check_decoder,
         lambda model, parameter: False,
         dropout=dropout,
         dtype=dtype,
+        hollow=hollow,
     )
     if tokenizer.pad_token_id is None:  # nothing attends to padding, so any token serves
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
@@ -64,7 +63,8 @@ def load_decoder(
         found = find_sites(model, sites)
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
-    model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
+    if not hollow:
+        model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
     return Decoder(model, tokenizer, found, added=added)
 
 
@@ -75,6 +75,8 @@ def _check_decoder(config: PreTrainedConfig, label: str) -> None:
         raise UserError(f"{kind} is no causal language model; {advice}")
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(f"{kind} is an encoder with a decoder; {advice}")
-    # Families of encoders have a causal model too, which reads both ways unless the config says so.
-    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
-        raise UserError(f"{kind} is an encoder, it cannot continue a prompt; {advice}")
+    if not is_causal(config):
+        raise UserError(
+            f"{kind} is an encoder, it cannot continue a prompt; {advice}, or remove "
+            "'kind: decoder' from the model's definition"
+        )

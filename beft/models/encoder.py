@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -40,6 +39,8 @@ def load_encoder(
     device: str = "cpu",
     dropout: float | None = None,
     name: str = "",
+    label: str = "",
+    hollow: bool = False,
 ) -> Encoder:
     """Load the checkpoint in the directory `path`; nothing is fetched and no code of it is run.
 
@@ -53,21 +54,24 @@ def load_encoder(
         device: The device that the model is moved to.
         dropout: Probability of every dropout in the model; None keeps that of the checkpoint.
         name: The model's alias, for messages.
+        label: What messages call the model, instead of its name and directory.
+        hollow: Whether to leave the weights on the device `meta`, once they are checked.
 
     Raises:
         UserError: The directory is not a usable checkpoint of an encoder; the message says why.
     """
-    label = model_label(path, name)
+    label = label or model_label(path, name)
     if num_labels < 1:
         raise UserError(f"{label}: num_labels must be 1 (regression) or more, not {num_labels}")
     model, tokenizer, missing = load_checkpoint(
-        AutoModelForSequenceClassification,
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
         path,
         label,
         _check_encoder,
         _is_head,
         dropout=dropout,
         dtype=torch.float32,
+        hollow=hollow,
         num_labels=num_labels,
         # A checkpoint may state the problem of the task it was tuned on before.
         problem_type="regression" if num_labels == 1 else "single_label_classification",
@@ -83,7 +87,8 @@ def load_encoder(
         raise UserError(f"{label}: {error}") from error
     names = [name for name, _ in model.named_parameters()]
     head = tuple(n for n in names if n in missing or _is_trained(model, n))
-    model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
+    if not hollow:
+        model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
     encoder = Encoder(model, tokenizer, found, head, tuple(n for n in head if n in missing))
     init_head(encoder, seed=0)
     return encoder

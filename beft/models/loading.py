@@ -1,15 +1,12 @@
 """Loads the configuration, tokenizer and weights of a pretrained model from its directory."""
 
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -19,22 +16,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from beft.errors import UserError
-from beft.models.pretrained import check_checkpoint
+from beft.errors import UserError, one_line
+from beft.models.pretrained import Checkpoint, check_checkpoint
+from beft.models.weights import Tensors, bounded, lazy
 from beft.tasks.words import Plain
 
 log = logging.getLogger(__name__)
-
-# Errors that the libraries raise for files that they cannot use.
-_UNUSABLE = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    StrictDataclassError,
-    SafetensorError,
-)
 
 
 class _ToDebug(logging.Handler):
@@ -50,7 +37,7 @@ def model_label(path: Path, name: str) -> str:
 
 
 def load_checkpoint(
-    auto: Any,
+    mapping: Any,
     path: Path,
     label: str,
     check: Callable[[PreTrainedConfig, str], None],
@@ -58,19 +45,23 @@ def load_checkpoint(
     *,
     dropout: float | None,
     dtype: torch.dtype,
+    hollow: bool = False,
     **settings: object,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, frozenset[str]]:
     """The model and tokenizer in `path`, of which no code is run; the random state is kept.
 
+    Only the files that `check_checkpoint` lists are read.
+
     Args:
-        auto: Class of transformers that loads it, such as `AutoModelForSequenceClassification`;
-            these classes have no public type.
+        mapping: Configuration class -> model class, such as `MODEL_FOR_CAUSAL_LM_MAPPING`; these
+            mappings have no public type.
         path: The checkpoint's directory.
         label: What messages call the model.
         check: Called with configuration and label; raises for a model of another kind.
         in_head: Whether a parameter of the model may differ from the checkpoint or be absent in it.
         dropout: Probability of every dropout in the model; None keeps that of the checkpoint.
         dtype: Of the weights.
+        hollow: Whether to leave the weights on the device `meta`: shapes without values.
         **settings: Of the configuration, instead of the checkpoint's.
 
     Returns:
@@ -80,13 +71,14 @@ def load_checkpoint(
     Raises:
         UserError: The directory is not a usable checkpoint; the message says why.
     """
-    check_checkpoint(path, label)
+    checkpoint = check_checkpoint(path, label)
     with quiet_transformers():
-        config = _config(path, label, settings)
+        config = read_config(checkpoint, label, **settings)
         check(config, label)
         _set_dropout(config, dropout)
-        tokenizer = _tokenizer(path, label)
-        model, info = _weights(auto, path, label, config, dtype)
+        tokenizer = _tokenizer(checkpoint, label)
+        with lazy(checkpoint, hollow) as tensors:
+            model, info = _weights(mapping[type(config)], tensors, label, config, dtype)
     missing = set(info["missing_keys"])
     for key, there, here in sorted(info["mismatched_keys"]):
         if not in_head(model, key):
@@ -102,6 +94,7 @@ def load_checkpoint(
             f"{label}: the checkpoint lacks {len(lost)} weights of the model, such as {lost[0]}; "
             "fetch it again or use another checkpoint"
         )
+    tensors.check(label)
     _check_vocabulary(label, tokenizer, model)
     return model.eval(), tokenizer, frozenset(missing)
 
@@ -122,13 +115,16 @@ def quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _config(path: Path, label: str, settings: Mapping[str, object]) -> PreTrainedConfig:
-    try:
+def read_config(checkpoint: Checkpoint, label: str, **settings: object) -> PreTrainedConfig:
+    """The configuration of a checkpoint, with other settings where some are given.
+
+    Raises:
+        UserError: It describes no model of transformers.
+    """
+    with checkpoint.view() as folder, _explained(f"{label}: config.json is not usable"):
         return AutoConfig.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False, **settings
+            folder, local_files_only=True, trust_remote_code=False, **settings
         )
-    except _UNUSABLE as error:
-        raise UserError(f"{label}: config.json is not usable: {_one_line(error)}") from error
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
@@ -142,34 +138,32 @@ def _set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
             setattr(config, key, float(dropout))
 
 
-def _tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the compiled tokenizers raise nothing more precise
-        raise UserError(f"{label}: its tokenizer is not usable: {_one_line(error)}") from error
+def _tokenizer(checkpoint: Checkpoint, label: str) -> PreTrainedTokenizerBase:
+    with checkpoint.view() as folder, _explained(f"{label}: its tokenizer is not usable"):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _weights(
-    auto: Any, path: Path, label: str, config: PreTrainedConfig, dtype: torch.dtype
+    kind: Any, tensors: Tensors, label: str, config: PreTrainedConfig, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, Plain]:
     """The model, and what transformers tells of its loading."""
-    supports_sdpa = getattr(auto._model_mapping[type(config)], "_supports_sdpa", False)
-    try:
-        # What the checkpoint lacks is drawn here: leave the caller's random state alone.
-        with torch.random.fork_rng(devices=[]):
-            model, info = auto.from_pretrained(
-                path,
-                config=config,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=dtype,
-                attn_implementation="sdpa" if supports_sdpa else "eager",
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-    except _UNUSABLE as error:
-        raise UserError(f"{label}: its weights do not load: {_one_line(error)}") from error
+    supports_sdpa = getattr(kind, "_supports_sdpa", False)
+    # What the checkpoint lacks is drawn here: leave the caller's random state alone.
+    with (
+        _explained(f"{label}: its weights do not load"),
+        bounded(tensors, label),
+        torch.random.fork_rng(devices=[]),
+    ):
+        # Without a folder, nothing but the given tensors can be read: no adapter, no other weights.
+        model, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors.by_name,
+            dtype=dtype,
+            attn_implementation="sdpa" if supports_sdpa else "eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     log.debug("%s: not in the checkpoint: %s", label, sorted(info["missing_keys"]))
     log.debug("%s: not used of the checkpoint: %s", label, sorted(info["unexpected_keys"]))
     return model, info
@@ -181,12 +175,23 @@ def _check_vocabulary(
     """Checks that every token has an embedding."""
     count = model.get_input_embeddings().num_embeddings
     assert isinstance(count, int)
-    if len(tokenizer) > count:
+    largest = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+    if largest > count:
         raise UserError(
-            f"{label}: its tokenizer has {len(tokenizer)} tokens, its weights embed only "
-            f"{count}; use the tokenizer that belongs to it"
+            f"{label}: its tokenizer has {largest} tokens, its weights embed only {count}; use the "
+            "tokenizer that belongs to it"
         )
 
 
-def _one_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turns whatever a library raises for a file that it cannot use into one line."""
+    try:
+        yield
+    except (UserError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # compiled tokenizers also raise what is no Exception
+        detail = one_line(error, 300)
+        if not isinstance(error, OSError | ValueError | RuntimeError) or not detail:
+            detail = f"{type(error).__name__}: {detail}".removesuffix(": ")
+        raise UserError(f"{what}: {detail}") from error

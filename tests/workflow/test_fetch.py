@@ -10,12 +10,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from safetensors.numpy import save
-from support import hub, sandbox
+from support import hub, sandbox, tiny
 
 from beft.data.mirror import transfers
 from beft.errors import UserError
@@ -56,18 +54,23 @@ def parquet(split: str, part: int) -> bytes:
     return buffer.getvalue()
 
 
-def weights(numbers: int) -> bytes:
-    return save({"weight": np.random.default_rng(0).random(numbers)})
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> dict[str, bytes]:
+    """The files of an encoder whose weights take two and a half chunks."""
+    words = CHUNK * 5 // 2 // (4 * tiny.WIDTH)
+    folder = tiny.checkpoint("bert", tmp_path_factory.mktemp("bert"), vocab_size=words)
+    vocabulary = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nfilm\n"
+    return {name: (folder / name).read_bytes() for name in ("config.json", WEIGHTS)} | {
+        "vocab.txt": vocabulary
+    }
 
 
 @pytest.fixture
-def server():
+def server(checkpoint):
     """A hub with one model, whose weights take two and a half chunks, and one dataset."""
     with hub.serving() as running:
         running.repositories["models", "own/m"] = {
-            "config.json": b'{"model_type": "bert"}',
-            "vocab.txt": b"[PAD]\n[UNK]\n",
-            WEIGHTS: weights(CHUNK * 5 // 2 // 8),
+            **checkpoint,
             "pytorch_model.bin": b"pickled",
             "onnx/config.json": b"{}",
         }
@@ -388,7 +391,9 @@ def test_a_terminal_shows_how_far_everything_is(place):
     os.close(master)
     assert process.wait() == 0
     text = shown.decode()
-    assert all(words in text for words in ("models.m done", "tasks.mine done", "26.2/26.2 MB"))
+    size = f"{sum(map(len, wanted(place.server).values())) / 1e6:.1f}"
+    done = ("models.m done", "tasks.mine done", f"{size}/{size} MB")
+    assert all(words in text for words in done)
 
 
 def test_jobs_tell_how_far_they_are_and_how_they_ended(caplog):

@@ -85,7 +85,10 @@ def fetch_model(
     check_checkpoint(folder, f"models.{alias}: {folder}")
     place = {"mirror": f"models/{model.hub}"} if model.path is None else {"path": model.path}
     sums = {p.name: cached_sha256(p) for p in model_files(folder)}
-    write_file(marker, to_json({**place, "sha256": sums}))
+    content = to_json({**place, "sha256": sums})
+    if not marker.is_file() or marker.read_bytes() != content:
+        _check_usable(folder, alias, model)
+        write_file(marker, content)
     return folder
 
 
@@ -96,6 +99,14 @@ def _folder(root: Path, piece: Piece, order: Order | None, transfer: Transfer | 
     folder = find(root, piece)
     assert folder is not None  # else there was an order
     return folder
+
+
+def _check_usable(folder: Path, alias: str, model: P.Model) -> None:
+    from beft.models.usable import check_usable  # imports torch, which takes seconds
+
+    kind = model.kind if "kind" in model.model_fields_set else None
+    sites = model.sites.model_dump() if model.sites else None
+    check_usable(folder, f"models.{alias}: {folder}", kind, sites)
 
 
 def _copy_package(package: str, piece: Piece, staging: Path, transfer: Transfer) -> Ready:

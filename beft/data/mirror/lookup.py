@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from beft.errors import UserError
+from beft.models.pretrained import files_read
 from beft.store.files import read_json
 from beft.study import params as P
 from beft.study.identity import cached_sha256, sha256
@@ -153,12 +154,24 @@ def locate(root: Path, marker: Path) -> Path:
     wrong = _wrong_files(root, marker)
     for folder, files in wrong.items():
         if not files:
+            _check_listed(folder, marker)
             return folder
     first = next(files[0] for files in wrong.values())
     raise UserError(
         f"{first}: missing, or not what was fetched (sha256 differs from {marker}); restore it, or "
         "pin the new revision in params.yaml and fetch again"
     )
+
+
+def _check_listed(folder: Path, marker: Path) -> None:
+    """Checks that nothing would be loaded from a model's folder that its marker does not list."""
+    listed = read_json(marker)["sha256"]
+    for path in files_read(folder):
+        if path.name not in listed:
+            raise UserError(
+                f"{path}: not among the files that were fetched ({marker}), but would be loaded; "
+                "remove it, or delete the marker and fetch again"
+            )
 
 
 def altered(root: Path, marker: Path) -> Path | None:

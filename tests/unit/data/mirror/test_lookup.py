@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import tiny
 
 from beft.data.mirror import fetch, lookup
 from beft.errors import UserError
@@ -222,7 +223,7 @@ def fetched(root: Path, given: P.Model) -> Path:
 
 
 def test_a_local_model_is_found_again_after_the_project_has_moved(tmp_path):
-    model(tmp_path / "one" / "models" / "m")
+    tiny.checkpoint("bert", tmp_path / "one" / "models" / "m")
     fetched(tmp_path / "one", P.Model(path="models/m"))
     (tmp_path / "one").rename(tmp_path / "two")
     found = lookup.locate(tmp_path / "two", tmp_path / "two/data/models/m.json")
@@ -230,13 +231,26 @@ def test_a_local_model_is_found_again_after_the_project_has_moved(tmp_path):
 
 
 def test_a_fetched_model_is_found_in_whatever_mirror_holds_it(places):
-    root, own, shared = places
-    model(own / "models/own/m")
+    root, own, shared = places[0], *(place / "models/own/m" for place in places[1:])
+    tiny.checkpoint("bert", own)
     marker = fetched(root, MODEL)
-    model(shared / "models/own/m", b"other")  # another content: not what was fetched
-    assert lookup.locate(root, marker) == own / "models/own/m"
-    (own / "models/own/m/vocab.txt").unlink()
-    with pytest.raises(UserError, match=r"vocab\.txt: missing, or not what was fetched"):
+    shutil.copytree(own, shared)
+    words = (own / "tokenizer.json").read_bytes()
+    (shared / "tokenizer.json").write_bytes(words + b" ")  # not what was fetched
+    assert lookup.locate(root, marker) == own
+    (own / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"tokenizer\.json: missing, or not what was fetched"):
         lookup.locate(root, marker)
-    (shared / "models/own/m/vocab.txt").write_bytes(b"weights")
-    assert lookup.locate(root, marker) == shared / "models/own/m"
+    (shared / "tokenizer.json").write_bytes(words)
+    assert lookup.locate(root, marker) == shared
+
+
+def test_a_file_that_was_not_fetched_is_not_read(places):
+    root, own = places[0], places[1] / "models/own/m"
+    tiny.checkpoint("bert", own)
+    marker = fetched(root, MODEL)
+    (own / "README.md").write_text("read by people only")
+    assert lookup.locate(root, marker) == own
+    (own / "added_tokens.json").write_text("{}")
+    with pytest.raises(UserError, match=r"added_tokens\.json: not among the files .*remove it"):
+        lookup.locate(root, marker)
