@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from beft.tasks.metrics import sums
 from beft.tasks.metrics.classes import score
-from beft.tasks.words import Plain, fields
+from beft.tasks.words import Plain, check_columns, fields
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ def encode(
 
     Examples get at most `max_length` tokens; the longer segment is truncated first.
     """
+    columns = [name for entry in task["text"] for name in fields(entry)]
+    check_columns(table.column_names, columns, task["name"])
     out = tokenizer(
         *segments(table, task["text"]), truncation=True, max_length=max_length, padding=False
     )

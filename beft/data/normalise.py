@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from beft.data.readers.rows import Rows, Twice
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 from beft.study.fields import nearest
 from beft.tasks import Task
 from beft.tasks.labels import Number, Wrong, match, target
@@ -99,7 +99,8 @@ def _column(rows: Rows, name: str, origin: str) -> list[Any]:
         return rows.columns[name]
     if name in rows.names:
         raise UserError(f"{origin}: more than one column '{name}'")
-    raise UserError(f"{origin}: no column '{name}'; {nearest(name, rows.names)}")
+    hint = one_line(nearest(name, rows.names[:1000]), 300)
+    raise UserError(f"{origin}: no column '{name}'; {hint}")
 
 
 def _each(
@@ -221,10 +222,10 @@ def _targets(rows: Rows, values: Sequence[Any], origin: str) -> list[float]:
 
 def _check_classes(classes: tuple[str, ...], task: Task, origin: str) -> None:
     if classes not in (task.labels, task.hub_labels):
+        told = (one_line(", ".join(names), 200) for names in (classes, task.labels))
         raise UserError(
-            f"{origin}: its column '{task.label}' has the classes {', '.join(classes)}, but the "
-            f"task's labels are {', '.join(task.labels)}; give 'labels:' those of the file, in "
-            "their order"
+            "{}: its column '{}' has the classes {}, but the task's labels are {}; give 'labels:' "
+            "those of the file, in their order".format(origin, task.label, *told)
         )
 
 

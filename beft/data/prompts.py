@@ -83,6 +83,7 @@ def encode_prompts(
     answered: bool = True,
     demonstrations: Sequence[Words] | None = None,
     where: str = "",
+    rows: Sequence[int] | None = None,
 ) -> Prompts:
     """Tokenises examples. If a prompt is too long, the beginning of its passage is left out.
 
@@ -96,14 +97,16 @@ def encode_prompts(
         end: the text that ends a generated answer; it is appended so that training teaches it.
         answered: whether to tokenise answers. Without it, no answer can change a prompt.
         demonstrations: solved examples to put before each prompt, as many as fit (`fitting`).
+        where: the name of the split, for messages.
+        rows: the row of each example in the split. Default: its place among `words`.
 
     Raises:
-        UserError: if a prompt is too long without its passage, or an answer adds no token. The
-            message begins with `where` and names the row.
+        UserError: if a prompt has no token, or is too long without its passage, or an answer adds
+            no token. The message begins with `where` and names the row.
     """
     prompts, answers, bare, demonstrated = [], [], [], []
     blocks = [solved(example, tokenizer) for example in demonstrations or ()]
-    for row, example in enumerate(words):
+    for row, example in zip(rows or range(len(words)), words, strict=True):
         try:
             given = example.answers if answered else ()
             shared, added = _example(example, given, tokenizer, max_length, room, end)
@@ -118,7 +121,8 @@ def encode_prompts(
         answers.append(added)
         last_line = example.after.rpartition("\n")[2].strip()  # such as "It was" or "Answer:"
         alone = _without_end(tokenizer(last_line)["input_ids"], tokenizer)
-        bare.append(alone or [tokenizer.eos_token_id])
+        end_of_text = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+        bare.append(alone or end_of_text or shared[-1:])
 
     def decode(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True))

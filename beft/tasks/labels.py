@@ -94,9 +94,9 @@ def target(value: object) -> float:
     Raises:
         ValueError: if it is none, or one that a run cannot hold.
     """
-    text = str(value).strip()
+    text = spelt(value) if isinstance(value, bool) else str(value).strip()
     shown = one_line(text, 40)
-    if isinstance(value, bool) or not _TARGET.fullmatch(text):
+    if not _TARGET.fullmatch(text):
         raise ValueError(f"label '{shown}' is not a number")
     number = float(text)
     lost = number == 0 and re.search("[1-9]", re.split("[eE]", text)[0]) is not None
@@ -141,13 +141,13 @@ def _wrong(values: Sequence[Any], names: Sequence[str], positions: dict[str, int
     by_position = bool(positions) and _is_number(values[0]) and find(values[0]) is None
     if by_position:
         row = next(row for row, value in enumerate(values) if spelt(value) not in positions)
-        expected = f"0 to {len(names) - 1} ({', '.join(names)})"
+        expected = f"0 to {len(names) - 1} ({one_line(', '.join(names))})"
     else:
         row = next(row for row, value in enumerate(values) if find(value) is None)
-        expected = ", ".join(names)
-    value = spelt(values[row]) if isinstance(values[row], bool) else values[row]
-    shown = one_line(value, 60) if _is_number(value) else f"'{one_line(value, 60)}'"
+        expected = one_line(", ".join(names))
+    value = values[row]
     why = "" if positions else "; names that are numbers are matched by value, not by position"
-    if isinstance(values[row], bool):
-        why = "; booleans are the classes 'true' and 'false'"
+    if spelt(value) in ("true", "false"):
+        value, why = spelt(value), "; booleans are the classes 'true' and 'false'"
+    shown = one_line(value, 60) if _is_number(value) else f"'{one_line(value, 60)}'"
     return Wrong(row, f"label {shown} is not one of {expected}{why}")

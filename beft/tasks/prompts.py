@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from beft.errors import UserError
 from beft.tasks.views import VIEWS
-from beft.tasks.words import Plain, Words, answer, column_of, fields, frame
+from beft.tasks.words import Plain, Words, answer, check_columns, column_of, fields, frame
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def words_of(table: pa.Table, prompt: Plain, name: str) -> list[Words]:
     needed = Prompt(prompt["kind"], (), prompt["wording"]).reads()
     columns = {column_of(path, holds) for path, holds in needed.items()}
     columns |= {prompt["label"]} if "label" in prompt else set()
+    check_columns(table.column_names, columns, name)
     examples = []
     for row, values in enumerate(table.select(sorted(columns)).to_pylist()):
         try:

@@ -1,7 +1,7 @@
 """Turn a template and a row into the texts of an example: its prompt and its answers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,18 @@ def fields(template: str) -> list[str]:
 def column_of(path: str, holds: str) -> str:
     """The column that an entry of `views.View.reads` names: a of "a.b", unless it holds text."""
     return path if holds == "text" else path.partition(".")[0]
+
+
+def check_columns(have: Iterable[str], need: Iterable[str], name: str) -> None:
+    """Makes sure that a fetched dataset has the columns that a kind of model reads.
+
+    Raises:
+        UserError: it names the dataset (`name`) and the column.
+    """
+    for column in sorted(set(need) - set(have)):
+        raise UserError(
+            f"{name}: its files have no column '{column}' that fits, which this kind of model reads"
+        )
 
 
 def fill(template: str, row: Mapping[str, str]) -> str:

@@ -125,14 +125,15 @@ class Loader:
         key = repr((name, _room(recipe), size, shown, drawn))
         if key not in self.splits:
             words = _words(recipe, self._table(recipe, name), name)
-            words = [words[i] for i in evaluated_rows(words, size, recipe.task["name"])]
+            chosen = evaluated_rows(words, size, recipe.task["name"])
+            words = [words[row] for row in chosen]
             solved = None
             if shown:
                 rows = read_subset(self.layout.source(recipe), recipe, self.layout.subset(recipe))
                 train = recipe.task["train"]
                 examples = _words(recipe, self._table(recipe, train).take(rows), train)
                 solved = demonstrations.draw(examples, shown, recipe.seed)
-            prompts = self.splits[key] = self._prompts(recipe, words, name, solved)
+            prompts = self.splits[key] = self._prompts(recipe, words, name, chosen, solved)
             _warn_without(prompts, recipe, name)
         return self.splits[key]
 
@@ -141,6 +142,7 @@ class Loader:
         recipe: Recipe,
         words: list[Words],
         split: str,
+        rows: Sequence[int],
         solved: Sequence[Words] | None = None,
     ) -> Prompts:
         writes = recipe.task["kind"] == "generation"
@@ -153,6 +155,7 @@ class Loader:
             answered=not writes or split == recipe.task["train"],
             demonstrations=solved,
             where=f"{recipe.task['name']}/{split}",
+            rows=rows,
         )
 
     def _subset(self, recipe: Recipe) -> tuple[Examples, Examples | None]:
@@ -173,7 +176,7 @@ class Loader:
         train = recipe.task["train"]
         table = self._table(recipe, train).take(rows)
         if is_decoder(recipe):
-            return self._prompts(recipe, _words(recipe, table, train), split)
+            return self._prompts(recipe, _words(recipe, table, train), split, rows.tolist())
         return self._encoded(recipe, table)
 
     def _encoded(self, recipe: Recipe, table: pa.Table) -> Encoded:

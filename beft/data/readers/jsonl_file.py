@@ -73,5 +73,7 @@ def _shallow(line: str) -> str:
         depth += opens
         if depth <= _DEEPEST:
             kept.append(token)
+        elif opens and depth == _DEEPEST + 1:
+            kept.append("null")
         depth -= closes
     return "".join(kept)
