@@ -12,3 +12,9 @@ class UserError(Exception):
 def one_line(text: object, most: int | None = None) -> str:
     """Free text on a single line, cut after `most` characters."""
     return " ".join(str(text).split())[:most]
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """A value as it stands in a message: on a single line, with an ellipsis where it is long."""
+    text = one_line(value)
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -44,7 +44,8 @@ def read_profile(name: str, root: Path) -> Profile:
 
 
 def _find(name: str, root: Path) -> Path:
-    user = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "snakemake"
+    own = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
+    user = Path(own) / "snakemake"
     candidates = [Path(name), root / name, root / "profiles" / name, user / name]
     for candidate in candidates:
         for path in (candidate, *(candidate / file for file in FILES)):

@@ -15,6 +15,8 @@ from beft.tasks.labels import ambiguous
 from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
 
+MOST_RUNS = 100_000  # of a study; it takes some twenty seconds to list them
+
 
 def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> list[Recipe]:
     """Every run of a study, in the order of its lists; relative paths start at `root`.
@@ -27,8 +29,13 @@ def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> li
         if name not in TECHNIQUES:
             hint = nearest(name, list(TECHNIQUES))
             raise UserError(f"params.yaml: techniques: '{name}' unknown; {hint}")
+    selections = study.selections()
+    if (count := sum(_count(chosen) for chosen in selections)) > MOST_RUNS:
+        raise UserError(
+            f"study '{study_name}': {count} runs; a study has at most {MOST_RUNS}, so split it"
+        )
     found: dict[str, Recipe] = {}
-    for chosen in study.selections():
+    for chosen in selections:
         _check_names(params, chosen, f"study '{study_name}'")
         sources = {t: digest(task_source(t, params.tasks[t], root)) for t in chosen.tasks}
         models = [_model(alias, params.models[alias], root) for alias in chosen.models]
@@ -42,6 +49,12 @@ def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> li
                     recipe = Recipe(model, view, sources[name], subset, technique, seed, training)
                     found.setdefault(recipe.digest, recipe)
     return list(found.values())
+
+
+def _count(chosen: Product) -> int:
+    """Runs of a selection, before those that others select too are left out."""
+    cells = len(chosen.models) * len(chosen.tasks) * len(chosen.regimes)
+    return cells * len(techniques_of(chosen)) * len(chosen.seeds)
 
 
 def _check_names(params: P.Params, chosen: Product, where: str) -> None:

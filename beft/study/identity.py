@@ -65,8 +65,8 @@ def cached_sha256(path: Path) -> str:
     path = path.resolve()
     stat = path.stat()
     state = [str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "beft" / "sha256"
-    entry = cache / hashlib.sha256(str(path).encode()).hexdigest()
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    entry = Path(caches) / "beft" / "sha256" / hashlib.sha256(str(path).encode()).hexdigest()
     try:
         known = json.loads(entry.read_text())
         if known["state"] == state:

@@ -11,6 +11,7 @@ from beft.study.fields import (
     Count,
     Distinct,
     HubId,
+    LocalPath,
     Name,
     NotNegative,
     Several,
@@ -52,16 +53,21 @@ class Model(Strict):
     """Hub id, owner/name. Needs a pinned 'revision'."""
     revision: Name | None = None
     """Commit of the hub's repository."""
-    path: str | None = None
+    path: LocalPath | None = None
     """Local directory of the model, relative to params.yaml. Excludes 'hub'."""
-    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)*$")] | None = None
+    package: (
+        Annotated[
+            str, Field(pattern=r"^[A-Za-z0-9_]+(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$", max_length=200)
+        ]
+        | None
+    ) = None
     """Installed Python package that contains the model, and the folder in it. Needs 'hub' (its path
     in the mirror) and 'sha256'."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """Expected SHA-256 of model.safetensors."""
     sites: Sites | None = None
     """Paths of the projections, for an architecture that is not recognised."""
-    parameters: Count | None = None
+    parameters: Annotated[int, Field(gt=0, lt=2**50, strict=True)] | None = None
     """Number of parameters, to about 1 %. Plans and jobs' requests are estimated from it before the
     weights are there. No result depends on it."""
 
@@ -117,7 +123,7 @@ class Task(TaskSettings):
     """Configuration (subset) of the hub's dataset."""
     revision: Name | None = None
     """Commit of the hub's repository."""
-    path: str | None = None
+    path: LocalPath | None = None
     """Local directory with train.csv, validation.csv (or jsonl, parquet), relative to params.yaml.
     Excludes 'hub'."""
     demo: bool = False
@@ -169,7 +175,7 @@ class Execution(Strict):
     """Memory that a job asks the scheduler for at its first attempt, in MB."""
     runtime_minutes: Count = 120
     """Run time that a job asks the scheduler for at its first attempt."""
-    gpu: Annotated[int, Field(ge=0, strict=True)] = 0
+    gpu: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
     """GPUs of one job. 0 trains on the CPU."""
     checkpoint_seconds: NotNegative = 60
     """Seconds between checkpoints. A job that was killed repeats at most as much."""

@@ -6,17 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from beft.errors import UserError
+from beft.errors import UserError, shortened
 from beft.study import measurements, studies
 from beft.study import params as P
 from beft.study.cell import Cell
-from beft.study.fields import nearest
+from beft.study.fields import check_for_shells, nearest
 from beft.study.grid import grid, packs
 from beft.study.identity import digest
 from beft.study.layout import Folder, Layout
 from beft.study.recipe import Pack, Recipe
 from beft.study.resolve import resolve_task
-from beft.study.yaml_file import read_yaml
 from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
 
@@ -30,7 +29,12 @@ class Project:
     root: Path  # the folder of params.yaml; `data/`, `reports/` and `studies/` lie in it
     params: P.Params
     study: studies.Study
-    name: str
+    given: str  # the study's name in studies/, or its path
+
+    @property
+    def name(self) -> str:
+        """The name that reports show."""
+        return Path(self.given).stem
 
     @cached_property
     def layout(self) -> Layout:
@@ -148,7 +152,7 @@ def load(params: Path, study: str | None = None) -> Project:
     checked = P.load_params(params)
     root = params.resolve().parent
     name = study or checked.study
-    project = Project(root, checked, studies.load_study(name, root), Path(name).stem)
+    project = Project(root, checked, studies.load_study(name, root), name)
     _check_definitions(project)
     return project
 
@@ -157,17 +161,19 @@ def load_for_workflow(params: Path, config: Plain) -> Project:
     """Loads the project that a Snakemake configuration names.
 
     Raises:
-        UserError: when the configuration holds anything but params.yaml with another `study`:
-            a setting from the command line would leave no trace in any file.
+        UserError: when the configuration holds anything but a `study`, since a setting from the
+            command line would leave no trace in any file; or when a shell could take a part of the
+            study's path for a command.
     """
-    written = read_yaml(params)
-    for key in {**written, **config}:
-        if key != "study" and config.get(key) != written.get(key):
+    for key in config:
+        if key != "study":
             raise UserError(
-                f"--config {key}: only 'study' can be set on the command line; "
+                f"--config {shortened(key)}: only 'study' can be set on the command line; "
                 f"change {params} or write a study file"
             )
-    return load(params, str(config["study"]))
+    project = load(params, str(config["study"]) if "study" in config else None)
+    check_for_shells("study", project.given)
+    return project
 
 
 def _check_definitions(project: Project) -> None:

@@ -90,4 +90,4 @@ class Training(Defaults):
     """
 
     learning_rate: NotNegative = restated(Overrides, "learning_rate")
-    epochs: Annotated[int, Field(ge=0, strict=True)] = restated(Overrides, "epochs")
+    epochs: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = restated(Overrides, "epochs")

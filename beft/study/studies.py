@@ -7,7 +7,6 @@ from pydantic import Field, PrivateAttr
 
 from beft.errors import UserError
 from beft.study.fields import (
-    NAME,
     Count,
     Distinct,
     Name,
@@ -17,11 +16,11 @@ from beft.study.fields import (
     Strict,
     StudyName,
     TwoOrMore,
-    nearest,
     restated,
     validate,
 )
 from beft.study.settings import Overrides
+from beft.study.study_files import study_path
 from beft.study.yaml_file import read_yaml
 
 Selector = Literal["projection", "projection_printed", "magnitude", "fisher", "fisher_batch"]
@@ -85,7 +84,7 @@ class Timing(Strict):
     """Size of the training subset."""
     techniques: Several[Name]
     """Techniques to time. The run of the study's first seed is trained again."""
-    repeats: Count = 3
+    repeats: Annotated[Count, Field(le=1000)] = 3
     """How often each run is timed."""
 
 
@@ -169,18 +168,6 @@ def join(members: list[Study], description: str = "") -> Study:
         for name in (*member.tables, *member.figures):
             joined._scopes.setdefault(name, []).extend(member.selections())
     return joined
-
-
-def study_path(name: str, root: Path) -> Path:
-    """The file of a study given by name (in `studies/`) or by path."""
-    if NAME.fullmatch(name) and not name.endswith((".yaml", ".yml")):
-        path = root / "studies" / f"{name}.yaml"
-        if not path.is_file():
-            known = [p.stem for p in (root / "studies").glob("*.yaml")]
-            raise UserError(f"study '{name}': {path} does not exist; {nearest(name, known)}")
-        return path
-    path = Path(name)
-    return path if path.is_absolute() else root / path
 
 
 def load_study(name: str, root: Path) -> Study:

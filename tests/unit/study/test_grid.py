@@ -3,6 +3,8 @@
 import pytest
 from support.small_study import PARAMS, STUDY, WIDE, changed, grid
 
+from beft.errors import UserError
+from beft.study import grid as grids
 from beft.study.grid import packs
 from beft.study.recipe import Recipe
 from beft.study.studies import Study
@@ -153,3 +155,12 @@ def test_a_pack_is_all_seeds_of_a_technique_or_of_all(fuse, jobs, runs):
 def test_all_regime_needs_no_size():
     (recipe,) = grid(study=STUDY | {"regimes": ["all"]})
     assert recipe.subset == {"regime": "all", "size": "all", "stratify": False}
+
+
+def test_a_study_with_more_runs_than_can_be_listed_is_refused(monkeypatch):
+    monkeypatch.setattr(grids, "MOST_RUNS", 16)
+    assert len(grid(study=WIDE)) == 16
+    with pytest.raises(UserError, match="24 runs; a study has at most 16"):
+        grid(study=WIDE | {"seeds": [0, 3, 5]})
+    with pytest.raises(UserError, match="32 runs"):
+        grid(study=WIDE | {"also": [{"seeds": [7, 8]}]})

@@ -8,8 +8,9 @@ from support import sandbox
 from beft.errors import UserError
 from beft.report.analysis import published
 from beft.report.frames.collect import settings
+from beft.study.fields import check_for_shells
 from beft.study.project import load, load_for_workflow
-from beft.study.yaml_file import read_yaml
+from beft.study.study_files import is_elsewhere, mistakable, study_files
 
 PARAMS = {
     **sandbox.PARAMS,
@@ -239,14 +240,10 @@ def test_the_size_of_a_model_changes_nothing(root):
     assert settings(after) == settings(before)
 
 
-def config(root, **changes):
-    return {**read_yaml(root / "params.yaml"), **changes}
-
-
 def test_the_command_line_may_choose_the_study(root):
     sandbox.write(root / "studies" / "other.yaml", {**STUDY, "seeds": [5]})
-    assert load_for_workflow(root / "params.yaml", config(root)).name == "mini"
-    assert load_for_workflow(root / "params.yaml", config(root, study="other")).name == "other"
+    assert load_for_workflow(root / "params.yaml", {}).name == "mini"
+    assert load_for_workflow(root / "params.yaml", {"study": "other"}).name == "other"
 
 
 @pytest.mark.parametrize(
@@ -260,4 +257,61 @@ def test_the_command_line_may_choose_the_study(root):
 )
 def test_the_command_line_may_choose_nothing_else(root, key, value):
     with pytest.raises(UserError, match=f"--config {key}: only 'study'"):
-        load_for_workflow(root / "params.yaml", config(root, **{key: value}))
+        load_for_workflow(root / "params.yaml", {"study": "mini", key: value})
+
+
+@pytest.mark.parametrize(
+    "name", ["it's", 'a"b', "$(touch x)", "`x`", "a;b", "a&b", "a|b", "a>b", "a\\b", "a\nb", "a*b"]
+)
+def test_a_workflow_takes_no_study_that_a_shell_could_run(root, name):
+    """Also where params.yaml names it: jobs on a cluster are started by a shell."""
+    path = root / f"{name}.yaml"
+    sandbox.write(path, STUDY)
+    with pytest.raises(UserError, match=r"study '.*may mean something to the shells"):
+        load_for_workflow(root / "params.yaml", {"study": str(path)})
+    sandbox.change(root / "params.yaml", "study", to=str(path))
+    with pytest.raises(UserError, match="may mean something to the shells"):
+        load_for_workflow(root / "params.yaml", {})
+    assert load(root / "params.yaml").name == Path(path).stem  # nothing else minds
+
+
+@pytest.mark.parametrize(
+    "name", ["mini", "studies/größer als mini.yaml", "/a b/x_1+2@c=d:e,f.yaml"]
+)
+def test_other_signs_are_for_names(name):
+    check_for_shells("study", name)
+    if " " in name:
+        with pytest.raises(UserError, match="';'"):
+            check_for_shells("python", name, blanks=False)
+
+
+@pytest.mark.parametrize(
+    "place", ["mini.yml", "Mini.YAML", "sub/mini.yaml", "mini.yaml.bak", "mini", "mini.json"]
+)
+def test_what_studies_holds_besides_studies_is_none(root, place):
+    """`beft prune` reads the same files, and no others."""
+    path = root / "studies" / place
+    sandbox.write(path, STUDY)
+    (root / "elsewhere.yaml").symlink_to(path)
+    for name in (f"studies/{place}", f"./studies/../studies/{place}", str(path), "elsewhere.yaml"):
+        if name != "studies/mini":
+            with pytest.raises(UserError, match="not a study; in studies/"):
+                load(root / "params.yaml", name)
+    sandbox.write(root / "studies" / "joined.yaml", {"union": ["mini", f"studies/{place}"]})
+    with pytest.raises(UserError, match="not a study"):
+        load(root / "params.yaml", "joined")
+    assert (path in mistakable(root)) == (place != "mini")
+
+
+def test_a_study_may_lie_elsewhere(root, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "any.name"
+    sandbox.write(outside, STUDY)
+    (root / "studies" / "linked.yaml").symlink_to(outside)
+    assert load(root / "params.yaml", str(outside)).name == "any"
+    assert load(root / "params.yaml", "linked").name == "linked"
+    assert is_elsewhere(str(outside), root)
+    assert not any(is_elsewhere(n, root) for n in ("mini", "studies/mini.yaml", "../none.yaml", ""))
+    assert [p.name for p in study_files(root)] == ["linked.yaml", "mini.yaml"]
+    assert mistakable(root) == []
+    (root / "studies" / "folder").symlink_to(outside.parent)
+    assert mistakable(root) == [root / "studies" / "folder"]

@@ -15,8 +15,9 @@ from beft.study.yaml_file import read_yaml
 
 COUNT = st.integers(1, 10**6)
 FRACTION = st.floats(0, 1, exclude_max=True)
-NOT_NEGATIVE = st.floats(0, allow_infinity=False)
-POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False)
+NOT_NEGATIVE = st.floats(0, 1e9)
+POSITIVE = st.floats(0, 1e9, exclude_min=True)
+PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20)
 SIZE = COUNT | st.just("all")
 NAMES = st.text("aeZ019._-", min_size=1, max_size=6).filter(NAME.fullmatch)  # "1e9", "0.1", ...
 EVERY = {
@@ -60,7 +61,7 @@ STUDIES = st.fixed_dictionaries(
     LISTS,
     optional={
         **MORE,
-        "description": st.text(max_size=20),
+        "description": PRINTABLE,
         "skip_inert": st.booleans(),
         "fuse_techniques": st.booleans(),
         "tables": st.lists(st.sampled_from(TABLES), unique=True),
