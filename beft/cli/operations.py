@@ -84,17 +84,24 @@ def prune(
     params: opt.Params = opt.PARAMS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove runs and derived files that no study in studies/ uses; asks first."""
-    from beft.operations import prune as pruning
+    """Remove runs and derived files that no study uses; asks first.
 
-    projects = pruning.studies(params)
+    Studies are those in studies/, and any other file that a run was trained for and that still
+    exists. Links are not followed.
+    """
+    from beft.operations import prune as pruning
+    from beft.operations.studies_in_use import studies_in_use
+    from beft.study.layout import Layout
+
+    layout = Layout(params.resolve().parent)
+    projects = studies_in_use(params, pruning.run_folders(layout))
     found = pruning.things(projects)
     gone = [thing for thing in found if not thing.named]
     console().print(pruning.overview(projects, found))
     if not gone:
         print("nothing to remove")
     elif yes or typer.confirm(f"Remove {len(gone)} files and folders for good?"):
-        pruning.prune(projects[0].layout, gone)
+        pruning.prune(layout, gone)
         print(f"{len(gone)} removed")
     else:
         print("nothing was removed")

@@ -14,9 +14,8 @@ from beft.errors import UserError
 from beft.store.files import remove
 from beft.store.locks import HEARTBEAT, PATIENCE, Lock, claimed, lock
 from beft.store.owners import living
-from beft.study import params as P
 from beft.study.layout import Folder, Layout
-from beft.study.project import Project, load
+from beft.study.project import Project
 
 log = logging.getLogger(__name__)
 
@@ -40,35 +39,21 @@ LOGS: dict[str, Folder] = {
 class Thing:
     """A file or folder of one project."""
 
-    kind: str  # runs, packs, ..., logs, work
-    owner: str  # the model or task that it belongs to; empty if none
+    kind: str  # runs, packs, ..., logs, work, links
+    owner: str  # the model or task that it belongs to, or the path of a link; empty if none
     path: Path
     named: bool  # whether a study still names it
 
     def size(self) -> int:
-        """Bytes of all files."""
-        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
-        return sum(f.lstat().st_size for f in files if not f.is_dir())
+        """Bytes of all files; of a link, not of what lies behind it."""
+        whole = self.path.is_dir() and not self.path.is_symlink()
+        files = self.path.rglob("*") if whole else [self.path]
+        return sum(f.lstat().st_size for f in files if f.is_symlink() or not f.is_dir())
 
 
-def studies(params: Path) -> list[Project]:
-    """Every study of a project: those in studies/, and the one that params.yaml names.
-
-    Raises:
-        UserError: when one cannot be resolved, because the files that it names are unknown.
-    """
-    root = params.resolve().parent
-    names = [str(path) for path in sorted((root / "studies").glob("*.yaml"))]
-    names.append(P.load_params(params).study)
-    found = []
-    for name in names:
-        try:
-            found.append(load(params, name))
-        except UserError as error:
-            raise UserError(
-                f"nothing is pruned, since study '{name}' is unclear: {error}"
-            ) from None
-    return found
+def run_folders(layout: Layout) -> list[Path]:
+    """Every run of a project, named by a study or not."""
+    return list(_below(layout.folder("runs"), DEPTHS["runs"], []))
 
 
 def things(projects: list[Project]) -> list[Thing]:
@@ -79,11 +64,12 @@ def things(projects: list[Project]) -> list[Thing]:
             needs are unknown.
     """
     layout = projects[0].layout
-    if layout.data.is_symlink():
-        raise UserError(
-            f"{layout.data}: a link, so others may share it, whose studies cannot be seen from "
-            "here; prune where it lies, with everybody's studies in studies/"
-        )
+    for folder in (layout.data, layout.folder("work")):
+        if folder.is_symlink():
+            raise UserError(
+                f"{folder}: a link, so others may share it, whose studies cannot be seen from "
+                "here; prune where it lies, with everybody's studies in studies/"
+            )
     named: dict[Folder, set[str]] = {kind: set() for kind in DEPTHS}
     for project in projects:
         named["runs"] |= {r.folder() for r in project.recipes}
@@ -103,9 +89,13 @@ def things(projects: list[Project]) -> list[Thing]:
                 f"trained by {owner}; wait for it or stop it, then prune"
             )
     unfinished = {d for d, recipe in recipes.items() if not layout.run(recipe).exists()}
-    found = [thing for kind in DEPTHS for thing in _made(layout, kind, named[kind])]
-    found += [*_logs(layout, named), *_work(layout, {*unfinished, *held})]
-    return found if held else found + list(_half_written(layout))
+    links: list[Path] = []
+    found = [thing for kind in DEPTHS for thing in _made(layout, kind, named[kind], links)]
+    found += [*_logs(layout, named, links), *_work(layout, {*unfinished, *held}, links)]
+    found += [] if held else _half_written(layout, links)
+    gone = {thing.path for thing in found if not thing.named}
+    alone = [path for path in dict.fromkeys(links) if gone.isdisjoint(path.parents)]
+    return found + [Thing("links", str(p.relative_to(layout.root)), p, True) for p in alone]
 
 
 def overview(projects: list[Project], found: list[Thing]) -> Table:
@@ -126,9 +116,31 @@ def _weigh(things: list[Thing], named: bool) -> tuple[str, str]:
     return str(len(sizes)), filesize.decimal(sum(sizes))
 
 
-def _made(layout: Layout, kind: Folder, named: set[str]) -> Iterator[Thing]:
+def _below(folder: Path, levels: int, links: list[Path]) -> Iterator[Path]:
+    """Everything that many levels below a folder; links are not followed but added to `links`."""
+    if folder.is_symlink():
+        links.append(folder)
+    elif levels == 0:
+        yield folder
+    elif folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            yield from _below(path, levels - 1, links)
+
+
+def _files(folder: Path, links: list[Path]) -> Iterator[Path]:
+    """All files below a folder, and folders that were not finished; links likewise."""
+    if folder.is_symlink():
+        links.append(folder)
+    elif folder.is_dir() and folder.suffix != ".tmp":
+        for path in sorted(folder.iterdir()):
+            yield from _files(path, links)
+    elif folder.exists():
+        yield folder
+
+
+def _made(layout: Layout, kind: Folder, named: set[str], links: list[Path]) -> Iterator[Thing]:
     base = layout.folder(kind)
-    for path in sorted(base.glob("/".join("*" * DEPTHS[kind]))):
+    for path in _below(base, DEPTHS[kind], links):
         if not path.name.startswith("."):
             key = path.relative_to(base).as_posix()
             yield Thing(kind, key.partition("/")[0], path, key in named)
@@ -154,7 +166,8 @@ def prune(layout: Layout, gone: list[Thing]) -> None:
 
 def _held(layout: Layout) -> dict[str, str]:
     """Digest -> owner of the lock, of each run that is being trained; releases dead locks."""
-    folders = sorted({path.parent for path in (layout.folder("work")).glob("*/lock.*")})
+    work = _below(layout.folder("work"), 1, [])
+    folders = [path for path in work if any(path.glob("lock.*"))]
     locks = {folder.name: Lock(folder) for folder in folders}
     with claimed(locks) as found:
         pass
@@ -167,28 +180,29 @@ def _held(layout: Layout) -> dict[str, str]:
     return found
 
 
-def _logs(layout: Layout, named: dict[Folder, set[str]]) -> Iterator[Thing]:
-    for rule, kind in LOGS.items():
-        base = layout.root / "logs" / rule
-        known = {os.path.splitext(key)[0] for key in named[kind]}  # noqa: PTH122
-        for path in sorted(p for p in base.rglob("*") if p.is_file()):
+def _logs(layout: Layout, named: dict[Folder, set[str]], links: list[Path]) -> Iterator[Thing]:
+    for base in _below(layout.root / "logs", 1, links):
+        if base.name not in LOGS:
+            continue
+        known = {os.path.splitext(key)[0] for key in named[LOGS[base.name]]}  # noqa: PTH122
+        for path in _files(base, links):
             key = path.relative_to(base).with_suffix("").as_posix()
             yield Thing("logs", key.partition("/")[0], path, key in known)
 
 
-def _work(layout: Layout, needed: set[str]) -> Iterator[Thing]:
+def _work(layout: Layout, needed: set[str], links: list[Path]) -> Iterator[Thing]:
     """Checkpoints and folders that were set aside; named if one of the `needed` runs uses them."""
-    for path in sorted((layout.folder("work")).glob("*")):
+    for path in _below(layout.folder("work"), 1, links):
         owners = _owners(path) if path.name.startswith("group-") else [path.name]
         yield Thing("work", "", path, not needed.isdisjoint(owners))
 
 
-def _half_written(layout: Layout) -> Iterator[Thing]:
+def _half_written(layout: Layout, links: list[Path]) -> Iterator[Thing]:
     """Temporary files of killed processes; call it only while no process writes."""
     folders = [layout.folder(kind) for kind in DEPTHS]
     for folder in (*folders, layout.folder("collected"), layout.root / "reports"):
-        for path in sorted(folder.rglob(".*.tmp")):
-            if not any(parent.suffix == ".tmp" for parent in path.parents):
+        for path in _files(folder, links):
+            if path.name.startswith(".") and path.suffix == ".tmp":
                 yield Thing("half-written", "", path, False)
 
 

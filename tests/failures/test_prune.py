@@ -1,5 +1,6 @@
 """`beft prune`: only what no study names goes, and only when somebody says yes."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,84 @@ def test_a_study_that_is_unclear_stops_it(project):
     assert "nothing is pruned" in done.line() and "demo_sentimnt" in done.line()
     assert "broken.yaml" in done.line()
     assert sandbox.marks(project) == before
+
+
+@pytest.mark.parametrize("place", ["lost.yml", "Lost.YAML", "old/lost.yaml", "lost.yaml.bak"])
+def test_what_may_be_a_study_stops_it(project, place):
+    forget(project)
+    sandbox.write(project / "studies" / place, STUDY)
+    before = sandbox.marks(project)
+    done = sandbox.beft(project, "prune", "--yes")
+    assert done.status == 2
+    assert "nothing is pruned" in done.line() and f"studies/{place} " in done.line()
+    assert sandbox.marks(project) == before
+
+
+def test_a_study_elsewhere_keeps_the_runs_that_it_was_trained_for(project):
+    """As long as its file exists: the runs know where it lay."""
+    there = project / "elsewhere" / "former.yaml"
+    there.parent.mkdir()
+    (project / "studies" / f"{FORMER}.yaml").rename(there)
+    for path in project.glob("data/runs/*/*/*/*/*/*/provenance.json"):
+        facts = json.loads(path.read_text())
+        assert f"--study {FORMER} " in facts["command"] or "--study mini" in facts["command"]
+        facts["command"] = facts["command"].replace(FORMER, "elsewhere/former.yaml")
+        path.write_text(json.dumps(facts))
+    assert "nothing to remove" in sandbox.beft(project, "prune", "--yes").said
+    there.write_text("models: [")
+    done = sandbox.beft(project, "prune", "--yes")
+    assert done.status == 2 and "'elsewhere/former.yaml' is unclear" in done.line()
+    there.unlink()
+    assert sandbox.beft(project, "prune", "--yes").status == 0
+    assert not [name for name in data(project) if "demo_similarity" in name]
+
+
+def test_links_are_left_alone_with_what_lies_behind_them(project):
+    """Also where everything behind them looks like what no study names."""
+    forget(project)
+    away = project.parent / "away"
+    away.mkdir()
+    (project / "data" / "runs").rename(away / "runs")
+    links = {
+        "data/runs": away / "runs",
+        "data/sources/thesis": away / "important",
+        "data/subsets/thesis": away / "important",
+        "data/scores/tiny/thesis": away / "important",
+        "data/work/thesis": away / "important",
+        "data/packs/thesis": away / "nowhere",
+        "logs/train": away / "logs",
+        "logs/score/thesis": away / "important",
+        "reports": away / "reports",
+    }
+    for name in ("important/low/seed-0", "logs", "reports"):
+        (away / name).mkdir(parents=True)
+        for file in ("0" * 16, ".x.tmp", "lock.1"):
+            (away / name / file).touch()
+    for name, target in links.items():
+        path = project / name
+        if path.exists():
+            shutil.rmtree(path)
+        path.symlink_to(target)
+    before = sandbox.marks(away)
+    done = sandbox.beft(project, "prune", "--yes")
+    assert done.status == 0, done.said
+    assert sandbox.marks(away) == before
+    for name, target in links.items():
+        assert (project / name).readlink() == target
+        assert name in done.said
+    assert not [name for name in data(project) if "demo_similarity" in name]
+    assert "nothing to remove" in sandbox.beft(project, "prune", "--yes").said
+
+
+@pytest.mark.parametrize("name", ["data", "data/work"])
+def test_what_others_may_share_is_not_pruned(project, name):
+    forget(project)
+    (project / name).rename(project.parent / "shared")
+    (project / name).symlink_to(project.parent / "shared")
+    before = sandbox.marks(project.parent / "shared")
+    done = sandbox.beft(project, "prune", "--yes")
+    assert done.status == 2 and f"{name}: a link, so others may share it" in done.line()
+    assert sandbox.marks(project.parent / "shared") == before
 
 
 def test_what_is_being_trained_is_left_alone(project):
