@@ -6,9 +6,6 @@
 #   snakemake --profile slurm                    run on a cluster
 
 
-configfile: "params.yaml"
-
-
 container: "beft.sif"  # with --sdm apptainer; built from workflow/envs/beft.def
 
 

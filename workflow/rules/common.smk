@@ -4,6 +4,7 @@
 # come only from params.yaml and studies/. The command line may choose nothing but `study`, so
 # every setting that affects a number is recorded in a file.
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from beft.report.frames.columns import COLUMNS
 from beft.study.project import load_for_workflow
 from beft.study.recipe import Pack
 
+# Rules call the `beft` beside this interpreter, whether or not its environment is activated.
+PROGRAMS = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+os.environ.update(PATH=os.pathsep.join(PROGRAMS))
+
 
 def load_project():
     try:
@@ -25,6 +30,7 @@ def load_project():
 
 
 PROJECT = load_project()
+config["study"] = PROJECT.given
 EXECUTION = PROJECT.params.execution
 COSTS = Costs(PROJECT)
 REPORT_CODE = report_digest()
