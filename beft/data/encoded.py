@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from beft.errors import UserError
 from beft.tasks.metrics import sums
 from beft.tasks.metrics.classes import score
 from beft.tasks.words import Plain, check_columns, fields
@@ -67,17 +68,37 @@ def _fill(pieces: list[str], values: tuple[str, ...]) -> str:
 
 
 def encode(
-    table: pa.Table, task: Plain, tokenizer: PreTrainedTokenizerBase, max_length: int
+    table: pa.Table,
+    task: Plain,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    rows: Sequence[int] | None = None,
 ) -> Encoded:
     """Tokenises a normalised split for the task of a recipe (`Recipe.task`).
 
     Examples get at most `max_length` tokens; the longer segment is truncated first.
+
+    Args:
+        table: the examples.
+        task: the task of a recipe.
+        tokenizer: the model's.
+        max_length: the most tokens of an example.
+        rows: the row of each example in its split, for messages. Default: its place in the table.
+
+    Raises:
+        UserError: if the table lacks a column, or an example has no token.
     """
     columns = [name for entry in task["text"] for name in fields(entry)]
     check_columns(table.column_names, columns, task["name"])
     out = tokenizer(
         *segments(table, task["text"]), truncation=True, max_length=max_length, padding=False
     )
+    if [] in out["input_ids"]:
+        place = out["input_ids"].index([])
+        raise UserError(
+            f"{task['name']}: row {place if rows is None else rows[place]}: its text is empty, and "
+            "this model puts no token before a text; remove the row"
+        )
     dtype = torch.int64 if task["labels"] else torch.float32
     labels = torch.tensor(table[task["label"]].to_pylist(), dtype=dtype)
     return Encoded(out["input_ids"], out.get("token_type_ids"), labels)

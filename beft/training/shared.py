@@ -177,11 +177,13 @@ class Loader:
         table = self._table(recipe, train).take(rows)
         if is_decoder(recipe):
             return self._prompts(recipe, _words(recipe, table, train), split, rows.tolist())
-        return self._encoded(recipe, table)
+        return self._encoded(recipe, table, rows.tolist())
 
-    def _encoded(self, recipe: Recipe, table: pa.Table) -> Encoded:
+    def _encoded(
+        self, recipe: Recipe, table: pa.Table, rows: Sequence[int] | None = None
+    ) -> Encoded:
         tokenizer = self.encoder(recipe).tokenizer
-        return encode(table, recipe.task, tokenizer, recipe.training["max_length"])
+        return encode(table, recipe.task, tokenizer, recipe.training["max_length"], rows)
 
     def _table(self, recipe: Recipe, name: str) -> pa.Table:
         return pq.read_table(self.layout.source(recipe) / f"{name}.parquet")

@@ -21,6 +21,7 @@ from support.planted import (
 from beft.study import identity
 
 HEAD = "sentence,label\n"
+DEEP = '{"label": 1, "sentence": ' + "[" * 100_000 + "]" * 100_000 + "}\n"
 GOOD = HEAD + "a good film,1\na bad film,0\n"
 DATA = [
     Case(name, train_file(suffix, content), "fetch --task mine", (f"train.{suffix}", *words))
@@ -47,7 +48,18 @@ DATA = [
         ("csv header not UTF-8", "csv", b"caf\xe9,sentence,label\na,b,1\n", "UTF-8"),
         ("jsonl not UTF-8", "jsonl", b'{"sentence": "caf\xe9", "label": 1}\n', "JSON lines", "UTF"),
         ("broken jsonl", "jsonl", '{"sentence": "a", "label": 1}\n{"sente', "JSON lines"),
-        ("ragged csv", "csv", GOOD + "a,b,c\n", "csv"),
+        ("ragged csv", "csv", GOOD + "a,b,c\n", "csv", "line 4", "3 fields"),
+        ("tabs in a csv", "csv", "sentence\tlabel\na\t1\n", "csv", "line 1", "commas"),
+        ("two stray quotes", "csv", GOOD + '"a,1\n"b,0\n', "csv", "line 4", "line 5", "quote"),
+        ("quotes that merge rows", "csv", GOOD + '"a,1\nb,0\nc",1\n', "csv", "line 4", "up to 6"),
+        ("a quote without end", "csv", GOOD + '"a,1\nb,0\n', "csv", "line 4", "never closed"),
+        ("an empty field", "csv", GOOD + ",1\n", "row 2 (line 4)", "'sentence'", "null"),
+        ("UTF-16", "csv", GOOD.encode("utf-16"), "csv", "UTF-16", "save it as UTF-8"),
+        ("not an object", "jsonl", "[1]\n", "JSON lines", "line 1", "object"),
+        ("a key twice", "jsonl", '{"sentence": 1, "sentence": "b", "label": 1}\n', "row 0", "two"),
+        ("a deep text", "jsonl", DEEP, "row 0", "'sentence'", "a list"),
+        ("a boolean label", "jsonl", '{"sentence": "a", "label": true}\n', "row 0", "'true'"),
+        ("labels of two kinds", "csv", HEAD + "a,positive\nb,1\n", "row 1", "1", "positive"),
     ]
 ] + [
     Case("no file for a split", remove("mine/train.csv"), "plan", ("mine", "'train'", "no file")),

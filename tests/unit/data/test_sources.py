@@ -8,9 +8,12 @@ from support.local_files import ROWS, local_task, write_local
 
 from beft.data import sources
 from beft.data.tables import split_checksums
+from beft.errors import UserError
 from beft.store.files import flaw, read_json
 from beft.study import params as P
 from beft.study.grid import task_source
+from beft.study.resolve import resolve_task
+from beft.tasks.prompts import words_of
 
 
 def test_the_same_rows_give_the_same_source_whatever_the_format(tmp_path):
@@ -86,3 +89,64 @@ def test_another_content_of_the_same_files_is_another_source(tmp_path):
     (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\n")
     two = sources.fetch_task(tmp_path, "mine", local_task("mine"))
     assert one != two and flaw(one) is None and pq.read_table(two / "train.parquet").num_rows == 1
+
+
+PROMPT = P.Prompt(template="{about}: {sentence}", passage="sentence", answers=["bad", "good"])
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("sentence,label\na,1\n", "train.csv: no column 'about'"),
+        ("sentence,about,label\na,,1\n", r"train.csv: row 0 \(line 2\): 'about' is empty"),
+    ],
+)
+def test_what_only_decoders_read_is_needed_where_there_are_decoders(tmp_path, content, problem):
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.csv").write_text(content)
+    task = local_task(".", prompt=PROMPT)
+    with pytest.raises(UserError, match=f"tasks.mine: {problem}"):
+        sources.fetch_task(tmp_path, "mine", task)
+    assert not (tmp_path / "data/sources").exists()
+    folder = sources.fetch_task(tmp_path, "mine", task, kinds=["encoder"])
+    table = pq.read_table(folder / "train.parquet")
+    assert table.to_pydict() == {"sentence": ["a"], "label": [1]}
+    with pytest.raises(UserError, match=f"tasks.mine: {problem}"):  # now that it lies there
+        sources.fetch_task(tmp_path, "mine", task, kinds=["decoder"])
+    with pytest.raises(UserError, match="mine/train: its files have no column 'about' that fits"):
+        words_of(table, resolve_task("mine", task).prompt_dict(), "mine/train")
+
+
+def test_a_source_says_which_number_is_which_class(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for split, labels in (("train", "10"), ("validation", ("positive", "negative"))):
+        rows = "".join(f"a,{label}\n" for label in labels)
+        (tmp_path / f"{split}.csv").write_text("sentence,label\n" + rows)
+    read = read_json(sources.fetch_task(tmp_path, "mine", local_task(".")) / "source.json")["read"]
+    assert read["train"]["labels"] == "positions" and "labels" not in read["validation"]
+    assert "tasks.mine: train.csv: 2 rows in 3 lines; it holds numbers for labels" in caplog.text
+    assert "0 is negative, 1 is positive" in caplog.text
+    assert "tasks.mine: validation.csv: 2 rows in 3 lines\n" in caplog.text + "\n"
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_refused(tmp_path, monkeypatch):
+    write_local(tmp_path / "mine", "csv")
+    task = local_task("mine")
+    source = task_source("mine", task, tmp_path)
+    (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\n")
+    monkeypatch.setattr(sources, "task_source", lambda *arguments: source)
+    with pytest.raises(UserError, match=r"train\.csv: it has changed since"):
+        sources.fetch_task(tmp_path, "mine", task)
+    assert not (tmp_path / "data/sources").exists()
+
+
+def test_local_files_and_classes_named_by_numbers_are_read_by_a_rule_of_their_own(tmp_path):
+    """What an older version read by another rule is not taken for the same source."""
+    write_local(tmp_path / "mine", "csv")
+    hub = {"hub": "own/data", "revision": "r1", "text": ["a"], "metric": "accuracy"}
+    numbers, names = P.Task(**hub, labels=["1", "2"]), P.Task(**hub, labels=["x", "y"])
+    versions = [
+        task_source("mine", task, tmp_path)["version"]
+        for task in (local_task("mine"), numbers, names)
+    ]
+    assert versions == [2, 2, 1]
