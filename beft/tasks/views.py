@@ -1,6 +1,5 @@
 """Functions that turn a row of a dataset into prompt and answers, one for each form of prompt."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -115,32 +114,29 @@ def reasoning(row: Row, prompt: Plain) -> Words:
     given = row["answers_spans"]
     golds = golds_of_drop(given["spans"], given["types"])
     answers = tuple(answer(", ".join(spans)) for spans in golds)
-    return Words(*_framed(row, prompt), answers, tuple(range(len(golds))), spans=tuple(golds))
+    every = tuple(range(len(golds)))
+    return Words(*_framed(row, prompt), answers, every, spans=tuple(golds), run_together=True)
 
 
 def golds_of_drop(spans: Sequence[str], types: Sequence[str]) -> list[tuple[str, ...]]:
     """The gold answers of a row of DROP, each as its spans, in order of appearance.
 
-    The dataset on the hub flattens the answers of all annotators into one list. A training row has
-    one answer, so several spans there are parts of it; a validation row has that of each annotator
-    and does not say where one ends. The rule here:
-
-    - each number and each date is an answer of its own;
-    - where all different spans occur equally often, they are one answer, given that often
-      (A, B: one answer of two spans; A, A: twice the answer A; A, B, B, A: twice both);
-    - otherwise (A, A, B) every different span is an answer of its own.
+    The dataset on the hub writes the answers of all annotators one after the other. Each number and
+    each date is an answer. Spans that follow each other are one tuple: the one answer of a training
+    row, or those of several annotators of a validation row, which does not say where one ends.
 
     Raises:
         UserError: for lists of different length, or an empty span.
     """
     if len(spans) != len(types):
         raise UserError(f"answers_spans: {len(spans)} spans and {len(types)} types")
-    told = [(answer(span)[1:], kind) for span, kind in zip(spans, types, strict=True)]
-    counts = Counter(span for span, kind in told if kind == "span")
-    together = tuple(counts) if len(set(counts.values())) == 1 else None
-    golds = (
-        together if kind == "span" and together is not None else (span,) for span, kind in told
-    )
+    golds: list[tuple[str, ...]] = []
+    for place, (span, kind) in enumerate(zip(spans, types, strict=True)):
+        text = answer(span)[1:]
+        if place and kind == types[place - 1] == "span":
+            golds[-1] += (text,)
+        else:
+            golds.append((text,))
     return list(dict.fromkeys(golds))
 
 
@@ -157,6 +153,8 @@ VIEWS: dict[str, View] = {
     ),
     "extraction": View(extraction, reads={"answers.text": "texts"}),
     "reasoning": View(
-        reasoning, reads={"answers_spans.spans": "texts", "answers_spans.types": "texts"}
+        reasoning,
+        version=2,  # the first made one answer of spans that occur equally often
+        reads={"answers_spans.spans": "texts", "answers_spans.types": "texts"},
     ),
 }

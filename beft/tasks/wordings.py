@@ -87,7 +87,11 @@ PROMPTS: dict[str, Prompt] = {
         "choice", ("answer_f1", "exact_match"), _versioned("cloze", {"bullet": "\n- "})
     ),
     "squad": _EXTRACTION,
-    "drop": _generation("reasoning", "passage", ("drop_f1", "drop_exact_match")),
+    "drop": _generation(
+        "reasoning",
+        "passage",
+        ("drop_f1", "drop_exact_match", "drop_f1_least", "drop_exact_match_least"),
+    ),
     "demo_sentiment": _SENTIMENT,
     "demo_entailment": classification(
         "{sentence1}\nQuestion: {sentence2} True or false?\nAnswer:",

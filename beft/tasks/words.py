@@ -28,6 +28,9 @@ class Words:
     # The texts of each answer that metrics compare, if they are not the answer itself: the entity
     # that a candidate of ReCoRD inserts, or the spans of an answer of DROP.
     spans: tuple[tuple[str, ...], ...] = ()
+    # Whether one of `spans` may hold the answers of several people, one after the other, because
+    # the dataset does not say where one ends (validation rows of DROP).
+    run_together: bool = False
 
     def said(self, answer: int) -> tuple[str, ...]:
         """The texts of an answer that metrics compare."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -210,7 +210,10 @@ def demonstrated(data: Data) -> Plain:
 
 
 def _words(recipe: Recipe, table: pa.Table, split: str) -> list[Words]:
-    return words_of(table, recipe.task, f"{recipe.task['name']}/{split}")
+    found = words_of(table, recipe.task, f"{recipe.task['name']}/{split}")
+    if split == recipe.task["train"]:  # one person answered a training row
+        return [replace(words, run_together=False) for words in found]
+    return found
 
 
 def _warn_without(prompts: Prompts, recipe: Recipe, split: str) -> None:

@@ -28,7 +28,10 @@ ROW = ["model", "regime", "technique"]
 LONG = [*ROW, "trained_percent", *(c for c in TIDY if c not in ROW)]
 LONG.insert(LONG.index("best") + 1, "second")
 LONG += demonstrations.COUNTS
-MAY_DIFFER = {("multirc", "f1"): "multirc (F1 over its answers)"}
+MAY_DIFFER = {
+    ("multirc", "f1"): "multirc (F1 over its answers)",
+    ("drop", "drop_f1"): "drop (F1 with every answer that its flattened answers may hold)",
+}
 
 
 def table5(frames: Frames, column: str = "best") -> Table:

@@ -1,21 +1,14 @@
 """Metrics of what decoders answer: candidates they choose, and text they generate."""
 
-import re
-import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from beft.tasks.metrics import classes
+from beft.tasks.metrics import classes, drop
+from beft.tasks.metrics.drop import ARTICLES, PUNCTUATION, Scores, Spans
 from beft.tasks.words import Words
-
-Spans = tuple[str, ...]
-
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def score_words(metric: str, predictions: Sequence[int | str], examples: Sequence[Words]) -> float:
@@ -75,6 +68,7 @@ def groups(predictions: Sequence[int | str], examples: Sequence[Words]) -> dict[
 
 
 Compare = Callable[[Spans, Spans], float]
+Rule = Callable[[str, Spans], Scores]
 
 
 def _over_golds(compare: Compare, prediction: int | str, example: Words) -> float:
@@ -92,7 +86,7 @@ def _said(prediction: int | str, example: Words) -> Spans:
 
 def normalise_squad(text: str) -> str:
     """Lower case, without punctuation and articles, white space single."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
 
 
 def exact_match(predicted: str, gold: str) -> float:
@@ -113,53 +107,18 @@ def answer_f1(predicted: str, gold: str) -> float:
     return 2 * shared / (len(ours) + len(theirs))
 
 
-# DROP, by the rules of its official evaluator.
+# DROP.
 
 
-def drop_scores(predicted: str, gold: Spans) -> tuple[float, float]:
-    """Exact match and F1 of a generated answer and one gold answer.
+def _drop(place: int, rule: Rule, prediction: int | str, example: Words) -> float:
+    """Exact match (0) or F1 (1) with the best gold answer.
 
-    Text has no spans: where the gold answer has several, the text is split at ", " (which is how
-    several spans are trained to be written), else it is one span. Each is a set of words: lower
-    case, split at spaces and hyphens (so that a sign is lost), without articles; numbers are
-    compared by value, other words lose punctuation. F1 is the mean over spans under the best
-    one-to-one assignment, where spans without a partner count 0, as does one that has none of the
-    numbers of its gold span; it is rounded to two digits, as the official evaluator does.
+    Args:
+        rule: how to compare with spans that may be several answers.
     """
-    spans = predicted.split(", ") if len(gold) > 1 else [predicted]
-    ours, theirs = [_drop_words(s) for s in spans], [_drop_words(s) for s in gold]
-    match = len(ours) == len(theirs) and set(map(" ".join, ours)) == set(map(" ".join, theirs))
-    table = np.array([[_drop_f1(set(o), set(t)) for o in ours] for t in theirs])
-    best = table[linear_sum_assignment(table, maximize=True)].sum()
-    return float(match), round(float(best) / max(table.shape), 2)
-
-
-def _drop_words(text: str) -> list[str]:
-    return " ".join(_drop_word(token) for token in re.split(" |-", text.lower())).split()
-
-
-def _drop_word(token: str) -> str:
-    token = token if _is_number(token) else token.translate(_PUNCTUATION)
-    token = str(float(token)) if _is_number(token) else token
-    return _ARTICLES.sub(" ", token)
-
-
-def _is_number(token: str) -> bool:
-    try:
-        float(token)
-    except ValueError:
-        return False
-    return True
-
-
-def _drop_f1(ours: set[str], theirs: set[str]) -> float:
-    numbers = {word for word in theirs if _is_number(word)}
-    if numbers and not numbers & ours:
-        return 0.0
-    shared = len(ours & theirs)
-    precision = shared / len(ours) if ours else 1.0
-    recall = shared / len(theirs) if theirs else 1.0
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    compare = rule if example.run_together else drop.scores
+    (said,) = _said(prediction, example)
+    return max(compare(said, example.said(gold))[place] for gold in example.gold)
 
 
 Metric = Callable[[Sequence[int | str], Sequence[Words]], float]
@@ -169,8 +128,10 @@ EACH: dict[str, Callable[[int | str, Words], float]] = {
     "accuracy": _right,
     "answer_f1": partial(_over_golds, lambda said, gold: answer_f1(said[0], gold[0])),
     "exact_match": partial(_over_golds, lambda said, gold: exact_match(said[0], gold[0])),
-    "drop_f1": partial(_over_golds, lambda said, gold: drop_scores(said[0], gold)[1]),
-    "drop_exact_match": partial(_over_golds, lambda said, gold: drop_scores(said[0], gold)[0]),
+    "drop_f1": partial(_drop, 1, drop.most),
+    "drop_exact_match": partial(_drop, 0, drop.most),
+    "drop_f1_least": partial(_drop, 1, drop.least),
+    "drop_exact_match_least": partial(_drop, 0, drop.least),
 }
 
 METRICS: dict[str, Metric] = {
