@@ -13,6 +13,7 @@ from beft.cli.progress import Progress
 from beft.errors import UserError
 
 if TYPE_CHECKING:
+    from beft.study.params import Model
     from beft.study.project import Project
 
 
@@ -70,16 +71,24 @@ def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]
     jobs: dict[str, Job] = {}
     markers = {marker: name for marker, name in project.models().items() if name in models}
     if not all((folder / marker).is_file() for marker in markers):
-        # To check models. Threads that import transformers at the same time find it half made.
-        import beft.models.usable  # noqa: F401
+        # Threads that import transformers at the same time would find it half made.
+        import beft.engine.usable  # noqa: F401
     for marker, name in markers.items():  # models first: they take longest
         model = given.models[name]
-        jobs[f"models.{name}"] = partial(fetch_model, root, name, model, folder / marker)
+        jobs[f"models.{name}"] = partial(
+            fetch_model, root, name, model, folder / marker, _check_usable
+        )
     for name in tasks:
         kinds = {kind_of(run.model) for run in project.recipes if run.task["name"] == name}
         jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name], kinds=kinds)
     with Progress(of_bytes=True) as progress:
         return fetch_all(jobs, progress.update)
+
+
+def _check_usable(folder: Path, label: str, model: "Model") -> None:
+    from beft.engine.usable import check_usable  # imports torch, which takes seconds
+
+    check_usable(folder, label, model)
 
 
 def subsample(

@@ -121,6 +121,11 @@ def _check_encoder(config: PreTrainedConfig, label: str) -> None:
             f"{label}: the architecture '{config.model_type}' has no sequence classification head; "
             "use an encoder such as BERT, RoBERTa or DeBERTa"
         )
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"{label}: the architecture '{config.model_type}' is an encoder with a decoder; use an "
+            "encoder such as BERT, RoBERTa or DeBERTa"
+        )
 
 
 def _sites(model: PreTrainedModel, declared: Mapping[str, str] | None) -> BiasSites:

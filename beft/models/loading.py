@@ -139,8 +139,22 @@ def _set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
 
 
 def _tokenizer(checkpoint: Checkpoint, label: str) -> PreTrainedTokenizerBase:
-    with checkpoint.view() as folder, _explained(f"{label}: its tokenizer is not usable"):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    advice = "use a model whose tokenizer is a tokenizer.json or a sentencepiece model"
+    what = f"{label}: its tokenizer is not usable"
+    with checkpoint.view() as folder, _explained(what, advice):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    # Where its files are missing, transformers makes up a tokenizer that knows no words.
+    if not {"tokenizer.json", "tokenizer.model"} & set(checkpoint.tokenizer):
+        files = [f for f in type(tokenizer).vocab_files_names.values() if f != "tokenizer.json"]
+        absent = [f for f in files if f and not (checkpoint.folder / f).is_file()]
+        if absent:
+            raise UserError(
+                f"{label}: its tokenizer, a {type(tokenizer).__name__}, is missing: it needs "
+                f"{absent[0]} or tokenizer.json; fetch them from the model's repository"
+            )
+    return tokenizer
 
 
 def _weights(
@@ -184,7 +198,9 @@ def _check_vocabulary(
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(
+    what: str, advice: str = "fetch it again, or use another checkpoint"
+) -> Iterator[None]:
     """Turns whatever a library raises for a file that it cannot use into one line."""
     try:
         yield
@@ -194,4 +210,4 @@ def _explained(what: str) -> Iterator[None]:
         detail = one_line(error, 300)
         if not isinstance(error, OSError | ValueError | RuntimeError) or not detail:
             detail = f"{type(error).__name__}: {detail}".removesuffix(": ")
-        raise UserError(f"{what}: {detail}") from error
+        raise UserError(f"{what}: {detail}; {advice}") from error

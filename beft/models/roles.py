@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from beft.models.terms import TERMS
 
@@ -11,7 +12,8 @@ def name_biases(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, s
     """Name each bias of a layer: term -> path of the bias relative to the layer.
 
     q, k and v have the same path where one fused linear holds them. A bias that has none of the
-    roles in `TERMS` is named by the path of its module, dots replaced.
+    roles in `TERMS` is named by the path of its module, dots replaced. Biases of modules that are
+    neither a linear nor a norm, such as a router, are left out (`other_biases`).
     """
     roles = _roles_of_linears(layer, projections) | _roles_of_norms(layer, projections)
     terms = {term: f"{path}.bias" for term, path in projections.items()}
@@ -19,6 +21,8 @@ def name_biases(layer: nn.Module, projections: Mapping[str, str]) -> dict[str, s
     for name, parameter in layer.named_parameters():
         module, _, leaf = name.rpartition(".")
         if parameter.ndim != 1 or "bias" not in leaf or name in named:
+            continue
+        if not _adds_bias(layer.get_submodule(module)):
             continue
         term = roles.get(module) if leaf == "bias" else None
         if term is None:
@@ -88,6 +92,23 @@ def _attention_part(layer: nn.Module, projections: Mapping[str, str]) -> tuple[s
 def is_linear(module: nn.Module | None) -> bool:
     weight = getattr(module, "weight", None)
     return getattr(weight, "ndim", None) == 2 and not isinstance(module, nn.Embedding)
+
+
+def other_biases(layer: nn.Module) -> tuple[str, ...]:
+    """Paths of the biases that `name_biases` leaves out: no module's output is a sum with them."""
+    return tuple(
+        name
+        for name, parameter in layer.named_parameters()
+        if "bias" in name.rpartition(".")[2]
+        and (parameter.ndim != 1 or not _adds_bias(layer.get_submodule(name.rpartition(".")[0])))
+    )
+
+
+def _adds_bias(module: nn.Module) -> bool:
+    """Whether a module's output is one tensor, to which its bias is added last."""
+    if is_linear(module):
+        return isinstance(module, nn.Linear | Conv1D)
+    return getattr(getattr(module, "weight", None), "ndim", None) == 1
 
 
 def _has_bias(module: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from beft.errors import UserError
 from beft.models.fused import Rows
-from beft.models.roles import name_biases
+from beft.models.roles import name_biases, other_biases
 from beft.models.structure import Stack, declared_stack, find_stack
 from beft.models.terms import PROJECTIONS, TERMS
 
@@ -37,6 +37,7 @@ class BiasSites:
 
     sites: tuple[Site, ...]
     num_layers: int
+    left_out: tuple[str, ...] = ()  # biases in a layer that are no term: see `name_biases`
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -89,6 +90,7 @@ def find_sites(model: nn.Module, declared: Mapping[str, str] | None = None) -> B
             for name in [f"{stack.path}.{index}.{biases[term]}"]
         ),
         num_layers=len(layers),
+        left_out=other_biases(stack.layers[0]),
     )
 
 

@@ -151,6 +151,13 @@ def _unknown(model: nn.Module, reason: str) -> UserError:
         )
     _, path, layer = max(lists, key=lambda item: item[0])
     block, linears = _likely_attention(layer)
+    if len(linears) < len(PROJECTIONS):
+        return UserError(
+            f"{type(model).__name__}: {reason}: {path}.0 has only the linears "
+            f"{', '.join(linears)} in its {block or 'layer'}, and three separate ones are needed "
+            "(q, k and v in one linear are supported for decoders of some families); use another "
+            "model"
+        )
     rows = [f"  {name}  {features(layer.get_submodule(name))}" for name in linears]
     guesses = _likely_projections(linears)
     return UserError(

@@ -75,7 +75,7 @@ class Loader:
                 dtype=torch.bfloat16 if lower else torch.float32,
                 name=recipe.model["alias"],
             )
-            check_rows(self.decoders[key], self.device, recipe.model["alias"])
+            check_rows(self.decoders[key], self.device, f"model '{recipe.model['alias']}'")
         _check_length(recipe, self.decoders[key].model.config)
         return self.decoders[key]
 

@@ -71,7 +71,7 @@ def test_the_command_works_outside_the_clone(wheel, tmp_path):
     assert "plan" in said and "verify" in said
 
 
-def test_base_dependencies_are_what_the_library_imports():
+def test_base_dependencies_are_what_the_library_needs():
     found = set()
     for path in (sandbox.ROOT / "beft").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -83,7 +83,8 @@ def test_base_dependencies_are_what_the_library_imports():
     owners = packages_distributions()
     needed = {plain(name) for module in imported for name in owners[module]}
     stated = {plain(re.match(r"[\w.-]+", line)[0]) for line in PROJECT["dependencies"]}
-    assert needed == stated
+    # Tokenizers that are a sentencepiece model alone: transformers imports these two.
+    assert needed | {"sentencepiece", "protobuf"} == stated
 
 
 def plain(name: str) -> str:

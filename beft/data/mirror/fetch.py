@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -75,11 +76,18 @@ def ensure_model(root: Path, alias: str, model: P.Model, transfer: Transfer | No
 
 
 def fetch_model(
-    root: Path, alias: str, model: P.Model, marker: Path, transfer: Transfer | None = None
+    root: Path,
+    alias: str,
+    model: P.Model,
+    marker: Path,
+    check: Callable[[Path, str, P.Model], None],
+    transfer: Transfer | None = None,
 ) -> Path:
     """Fetches a model into the mirror, and writes its marker; returns the model's folder.
 
-    The marker is the file below `data/models` that lists the model's files.
+    The marker is the file below `data/models` that lists the model's files. Before it is written
+    for these files, `check` is called with the folder, a label and the definition; it raises for a
+    model that cannot be used.
     """
     folder = ensure_model(root, alias, model, transfer)
     check_checkpoint(folder, f"models.{alias}: {folder}")
@@ -87,7 +95,7 @@ def fetch_model(
     sums = {p.name: cached_sha256(p) for p in model_files(folder)}
     content = to_json({**place, "sha256": sums})
     if not marker.is_file() or marker.read_bytes() != content:
-        _check_usable(folder, alias, model)
+        check(folder, f"models.{alias}: {folder}", model)
         write_file(marker, content)
     return folder
 
@@ -99,14 +107,6 @@ def _folder(root: Path, piece: Piece, order: Order | None, transfer: Transfer | 
     folder = find(root, piece)
     assert folder is not None  # else there was an order
     return folder
-
-
-def _check_usable(folder: Path, alias: str, model: P.Model) -> None:
-    from beft.models.usable import check_usable  # imports torch, which takes seconds
-
-    kind = model.kind if "kind" in model.model_fields_set else None
-    sites = model.sites.model_dump() if model.sites else None
-    check_usable(folder, f"models.{alias}: {folder}", kind, sites)
 
 
 def _copy_package(package: str, piece: Piece, staging: Path, transfer: Transfer) -> Ready:
