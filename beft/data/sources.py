@@ -67,7 +67,8 @@ def fetch_task(
     read = read_json(folder / "source.json")["read"]
     _check_kinds(name, read, task, kinds)
     for split in read.values():
-        log.info("tasks.%s: %s", name, _said(split, task))
+        if given.path is not None or "labels" in split:  # the user's own choice, or a guess
+            log.info("tasks.%s: %s", name, _said(split, task))
     return folder
 
 

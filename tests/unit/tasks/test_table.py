@@ -52,6 +52,7 @@ def test_columns_and_classes_are_the_hubs(name):
     assert TABLE[name].label == label
     if labels is not None:
         assert list(TABLE[name].labels) == labels
+    assert TABLE[name].hub_labels == (("False", "True") if labels is None else ())
 
 
 def test_only_decoders_do_what_has_no_text():
@@ -144,6 +145,20 @@ def test_what_params_say_goes_on_top_of_the_table():
     task = resolve_task("sst2", P.Task(**HUB, text=["review"], metric="f1", validation=["test"]))
     assert task == Task(("review",), ("negative", "positive"), "f1", validation=("test",))
     assert resolve_task("sst2", P.Task(**HUB)) == TABLE["sst2"]
+
+
+def test_other_names_of_classes_are_not_those_of_the_hub():
+    assert resolve_task("wic", P.Task(**HUB)).hub_labels == ("False", "True")
+    swapped = ["same", "different"]
+    assert resolve_task("wic", P.Task(**HUB, labels=swapped)).hub_labels == ()
+
+
+def test_what_each_kind_of_model_reads():
+    task = TABLE["wsc"]
+    assert task.kinds() == ("encoder", "decoder") and TABLE["copa"].kinds() == ("decoder",)
+    assert "span2_index" not in task.reads("encoder")
+    assert task.reads("encoder") | task.reads("decoder") == task.reads()
+    assert TABLE["stsb"].kinds() == ("encoder",) and TABLE["stsb"].reads("decoder") == {}
 
 
 def test_a_task_of_ones_own_is_described_in_full():
