@@ -96,16 +96,20 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, label: str, prompts: bo
 @torch.inference_mode()
 def _try(model: Model, label: str) -> None:
     """Let a model compute a text, and compare rows of a decoder with the decoder alone."""
-    if isinstance(model, Decoder):
-        check_rows(model, "cpu", label)
-        return
-    with quiet_transformers():
-        batch = model.tokenizer([TEXT], return_tensors="pt")
-        try:
+    try:
+        with quiet_transformers():
+            if isinstance(model, Decoder):
+                check_rows(model, "cpu", label)
+            batch = model.tokenizer([TEXT], return_tensors="pt")
             logits = model.model(**batch).logits
-        except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            detail = one_line(f"{type(error).__name__}: {error}", 200)
-            raise UserError(f"{label}: it cannot compute a text: {detail}") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model raises whose settings do not fit together
+        detail = one_line(f"{type(error).__name__}: {error}", 200)
+        raise UserError(
+            f"{label}: it cannot compute a text with the settings of config.json ({detail}); fetch "
+            "it again, or use another checkpoint"
+        ) from error
     if not logits.isfinite().all():
         raise UserError(
             f"{label}: what it computes of a text is not finite; config.json and the weights do "

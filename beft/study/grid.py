@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 from beft.errors import UserError
+from beft.models.pretrained import check_checkpoint
 from beft.study import params as P
 from beft.study.fields import Regime, nearest
 from beft.study.identity import cached_sha256, digest, model_identity, split_file
@@ -102,6 +103,7 @@ def _model(alias: str, model: P.Model, root: Path) -> Plain:
         path = (root / model.path).resolve()
         if not path.is_dir():
             raise UserError(f"models.{alias}.path: {path} is not a directory")
+        check_checkpoint(path, f"models.{alias}: {path}")  # else files without identity decide
         return {"alias": alias, "content": model_identity(path), "sites": sites, **kind}
     return {
         "alias": alias,

@@ -1,6 +1,7 @@
 """The grid of a study: which keys make another run, the order of runs, and how they are packed."""
 
 import pytest
+from support import tiny
 from support.small_study import PARAMS, STUDY, WIDE, changed, grid
 
 from beft.errors import UserError
@@ -97,14 +98,12 @@ def test_which_choices_of_a_study_make_another_run(change, other):
 
 def test_a_local_model_is_its_content_wherever_it_lies(tmp_path):
     for place in ("a/model", "b/elsewhere"):
-        (tmp_path / place).mkdir(parents=True)
-        (tmp_path / place / "config.json").write_text("{}")
-        (tmp_path / place / "model.safetensors").write_bytes(b"weights")
+        tiny.checkpoint("bert", tmp_path / place)
     digests = []
     for root, path in (("a", "model"), ("b", "elsewhere"), ("b", str(tmp_path / "a" / "model"))):
         params = changed(PARAMS, "models", "m", {"path": path})
         digests.append(grid(params, root=tmp_path / root)[0].digest)
-    (tmp_path / "b/elsewhere/model.safetensors").write_bytes(b"Weights")
+    tiny.checkpoint("bert", tmp_path / "b/elsewhere", seed=1)
     params = changed(PARAMS, "models", "m", {"path": "elsewhere"})
     assert len(set(digests)) == 1
     assert grid(params, root=tmp_path / "b")[0].digest not in digests
