@@ -8,6 +8,9 @@ class UserError(Exception):
     prints it and exits with status 2.
     """
 
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(message))
+
 
 def one_line(text: object, most: int | None = None) -> str:
     """Free text on a single line, cut after `most` characters."""

@@ -9,7 +9,7 @@ import typer
 
 from beft import code_identity
 from beft.cli import adapters, data, operations, reports, training
-from beft.cli.console import complain
+from beft.cli.console import complain, drop_output, open_streams
 from beft.errors import UserError
 
 # The groups of `beft --help`, in the order in which a study needs them.
@@ -26,8 +26,13 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         *(operations.recover, operations.schema),
     ),
 }
-# The system errors that are the machine's fault: full or read-only disks, missing permissions.
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+# The system errors that are not the program's fault: full or read-only disks, missing permissions,
+# readers that have gone, paths that are none, more files than a process may open.
+MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.EPIPE, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EMFILE, errno.ENFILE),
+)
 
 app = typer.Typer(
     name="beft",
@@ -44,11 +49,15 @@ for panel, commands in GROUPS.items():
 
 def main() -> None:
     """Runs a command and exits: 0 on success, 2 and one line if the user can fix what is wrong."""
+    open_streams()
     code_identity.pin()
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("beft").setLevel(logging.INFO)
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        try:
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        finally:
+            sys.stdout.flush()
     except typer.Abort:
         sys.exit(130)
     except Exception as error:
@@ -56,6 +65,7 @@ def main() -> None:
         if line is None:
             raise
         complain([line])
+        drop_output()
         sys.exit(2)
     sys.exit(code)
 

@@ -1,7 +1,9 @@
 """Printing on standard output and standard error."""
 
+import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from beft.errors import one_line
@@ -10,6 +12,28 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 120  # characters of a line, where standard output is not a terminal
+
+
+def open_streams() -> None:
+    """Opens the standard streams that whoever started this process has closed, as empty ones.
+
+    Otherwise the next file to be opened would get such a stream's number, and with it all output.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
+
+
+def drop_output() -> None:
+    """Gives up what was printed but cannot be written; else Python tries again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console() -> "Console":
@@ -21,5 +45,6 @@ def console() -> "Console":
 
 def complain(lines: Iterable[str]) -> None:
     """Prints errors to standard error: each as one line that begins with `beft: `."""
-    for line in lines:
-        print(f"beft: {one_line(line)}", file=sys.stderr)
+    with suppress(OSError):  # the exit status says it, too
+        for line in lines:
+            print(f"beft: {one_line(line)}", file=sys.stderr, flush=True)

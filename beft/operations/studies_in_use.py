@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from beft.errors import UserError
+from beft.store.run_format import PROVENANCE
 from beft.study import params as P
 from beft.study.project import Project, load
 from beft.study.study_files import is_elsewhere, mistakable, study_files
@@ -45,7 +46,7 @@ def studies_in_use(params: Path, runs: Iterable[Path]) -> list[Project]:
 def _study_of(run: Path) -> str:
     """The study that a run was trained for, as its command named it; empty if it named none."""
     try:
-        words = shlex.split(json.loads((run / "provenance.json").read_bytes())["command"])
+        words = shlex.split(json.loads((run / PROVENANCE).read_bytes())["command"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return ""
     for word, following in pairwise([*words, ""]):

@@ -1,6 +1,7 @@
 """The command line: help, exit codes, and what a command imports."""
 
 import inspect
+import json
 import subprocess
 import sys
 
@@ -108,3 +109,28 @@ def ended(monkeypatch, error: Exception) -> int | str | None:
     with pytest.raises(SystemExit) as end:
         app.main()
     return end.value.code
+
+
+@pytest.mark.parametrize(
+    ("streams", "status"),
+    [
+        *((">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("2>/dev/full", 0)),
+        *((">/dev/full", 2), (">/dev/full 2>&1", 2), ("| true", 1)),
+    ],
+)
+def test_output_that_nobody_takes(project, streams, status):
+    """Closed streams are empty ones; a full disk and a reader that has gone are errors."""
+    command = f"set -o pipefail; beft plan {streams}"
+    done = sandbox.run(project, "bash", "-c", command, check=False, real=True)
+    assert done.returncode == status
+    assert done.stderr == (
+        "beft: output: No space left on device\n" if streams == ">/dev/full" else ""
+    )
+
+
+def test_files_do_not_get_the_number_of_a_closed_stream(project):
+    """The schemas are written whole, and nothing but them."""
+    sandbox.run(project, "bash", "-c", "beft schema schemas >&- 2>&- <&-", real=True)
+    for name in ("params", "study", "union"):
+        schema = json.loads((project / "schemas" / f"{name}.schema.json").read_text())
+        assert schema["type"] == "object"
