@@ -13,8 +13,12 @@ from beft.cli.progress import Progress
 from beft.errors import UserError
 
 if TYPE_CHECKING:
+    from beft.data.mirror.order import Order
+    from beft.data.mirror.transfers import Job
     from beft.study.params import Model
     from beft.study.project import Project
+
+GB = 1e9
 
 
 def fetch(
@@ -26,7 +30,9 @@ def fetch(
     params: opt.Params = opt.PARAMS,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Fetch nothing; only list what is missing or not as pinned."),
+        typer.Option(
+            "--check", help="Fetch nothing; list sizes, and what is missing or not as pinned."
+        ),
     ] = False,
 ) -> None:
     """Fetch datasets and models into data/, from the hub, local files or the demo.
@@ -44,26 +50,64 @@ def fetch(
             if name not in known:
                 hint = nearest(name, known)
                 raise UserError(f"{kind} '{name}' is not part of study '{project.name}'; {hint}")
-    failures = _check(project, tasks, models) if check else _fetch(project, tasks, models)
-    complain(failures)
-    if failures:
+    if not (_check if check else _fetch)(project, tasks, models):
         sys.exit(2)
 
 
-def _check(project: "Project", tasks: list[str], models: list[str]) -> list[str]:
-    """Looks for datasets and models on disk; returns a line for each that is missing."""
+def _check(project: "Project", tasks: list[str], models: list[str]) -> bool:
+    """Lists datasets and models with their sizes; returns whether all are there."""
+    from beft.data.mirror.hub import reachable
     from beft.data.mirror.stock import stock
+    from beft.data.mirror.survey import survey
 
     found = stock(project, tasks, models)
-    if not found.missing:
-        print(f"{found.there} datasets and models are as pinned ({found.size / 1e9:.3f} GB)")
-    return found.missing
+    size = sum(found.there.values())
+    print(f"{len(found.there)} datasets and models are as pinned ({size / GB:.3f} GB)")
+    asked = survey(project, found.lacking) if found.lacking and reachable() else None
+    if asked is not None:
+        print(asked)
+    for key, there in found.there.items():
+        print(f"{key}: {there / GB:.3f} GB, there")
+    for key in found.lacking:
+        order = asked.orders.get(key) if asked is not None else None
+        print(f"{key}: {_amount(order) if order else 'size not known'}, missing")
+    refused = asked.refused if asked is not None else {}
+    for key, line in found.lacking.items():
+        also = refused.get(key, line)
+        complain([line if also == line else f"{line}; but {also}"])
+    return not found.lacking
 
 
-def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]:
-    """Fetches datasets and models; returns a line for each that failed."""
+def _amount(order: "Order") -> str:
+    return f"{order.size / GB:.3f} GB" + (f" ({order.note})" if order.note else "")
+
+
+def _fetch(project: "Project", tasks: list[str], models: list[str]) -> bool:
+    """Fetches datasets and models, after saying how much that is; returns whether all succeeded."""
+    from beft.data.mirror.stock import stock
+    from beft.data.mirror.survey import check_room, survey
+    from beft.data.mirror.transfers import fetch_all
+
+    found = survey(project, stock(project, tasks, models).lacking)
+    complain(found.refused.values())  # at once, before anything is fetched
+    if found.download:
+        print(found, flush=True)
+    for key, order in found.orders.items():
+        if order.note:
+            print(f"{key}: {_amount(order)}", flush=True)
+    check_room(project, found)
+    jobs = _jobs(project, tasks, models)
+    for key in found.refused:
+        del jobs[key]
+    with Progress(of_bytes=True) as progress:
+        failures = fetch_all(jobs, progress.update)
+    complain(failures)
+    return not failures and not found.refused
+
+
+def _jobs(project: "Project", tasks: list[str], models: list[str]) -> "dict[str, Job]":
+    """What fetches each dataset and model."""
     from beft.data.mirror.fetch import fetch_model
-    from beft.data.mirror.transfers import Job, fetch_all
     from beft.data.sources import fetch_task
     from beft.study.recipe import kind_of
 
@@ -81,8 +125,7 @@ def _fetch(project: "Project", tasks: list[str], models: list[str]) -> list[str]
     for name in tasks:
         kinds = {kind_of(run.model) for run in project.recipes if run.task["name"] == name}
         jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name], kinds=kinds)
-    with Progress(of_bytes=True) as progress:
-        return fetch_all(jobs, progress.update)
+    return jobs
 
 
 def _check_usable(folder: Path, label: str, model: "Model") -> None:

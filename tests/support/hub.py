@@ -10,8 +10,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-LARGE = (".safetensors", ".parquet")  # what the hub keeps apart from git, known by its SHA-256
+LARGE = (
+    ".safetensors",
+    ".parquet",
+    ".bin",
+)  # what the hub keeps apart from git, known by its SHA-256
 REVISION = "1" * 40
+CONVERTED = "refs/convert/parquet"  # the branch that the hub makes of a dataset
+COMMIT = "c" * 40  # its head
+TOKEN = "hf_of_one_who_has_accepted"
 
 
 @dataclass
@@ -50,6 +57,9 @@ class Hub:
 
     Attributes:
         repositories: ("models" or "datasets", id) -> path -> content.
+        revisions: the commit of a repository; `REVISION` if it is not here.
+        conversions: what the branch `CONVERTED` of a dataset holds.
+        gated: ids of repositories whose files are for those who have accepted their terms.
         faults: path in a repository -> what goes wrong.
         requests: all requests, in their order.
         answers: those for the content of files.
@@ -58,6 +68,9 @@ class Hub:
     def __init__(self, address: str):
         self.address = address
         self.repositories: dict[tuple[str, str], Mapping[str, bytes]] = {}
+        self.revisions: dict[tuple[str, str], str] = {}
+        self.conversions: dict[str, Mapping[str, bytes]] = {}
+        self.gated: set[str] = set()
         self.faults: dict[str, Fault] = {}
         self.requests: list[str] = []
         self.answers: list[Answer] = []
@@ -108,9 +121,10 @@ def serving() -> Iterator[Hub]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    FILE = re.compile(r"(/elsewhere)?/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+    COMMIT = r"(refs/[^/]+/[^/]+|[^/]+)"
+    FILE = re.compile(rf"(/elsewhere)?/(?:(datasets)/)?([^/]+/[^/]+)/resolve/{COMMIT}/(.+)")
     API = re.compile(
-        r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|tree|paths-info)/([^/]+)/?(.*)"
+        rf"/api/(models|datasets)/([^/]+/[^/]+)/(revision|tree|paths-info)/{COMMIT}/?(.*)"
     )
 
     def log_message(self, *arguments: object) -> None:
@@ -133,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
             kind, repository, what, revision, inside = found.groups()
             files = self._files(kind, repository, revision)
             if files is not None and what == "revision":
-                self._json({"id": repository, "sha": REVISION, "siblings": _siblings(files)})
+                sha = COMMIT if revision in (CONVERTED, COMMIT) else revision
+                self._json({"id": repository, "sha": sha, "siblings": _siblings(files)})
             elif files is not None:
                 wanted = parse_qs(body.decode()).get("paths") or json.loads(body or "{}").get(
                     "paths"
@@ -142,21 +157,30 @@ class _Handler(BaseHTTPRequestHandler):
         elif found := self.FILE.fullmatch(path):
             elsewhere, kind, repository, revision, name = found.groups()
             files = self._files(kind or "models", repository, revision)
-            if files is not None and name.endswith(LARGE) and name in files and not elsewhere:
+            if files is not None and self._closed(repository):
+                self._refuse(401, "GatedRepo")
+            elif files is not None and name.endswith(LARGE) and name in files and not elsewhere:
                 self._send_to(f"/elsewhere{path}")  # as the hub does, to what stores large files
             elif files is not None and name in files:
-                self._file(name, files[name])
+                self._file(name, files[name], revision)
             elif files is not None:
                 self._refuse(404, "EntryNotFound")
         else:
             self._refuse(404, "RepoNotFound")
 
     def _files(self, kind: str, repository: str, revision: str) -> Mapping[str, bytes] | None:
-        files = self.server.hub.repositories.get((kind, repository))
-        if files is None or revision != REVISION:
+        hub = self.server.hub
+        files = hub.repositories.get((kind, repository))
+        if revision in (CONVERTED, COMMIT) and repository in hub.conversions:
+            return hub.conversions[repository]
+        if files is None or revision != hub.revisions.get((kind, repository), REVISION):
             self._refuse(404, "RepoNotFound" if files is None else "RevisionNotFound")
             return None
         return files
+
+    def _closed(self, repository: str) -> bool:
+        accepted = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        return repository in self.server.hub.gated and not accepted
 
     def _refuse(self, status: int, code: str = "") -> None:
         self.send_response(status)
@@ -179,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _file(self, name: str, content: bytes) -> None:
+    def _file(self, name: str, content: bytes, commit: str) -> None:
         hub = self.server.hub
         fault = hub.fault(name) if self.command == "GET" else Fault()
         if fault.status:
@@ -188,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(asked.group(1)) if asked else 0
         self.send_response(206 if asked else 200)
         self.send_header("ETag", f'"{_digest(name, content)}"')
-        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("X-Repo-Commit", commit)
         self.send_header("Content-Length", str(len(content) - start))
         if asked:
             span = f"bytes {start}-{len(content) - 1}/{len(content)}"

@@ -98,9 +98,9 @@ class Place:
         study = sandbox.STUDY | {"models": ["m"], "tasks": ["mine"]}
         sandbox.write(folder / "studies" / "mini.yaml", study)
 
-    def fetch(self, *arguments: str) -> subprocess.CompletedProcess:
-        command = ("beft", "fetch", *arguments)
-        return sandbox.run(self.folder, *command, check=False, real=True, **self.variables)
+    def fetch(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        command, given = ("beft", "fetch", *arguments), self.variables | variables
+        return sandbox.run(self.folder, *command, check=False, real=True, **given)
 
     def start(self, *arguments: str) -> subprocess.Popen:
         return subprocess.Popen(
@@ -140,6 +140,16 @@ def wanted(server: hub.Hub) -> dict[str, bytes]:
     return {name: server.repositories["models", "own/m"][name] for name in names}
 
 
+def sizes_of(server: hub.Hub) -> dict[str, int]:
+    """What is downloaded of the model, and of the two splits that the task reads."""
+    files = server.repositories["datasets", "own/data"]
+    read = [files[name] for name in files if "train" in name or "validation" in name]
+    return {
+        "models.m": sum(len(content) for content in wanted(server).values()),
+        "tasks.mine": sum(len(content) for content in read),
+    }
+
+
 def until(happened) -> None:
     deadline = time.monotonic() + 120
     while not happened():
@@ -154,7 +164,15 @@ def test_fetch_fills_the_mirror_and_what_is_there_is_not_asked_for_again(place, 
     assert [line.split(":")[1].strip() for line in lines] == ["tasks.mine", "models.m"]
     for line, where, command in zip(lines, (DATASET, MODEL), ("task mine", "model m"), strict=True):
         assert str(place.folder / where) in line and f"'beft fetch --{command}'" in line
-    assert server.requests == [] and not (place.folder / "data").exists()
+    assert not (place.folder / "data").exists()
+    listed = {f"{key}: {size / 1e9:.3f} GB, missing" for key, size in sizes_of(server).items()}
+    assert listed == set(before.stdout.splitlines()[2:])
+    assert {answer.path for answer in server.answers} <= {"README.md"}
+
+    server.forget()
+    offline = place.fetch("--check", HF_HUB_OFFLINE="1")
+    assert (offline.returncode, said(offline)) == (2, lines) and server.requests == []
+    assert "models.m: size not known, missing" in offline.stdout.splitlines()
 
     done = place.fetch()
     assert done.returncode == 0, done.stderr
@@ -177,7 +195,7 @@ def test_fetch_fills_the_mirror_and_what_is_there_is_not_asked_for_again(place, 
     server.forget()
     after = place.fetch("--check")
     size = sum(path.stat().st_size for folder in places.values() for path in folder.iterdir())
-    assert (after.returncode, len(after.stdout.splitlines())) == (0, 1)
+    assert (after.returncode, len(after.stdout.splitlines())) == (0, 3)
     assert after.stdout.startswith("2 ") and f"{size / 1e9:.3f} GB" in after.stdout
     assert place.fetch().returncode == 0
     assert server.requests == []
@@ -348,7 +366,7 @@ def test_check_finds_what_is_not_as_it_was_pinned(place, server, damage, words):
     done = place.fetch("--check")
     (line,) = said(done)
     assert done.returncode == 2 and all(word in line for word in words)
-    assert server.requests == []
+    assert {answer.path for answer in server.answers} <= {"README.md"}
 
 
 def test_check_names_the_study_that_has_to_be_fetched(place):

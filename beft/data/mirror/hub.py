@@ -33,6 +33,24 @@ class Listing:
     files: tuple[Remote, ...]
 
 
+def reachable() -> bool:
+    """Whether the hub answers, within a few seconds; it is not asked where that is forbidden."""
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.utils import get_session
+
+    if _forbidden():
+        return False
+    try:
+        get_session().head(ENDPOINT, timeout=5)
+    except Exception:  # whatever the hub's libraries raise
+        return False
+    return True
+
+
+def _forbidden() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+
+
 def listing(piece: Piece, lacking: str, revision: str | None = None) -> Listing:
     """Asks the hub for the files of a repository.
 
@@ -45,7 +63,7 @@ def listing(piece: Piece, lacking: str, revision: str | None = None) -> Listing:
             out of its folder.
     """
     revision = revision or piece.revision
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+    if _forbidden():
         raise UserError(f"{lacking}, and the hub cannot be reached (HF_HUB_OFFLINE is set)")
     from huggingface_hub import HfApi
     from huggingface_hub import errors as E

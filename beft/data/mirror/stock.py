@@ -15,11 +15,14 @@ from beft.study.project import Project
 
 @dataclass(frozen=True)
 class Stock:
-    """The datasets and models that a study's jobs read."""
+    """The datasets and models that a study's jobs read, by their keys in params.yaml."""
 
-    missing: list[str]  # one line for each that is missing or not as pinned
-    there: int  # how many are there
-    size: int  # the bytes of those that are there
+    there: dict[str, int]  # the bytes of each that is there
+    lacking: dict[str, str]  # one line for each that is missing or not as pinned
+
+    @property
+    def missing(self) -> list[str]:
+        return list(self.lacking.values())
 
 
 def stock(project: Project, tasks: Iterable[str], models: Iterable[str]) -> Stock:
@@ -29,17 +32,18 @@ def stock(project: Project, tasks: Iterable[str], models: Iterable[str]) -> Stoc
     """
     sources = {task: path for path, task in project.sources().items()}
     markers = {alias: marker for marker, alias in project.models().items()}
-    missing, sizes = [], []
-    for look, names in (
-        (lambda name: _task_files(project, name, sources[name]), tasks),
-        (lambda alias: _model_files(project, alias, markers[alias]), models),
+    there: dict[str, int] = {}
+    lacking: dict[str, str] = {}
+    for kind, look, names in (
+        ("tasks", lambda name: _task_files(project, name, sources[name]), tasks),
+        ("models", lambda alias: _model_files(project, alias, markers[alias]), models),
     ):
         for name in names:
             try:
-                sizes.append(sum(path.stat().st_size for path in look(name)))
+                there[f"{kind}.{name}"] = sum(path.stat().st_size for path in look(name))
             except UserError as error:
-                missing.append(str(error))
-    return Stock(missing, len(sizes), sum(sizes))
+                lacking[f"{kind}.{name}"] = str(error)
+    return Stock(there, lacking)
 
 
 def missing(project: Project) -> list[str]:

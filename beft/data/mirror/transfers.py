@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import TypeVar
 
 from beft.errors import UserError
 
@@ -28,6 +30,7 @@ class Transfer:
         self.done += count
 
 
+T = TypeVar("T")
 # Fetches one thing, and returns the folder where it lies.
 Job = Callable[[Transfer], Path]
 
@@ -64,13 +67,36 @@ def fetch_all(
     return [str(error) for error in errors if error is not None]
 
 
-def _start(jobs: Mapping[str, Job], transfers: Mapping[str, Transfer]) -> dict[Future[Path], str]:
+def ask_all(questions: Mapping[str, Callable[[], T]]) -> dict[str, T | UserError]:
+    """Asks several things at once; returns each answer, or the error that was raised instead.
+
+    Raises:
+        Exception: if a question ends with any other error than a UserError.
+    """
+    jobs = {name: partial(_ask, question) for name, question in questions.items()}
+    futures = _start(jobs, {name: Transfer() for name in jobs})
+    answers: dict[str, T | UserError] = {}
+    for future, name in futures.items():
+        error = future.exception()
+        if error is not None and not isinstance(error, UserError):
+            raise error
+        answers[name] = future.result() if error is None else error
+    return answers
+
+
+def _ask(question: Callable[[], T], transfer: Transfer) -> T:
+    return question()
+
+
+def _start(
+    jobs: Mapping[str, Callable[[Transfer], T]], transfers: Mapping[str, Transfer]
+) -> dict[Future[T], str]:
     """Starts threads that work through the jobs.
 
     The threads end with the process; a later call continues what they were fetching.
     """
-    futures: dict[Future[Path], str] = {Future(): name for name in jobs}
-    queue: SimpleQueue[Future[Path]] = SimpleQueue()
+    futures: dict[Future[T], str] = {Future(): name for name in jobs}
+    queue: SimpleQueue[Future[T]] = SimpleQueue()
     for future in futures:
         queue.put(future)
 
