@@ -149,8 +149,8 @@ def _no_weights(path: Path) -> str:
     if pickled:
         return (
             f"its weights are pickled ({', '.join(pickled)}), which can run code when read; "
-            f"{WEIGHTS} is needed: on a machine where you trust the file, load it with "
-            "transformers' from_pretrained and write it with save_pretrained"
+            f"{WEIGHTS} is needed: give the model's 'hub' id, and 'beft fetch' converts it; or run "
+            f"'python -m beft.data.mirror.unpickle {pickled[0]} {WEIGHTS}' there"
         )
     return f"no weights ({WEIGHTS}) in it; it holds {_listing(path)}"
 

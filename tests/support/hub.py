@@ -80,6 +80,7 @@ class Hub:
         return {
             "HF_ENDPOINT": self.address,
             "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "60",  # of a busy machine; who stalls is not given up
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",
             "no_proxy": "127.0.0.1",
         }

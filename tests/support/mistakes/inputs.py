@@ -91,7 +91,7 @@ MODELS = [
     for name, plant, *words in [
         ("model directory missing", remove(TINY), "not a directory"),
         ("no weights", remove(WEIGHTS), "no weights", "config.json"),
-        ("pickled weights", PICKLED, "pickled", "pytorch_model.bin", "save_pretrained"),
+        ("pickled weights", PICKLED, "pickled", "pytorch_model.bin", "unpickle"),
         ("truncated weights", truncate(WEIGHTS), "model.safetensors", "truncated or corrupt"),
         ("weights of no format", text(WEIGHTS, b"nothing"), "model.safetensors", "corrupt"),
         ("no tokenizer", remove(f"{TINY}/tokenizer.json"), "tokenizer is missing"),

@@ -206,7 +206,7 @@ BROKEN = {
     "a projection missing": (lose_a_projection, r"lacks 1 weights.*layers\.1\.self_attn\.v_proj"),
     "more layers than weights": (config(num_hidden_layers=3), r"lacks 9 weights.*layers\.2"),
     "other width": (config(intermediate_size=20), r"do not fit config.json.*\(16, 24.*\(16, 20"),
-    "pickled weights": (only_pickled, r"pickled \(pytorch_model.bin\).*save_pretrained"),
+    "pickled weights": (only_pickled, r"pickled \(pytorch_model.bin\).*beft.data.mirror.unpickle"),
     "truncated weights": (truncate, "model.safetensors is truncated or corrupt"),
     "no tokenizer": (remove("tokenizer.json"), "tokenizer is missing"),
     "another model's tokenizer": (other_tokenizer, "use the tokenizer that belongs to it"),

@@ -333,7 +333,7 @@ BROKEN = {
     "config impossible": (config(num_attention_heads=3), r"do not load.*multiple"),
     "no such head": (config(model_type="vit"), "'vit' has no sequence classification head"),
     "no weights": (remove("model.safetensors"), r"no weights.*holds config.json, tokenizer"),
-    "pickled weights": (only_pickled, r"pickled \(pytorch_model.bin\).*save_pretrained"),
+    "pickled weights": (only_pickled, r"pickled \(pytorch_model.bin\).*beft.data.mirror.unpickle"),
     "truncated weights": (truncate, r"model.safetensors is truncated or corrupt \(\d+ bytes"),
     "empty weights": (write("model.safetensors", ""), "truncated or corrupt"),
     "pointer, not weights": (write("model.safetensors", LFS), "truncated or corrupt"),
