@@ -14,7 +14,7 @@ from beft.errors import UserError
 
 if TYPE_CHECKING:
     from beft.data.mirror.order import Order
-    from beft.data.mirror.transfers import Job
+    from beft.data.mirror.transfers import Job, Transfer
     from beft.study.params import Model
     from beft.study.project import Project
 
@@ -96,36 +96,55 @@ def _fetch(project: "Project", tasks: list[str], models: list[str]) -> bool:
         if order.note:
             print(f"{key}: {_amount(order)}", flush=True)
     check_room(project, found)
-    jobs = _jobs(project, tasks, models)
+    folders: dict[str, Path] = {}
+    jobs = _jobs(project, tasks, models, folders)
     for key in found.refused:
         del jobs[key]
     with Progress(of_bytes=True) as progress:
         failures = fetch_all(jobs, progress.update)
+    failures += _mark(project, folders)
     complain(failures)
     return not failures and not found.refused
 
 
-def _jobs(project: "Project", tasks: list[str], models: list[str]) -> "dict[str, Job]":
-    """What fetches each dataset and model."""
+def _jobs(
+    project: "Project", tasks: list[str], models: list[str], folders: dict[str, Path]
+) -> "dict[str, Job]":
+    """What fetches each dataset and model; those of models put their folders into `folders`."""
     from beft.data.mirror.fetch import fetch_model
     from beft.data.sources import fetch_task
     from beft.study.recipe import kind_of
 
-    root, given, folder = project.root, project.params, project.layout.folder("models")
-    jobs: dict[str, Job] = {}
-    markers = {marker: name for marker, name in project.models().items() if name in models}
-    if not all((folder / marker).is_file() for marker in markers):
-        # Threads that import transformers at the same time would find it half made.
-        import beft.engine.usable  # noqa: F401
-    for marker, name in markers.items():  # models first: they take longest
-        model = given.models[name]
-        jobs[f"models.{name}"] = partial(
-            fetch_model, root, name, model, folder / marker, _check_usable
-        )
+    root, given = project.root, project.params
+
+    def model_job(name: str, transfer: "Transfer") -> Path:
+        folders[name] = fetch_model(root, name, given.models[name], transfer)
+        return folders[name]
+
+    # Models first: they take longest.
+    jobs: dict[str, Job] = {f"models.{name}": partial(model_job, name) for name in models}
     for name in tasks:
         kinds = {kind_of(run.model) for run in project.recipes if run.task["name"] == name}
         jobs[f"tasks.{name}"] = partial(fetch_task, root, name, given.tasks[name], kinds=kinds)
     return jobs
+
+
+def _mark(project: "Project", folders: dict[str, Path]) -> list[str]:
+    """Checks models that have been fetched, and marks them; returns a line for each that failed.
+
+    Not in the threads that fetch: transformers is imported, and sets global states.
+    """
+    from beft.data.mirror.fetch import mark_model
+
+    failures = []
+    for marker, name in project.models().items():
+        if name in folders:
+            path, model = project.layout.folder("models") / marker, project.params.models[name]
+            try:
+                mark_model(folders[name], name, model, path, _check_usable)
+            except UserError as error:
+                failures.append(str(error))
+    return failures
 
 
 def _check_usable(folder: Path, label: str, model: "Model") -> None:

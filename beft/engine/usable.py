@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -22,8 +21,6 @@ log = logging.getLogger(__name__)
 
 TRIED = 4 * 10**8  # numbers: models of at most this size compute a text, in float32
 TEXT = "The film is good."
-# transformers sets global states while it loads, and models are fetched in threads.
-_ONE_AT_A_TIME = Lock()
 
 
 def check_usable(path: Path, label: str, model: P.Model) -> None:
@@ -38,14 +35,13 @@ def check_usable(path: Path, label: str, model: P.Model) -> None:
         UserError: It cannot; the message says why.
     """
     sites = model.sites.model_dump() if model.sites else None
-    with _ONE_AT_A_TIME:
-        if "kind" not in model.model_fields_set:
-            _check_kind(path, label)
-        # First without weights: shapes take no memory, and most mistakes show in them.
-        found = _load(path, label, model.kind, sites, hollow=True)
-        _check_tokenizer(found.tokenizer, label, prompts=model.kind == "decoder")
-        if sum(p.numel() for p in found.model.parameters()) <= TRIED:
-            _try(_load(path, label, model.kind, sites, hollow=False), label)
+    if "kind" not in model.model_fields_set:
+        _check_kind(path, label)
+    # First without weights: shapes take no memory, and most mistakes show in them.
+    found = _load(path, label, model.kind, sites, hollow=True)
+    _check_tokenizer(found.tokenizer, label, prompts=model.kind == "decoder")
+    if sum(p.numel() for p in found.model.parameters()) <= TRIED:
+        _try(_load(path, label, model.kind, sites, hollow=False), label)
     if found.sites.left_out:
         names = ", ".join(found.sites.left_out)
         log.info("%s: not tuned, as no linear and no norm adds them: %s", label, names)

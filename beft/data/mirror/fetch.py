@@ -75,29 +75,31 @@ def ensure_model(root: Path, alias: str, model: P.Model, transfer: Transfer | No
     return _folder(root, model_piece(alias, model), order, transfer)
 
 
-def fetch_model(
-    root: Path,
+def fetch_model(root: Path, alias: str, model: P.Model, transfer: Transfer | None = None) -> Path:
+    """`ensure_model`, and checks that the folder holds the files of a model."""
+    folder = ensure_model(root, alias, model, transfer)
+    check_checkpoint(folder, f"models.{alias}: {folder}")
+    return folder
+
+
+def mark_model(
+    folder: Path,
     alias: str,
     model: P.Model,
     marker: Path,
     check: Callable[[Path, str, P.Model], None],
-    transfer: Transfer | None = None,
-) -> Path:
-    """Fetches a model into the mirror, and writes its marker; returns the model's folder.
+) -> None:
+    """Writes the marker of a fetched model: the file below `data/models` that lists its files.
 
-    The marker is the file below `data/models` that lists the model's files. Before it is written
-    for these files, `check` is called with the folder, a label and the definition; it raises for a
-    model that cannot be used.
+    Before it is written for these files, `check` is called with the folder, a label and the
+    definition; it raises for a model that cannot be used.
     """
-    folder = ensure_model(root, alias, model, transfer)
-    check_checkpoint(folder, f"models.{alias}: {folder}")
     place = {"mirror": f"models/{model.hub}"} if model.path is None else {"path": model.path}
     sums = {p.name: cached_sha256(p) for p in model_files(folder)}
     content = to_json({**place, "sha256": sums})
     if not marker.is_file() or marker.read_bytes() != content:
         check(folder, f"models.{alias}: {folder}", model)
         write_file(marker, content)
-    return folder
 
 
 def _folder(root: Path, piece: Piece, order: Order | None, transfer: Transfer | None) -> Path:

@@ -3,6 +3,7 @@
 import shutil
 
 from support import planted, sandbox
+from support.mistakes.models import MODELS
 from support.planted import (
     HUB,
     TASK,
@@ -83,24 +84,6 @@ DATA = [
         ("tasks.mine.stratify", "regression"),
     ),
 ]  # fmt: skip
-
-WEIGHTS = f"{TINY}/model.safetensors"
-PICKLED = then(remove(WEIGHTS), text(f"{TINY}/pytorch_model.bin", b"\x80\x02."))
-MODELS = [
-    Case(name, plant, "fetch --model tiny", ("models.tiny", *words))
-    for name, plant, *words in [
-        ("model directory missing", remove(TINY), "not a directory"),
-        ("no weights", remove(WEIGHTS), "no weights", "config.json"),
-        ("pickled weights", PICKLED, "pickled", "pytorch_model.bin", "unpickle"),
-        ("truncated weights", truncate(WEIGHTS), "model.safetensors", "truncated or corrupt"),
-        ("weights of no format", text(WEIGHTS, b"nothing"), "model.safetensors", "corrupt"),
-        ("no tokenizer", remove(f"{TINY}/tokenizer.json"), "tokenizer is missing"),
-        ("no config", remove(f"{TINY}/config.json"), "no config.json"),
-        ("config not JSON", text(f"{TINY}/config.json", "{"), "config.json is corrupt"),
-        ("config of nothing", text(f"{TINY}/config.json", "{}"), "model_type"),
-        ("config not a mapping", text(f"{TINY}/config.json", "[]"), "config.json", "mapping"),
-    ]
-]
 
 
 def from_hub(place: Place) -> None:

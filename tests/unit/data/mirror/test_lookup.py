@@ -218,7 +218,8 @@ def test_what_is_nowhere_says_where_it_was_looked_for_and_what_to_do(places):
 def fetched(root: Path, given: P.Model) -> Path:
     """Fetches a model and returns its marker."""
     marker = root / "data" / "models" / "m.json"
-    fetch.fetch_model(root, "m", given, marker, lambda folder, label, model: None)
+    folder = fetch.fetch_model(root, "m", given)
+    fetch.mark_model(folder, "m", given, marker, lambda folder, label, model: None)
     return marker
 
 
