@@ -17,8 +17,9 @@ def metrics_json(frames: Frames) -> dict:
     Returns:
         `best`: {model: {task: {regime: {technique: mean over seeds of the best epoch}}}}, fractions
         with six digits, None where no run counts; a task with several validation splits has a key
-        of its own for each further one. `selection`: {selector: {agree, decided, cells, share, and
-        regret and gain (over always v) with the ends of their intervals, fractions}}.
+        of its own for each further one. `selection`: {selector: {agree, decided (choices that can
+        be right or wrong), cells, none_ahead (cells in which no term is ahead), share, and regret
+        and gain (over always v) with the ends of their intervals, fractions}}.
         `runs`: {status: count}.
     """
     best: dict = {}

@@ -18,7 +18,8 @@ FATES = ("tie", "undefined", "no result")  # why a selector's choice has no regr
 CHOICES = [*CELL, "selector", "selected", "fate", "inert", "hit", "regret", "gain"]
 CHOICES += ["correlation"]
 MEANS = ("hit", "regret", "gain", "correlation")
-SUMMARY = ["group", "model", "regime", "selector", "cells", "clusters", "judged", "ties"]
+SUMMARY = ["group", "model", "regime", "selector", "cells", "ahead", "clusters", "judged"]
+SUMMARY += ["regretted", "ties"]
 SUMMARY += ["undefined", "no_result", "inert", "worst", "correlated"]
 SUMMARY += [f"{name}{end}" for name in MEANS for end in ("", "_low", "_high")]
 
@@ -31,9 +32,9 @@ def choices(frames: Frames, column: str = "best") -> pd.DataFrame:
 
     Returns:
         hit (1: the choice is the best term; of `random` the expectation; undefined for ties and
-        undefined scores), regret (the best term's mean metric minus the choice's, a fraction),
-        gain (the choice's mean minus that of v), correlation (Kendall's tau-b between scores and
-        outcomes of the terms that have both).
+        undefined scores, and for every choice in a cell in which no term is ahead), regret (the
+        best term's mean metric minus the choice's, a fraction), gain (the choice's mean minus that
+        of v), correlation (Kendall's tau-b between scores and outcomes of terms that have both).
     """
     results, dead = chosen.outcomes(frames, column), chosen.inert(frames)
     scores, rows = chosen.mean_scores(frames), []
@@ -45,7 +46,11 @@ def choices(frames: Frames, column: str = "best") -> pd.DataFrame:
         for selector in chosen.selectors(frames):
             judged = _judge(scores.get((*place, selector), {}), result, dead.get(place, ()))
             rows.append([*place, selector, *judged])
-    return pd.DataFrame(rows, columns=CHOICES)
+    table = pd.DataFrame(rows, columns=CHOICES)
+    ahead = [
+        chosen.is_ahead(results[place]) for place in table[CELL].itertuples(index=False, name=None)
+    ]
+    return table.assign(hit=table["hit"].where(ahead))
 
 
 def _baselines(result: dict) -> Iterator[list]:
@@ -92,13 +97,17 @@ def summary(frames: Frames, column: str = "best", apart: bool = True) -> pd.Data
         apart: whether each regime and model is summarised, too.
 
     Returns:
-        One row per group and way to choose, with `SUMMARY`; metrics are fractions.
+        One row per group and way to choose, with `SUMMARY`; metrics are fractions. Of the group:
+        cells, ahead (those in which a term is ahead of the others) and clusters; of the way to
+        choose: judged (cells with a hit or none) and regretted (those with a regret).
     """
     table, rows = choices(frames, column), []
     for group, model, regime, part in _groups(table, frames, apart):
         for selector in dict.fromkeys(part["selector"]):
             own = part[part["selector"] == selector]
-            rows.append([group, model, regime, selector, *_means(own, group, selector)])
+            means = _means(own, group, selector)
+            ahead = int(part.loc[part["selector"] == ORACLE, "hit"].notna().sum())
+            rows.append([group, model, regime, selector, len(own), ahead, *means])
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
@@ -120,6 +129,6 @@ def _means(rows: pd.DataFrame, group: str, selector: str) -> list:
     for name in MEANS:
         ends = interval(rows, name, f"{group}/{selector}/{name}")
         numbers += [float(rows[name].mean()), *ends]
-    counts = [len(rows), clusters(rows), int(rows["hit"].notna().sum()), *fates]
-    counts.append(int(rows["inert"].sum()))
+    counts = [clusters(rows), *(int(rows[name].notna().sum()) for name in ("hit", "regret"))]
+    counts += [*fates, int(rows["inert"].sum())]
     return [*counts, float(rows["regret"].max()), int(rows["correlation"].notna().sum()), *numbers]

@@ -15,6 +15,7 @@ SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_
 PRINTED = ("projection", "magnitude", "fisher")  # the selectors of the paper
 COLUMNS = [*CELL, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
 COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason"]
+NONE_AHEAD = "no term is ahead"  # the best ones are equal, as where no term learned anything
 UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False,
              "means": {}}  # fmt: skip
 
@@ -129,13 +130,22 @@ def _outcome(rows: list) -> dict:
     }  # fmt: skip
 
 
+def is_ahead(result: dict) -> bool:
+    """Whether one term came out ahead of the others; of `outcomes`."""
+    return len(result["best"]) == 1
+
+
 def _mean(values: Iterable[float]) -> float:
     finite = [value for value in values if math.isfinite(value)]
     return float(np.mean(finite)) if finite else math.nan
 
 
 def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
-    """One row per place and selector, with `COLUMNS`; `agree` is empty where nothing is decided."""
+    """One row per place and selector, with `COLUMNS`.
+
+    `decided` says whether a choice can be right or wrong: it is empty in `agree` where terms lack a
+    result, where the selector chose nothing, and where no term is ahead of the others.
+    """
     targets, results, dead = chosen(frames), outcomes(frames, column), inert(frames)
     names, rows = selectors(frames) or ["projection"], []
     for place in places(frames):
@@ -143,9 +153,9 @@ def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
         for selector in names:
             terms = targets.get((*place, selector), [])
             term = terms[0] if terms else ""
-            decided = bool(result["decided"] and len(terms) == 1)  # a tie has chosen nothing
-            agree = bool(set(result["best"]) & set(terms[:1])) if decided else None
-            reason = result["reason"] or _undecided(terms)
+            decided = is_ahead(result) and len(terms) == 1  # a tie has chosen nothing
+            agree = result["best"] == terms if decided else None
+            reason = result["reason"] or (_undecided(terms) if is_ahead(result) else NONE_AHEAD)
             rows.append(
                 [*place, selector, term, "/".join(terms) if len(terms) > 1 else "", term in flat,
                  "/".join(result["best"]), agree, decided, result["lead"], result["seeds_won"],
@@ -160,10 +170,15 @@ def _undecided(terms: list[str]) -> str:
 
 
 def agreement(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Per selector: in how many decided cells its choice came out best, and of how many cells."""
+    """Per selector: how many choices came out best, of the decided ones, and of how many cells.
+
+    `none_ahead` counts the cells with results in which no term is ahead; no choice is decided.
+    """
     result = {}
     for selector, part in groups_of(table, "selector"):
         decided = part[part["decided"].astype(bool)]
         agree = int(sum(value is True for value in decided["agree"]))
-        result[str(selector)] = {"agree": agree, "decided": len(decided), "cells": len(part)}
+        even = int(part["best"].str.contains("/").sum())
+        counts = {"agree": agree, "decided": len(decided), "cells": len(part)}
+        result[str(selector)] = {**counts, "none_ahead": even}
     return result

@@ -32,20 +32,20 @@ def _answer(rows: pd.DataFrame) -> dict:
     """Which term came out best, how often, and how sure: one entry per fact, counts only."""
     cells = rows.drop_duplicates(CELL)
     decided = cells[cells["best"] != ""]
-    wins = {term: sum(term in best.split("/") for best in decided["best"]) for term in chosen.TERMS}
+    ahead = decided[~decided["best"].str.contains("/")]
+    wins = {term: int((ahead["best"] == term).sum()) for term in chosen.TERMS}
     most = max(wins.values(), default=0)
-    close = decided.sort_values("lead", kind="stable").head(1)
+    close = ahead.sort_values("lead", kind="stable").head(1)
     closest = [
         f"{100 * r.lead:.1f} points ({r.model}, {r.task}, {r.regime})" for r in rows_of(close)
     ]
     return {
-        "top": [term for term, count in wins.items() if count == most] if len(decided) else [],
+        "top": [term for term, count in wins.items() if count == most] if len(ahead) else [],
         "wins": wins,
         "decided": len(decided),
+        "ahead": len(ahead),
         "cells": len(cells),
-        "unanimous": int(
-            ((decided["seeds_won"] == decided["seeds"]) & (decided["seeds"] > 0)).sum()
-        ),
+        "unanimous": int(((ahead["seeds_won"] == ahead["seeds"]) & (ahead["seeds"] > 0)).sum()),
         "closest": closest[0] if closest else "",
     }
 

@@ -31,6 +31,7 @@ def selection(frames: Frames, column: str = "best") -> Table:
 def _row(place: tuple[str, str], part: list) -> tuple[Shown, ...]:
     first = part[0]
     undecided = "" if first.best else first.reason
+    undecided = chosen.NONE_AHEAD if "/" in first.best else undecided
     behind = (str(first.model), *place, "")
     best = Shown(first.best or DASH, problem=undecided, reason=undecided, place=behind)
     lead = f"{100 * first.lead:+.1f}" if math.isfinite(first.lead) else DASH
@@ -49,17 +50,19 @@ def _pick(row) -> Shown:
 
 
 def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
-    counts = [
-        f"{selector} {count['agree']} of {count['decided']}"
-        for selector, count in chosen.agreement(tidy).items()
-    ]
+    every = chosen.agreement(tidy)
+    counts = [f"{selector} {n['agree']} of {n['decided']}" for selector, n in every.items()]
+    even = max((n["none_ahead"] for n in every.values()), default=0)
     epoch = "best" if column == "best" else "last"
     notes = [
         f"Best term: the highest mean over seeds of the {epoch} epoch, first validation set; "
         "lead: its distance to the runner-up in points; seeds won: seeds in which it was "
         "the best, of those in which every compared term has a result.",
         "A selector chooses the highest mean score among q, k and v; bold: the choice was best.",
-        f"Choices that came out best, of the decided cells: {'; '.join(counts)}.",
+        "Choices that came out best, of those in decided cells in which one term is ahead: "
+        f"{'; '.join(counts)}.",
+        f"{chosen.NONE_AHEAD.capitalize()} in {even} of the decided cells, as where none learned "
+        "anything: no choice is a hit there." if even else "",
         f"{INERT} the chosen term is inert: its gradient is zero up to rounding."
         if tidy["selected_inert"].any() else "",
     ]  # fmt: skip

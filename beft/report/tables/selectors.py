@@ -6,6 +6,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import judged
+from beft.report.analysis import selection as chosen
 from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.statistics import clusters
 from beft.report.tables.table import DASH, Part, Shown, Table, name
@@ -34,15 +35,16 @@ def selectors(frames: Frames, column: str = "best") -> Table:
 def counted(rows: pd.DataFrame) -> str:
     cells, groups = rows["cells"].iloc[0], rows["clusters"].iloc[0]
     pairs = "pair" if groups == 1 else "pairs"
-    return f"{cells} decided, of {groups} {pairs} of model and task"
+    even = cells - rows["ahead"].iloc[0]
+    none = f" ({chosen.NONE_AHEAD} in {even})" if even else ""
+    return f"{cells} decided{none}, of {groups} {pairs} of model and task"
 
 
 def _row(row) -> tuple[Shown, ...]:
-    regrets = row.judged - row.no_result if row.selector not in judged.BASELINES else row.judged
     return (
         name(row.selector),
         mean(row.hit, row.hit_low, row.hit_high, row.judged, "{:.1f}", 100),
-        mean(row.regret, row.regret_low, row.regret_high, regrets, "{:.2f}", 100),
+        mean(row.regret, row.regret_low, row.regret_high, row.regretted, "{:.2f}", 100),
         Shown(f"{100 * row.worst:.2f}" if math.isfinite(row.worst) else DASH),
         mean(row.gain, row.gain_low, row.gain_high, None, "{:+.2f}", 100),
         mean(row.correlation, row.correlation_low, row.correlation_high, row.correlated, "{:+.2f}"),
@@ -83,10 +85,11 @@ def _notes(frames: Frames, column: str) -> list[str]:
         "A cell is a model, task and regime; its outcomes are the means over seeds of the "
         f"{grid.EXPLAINED[column]}, on the first validation set.{chosen_on} Cells in which a "
         "planned term has no result are not decided.",
-        "Best term: share (%) of choices that came out best. Regret: the best term's mean minus "
-        "that of the choice, in points. Against always v: the choice's mean minus that of v, cell "
-        "by cell; above 0, selecting pays. Rank correlation: Kendall's tau-b between scores and "
-        "outcomes of q, k and v, mean over the cells where it is defined.",
+        "Best term: share (%) of choices that came out best, over cells in which one term is "
+        "ahead; where none is, as where none learned anything, no choice is a hit. Regret: the "
+        "best term's mean minus that of the choice, in points. Against always v: the choice's mean "
+        "minus that of v, cell by cell; above 0, selecting pays. Rank correlation: Kendall's tau-b "
+        "between scores and outcomes of q, k and v, mean over the cells where it is defined.",
         clusters.SAID,
         "random: the expectation, exactly, of a term drawn from those with a result. oracle: "
         "whoever knows the outcome.",

@@ -16,6 +16,7 @@ from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames
 from beft.report.statistics import clusters
 from beft.report.tables.formats import plain, to_markdown
+from beft.report.tables.selection import selection
 from beft.report.tables.selectors import in_words, selectors
 
 # task -> the metric of each term
@@ -67,14 +68,14 @@ def known() -> pd.DataFrame:
     return judged.summary(study(SCORES, inert=("k",))).set_index("selector")
 
 
-# Regret: a 0.9, b 0.8, c 0.7 are the best. random: a third, a third and (two of three tie) two
-# thirds are best; means 0.7, 0.6, 0.5. Gain: against 0.9, 0.6 and 0.7.
+# Hits: in a and b; in c, q and v are equal, so no term is ahead. Regret: a 0.9, b 0.8, c 0.7 are
+# the best. random: means 0.7, 0.6, 0.5. Gain: against 0.9, 0.6 and 0.7.
 @pytest.mark.parametrize(
     ("selector", "hit", "regret", "worst", "gain"),
     [
         ("oracle", 1, 0, 0, 0.2 / 3),
-        ("always v", 2 / 3, 0.2 / 3, 0.2, 0),
-        ("random", 4 / 9, 0.2, 0.2, (-0.2 + 0.0 - 0.2) / 3),
+        ("always v", 1 / 2, 0.2 / 3, 0.2, 0),
+        ("random", 1 / 3, 0.2, 0.2, (-0.2 + 0.0 - 0.2) / 3),
         ("projection", 1, 0, 0, 0.2 / 3),
         ("magnitude", 0, 1.4 / 3, 0.6, (-0.4 - 0.2 - 0.6) / 3),
         ("fisher", math.nan, math.nan, math.nan, math.nan),
@@ -89,11 +90,12 @@ def test_worth_of_a_choice(known, selector, hit, regret, worst, gain) -> None:
 
 
 def test_what_chooses_nothing_is_counted(known) -> None:
-    columns = ["judged", "ties", "undefined", "no_result", "inert"]
-    assert list(known.loc["projection", columns]) == [3, 0, 0, 0, 0]
-    assert list(known.loc["magnitude", columns]) == [3, 0, 0, 0, 3]  # chose k, which is inert
-    assert list(known.loc["fisher", columns]) == [0, 3, 0, 0, 0]
-    assert list(known.loc["fisher_batch", columns]) == [0, 0, 3, 0, 0]
+    columns = ["judged", "regretted", "ties", "undefined", "no_result", "inert"]
+    assert list(known.loc["projection", columns]) == [2, 3, 0, 0, 0, 0]
+    assert list(known.loc["magnitude", columns]) == [2, 3, 0, 0, 0, 3]  # chose k, which is inert
+    assert list(known.loc["fisher", columns]) == [0, 0, 3, 0, 0, 0]
+    assert list(known.loc["fisher_batch", columns]) == [0, 0, 0, 3, 0, 0]
+    assert set(known["cells"]) == {3} and set(known["ahead"]) == {2}
 
 
 def test_rank_correlation(known) -> None:
@@ -110,17 +112,50 @@ def test_a_choice_without_a_result_is_not_the_best_and_has_no_regret() -> None:
     outcomes = {**OUTCOMES, "a": {**OUTCOMES["a"], "k": "skipped"}}
     found = judged.summary(study(SCORES, outcomes)).set_index("selector")
     row = found.loc["magnitude"]
-    assert (row["judged"], row["no_result"], row["hit"]) == (3, 1, 0)
+    assert (row["judged"], row["regretted"], row["no_result"], row["hit"]) == (2, 2, 1, 0)
     assert row["regret"] == pytest.approx((0.4 + 0.6) / 2)
     # what is drawn at random is one of those with a result
-    assert found.loc["random", "hit"] == pytest.approx((1 / 2 + 1 / 3 + 2 / 3) / 3)
+    assert found.loc["random", "hit"] == pytest.approx((1 / 2 + 1 / 3) / 2)
 
 
 def test_undecided_cells_are_no_cells() -> None:
     outcomes = {**OUTCOMES, "a": {**OUTCOMES["a"], "q": "diverged"}}
     found = judged.summary(study(SCORES, outcomes)).set_index("selector")
-    assert set(found["cells"]) == {2}
-    assert found.loc["always v", "hit"] == 1 / 2
+    assert set(found["cells"]) == {2} and set(found["ahead"]) == {1}
+    assert found.loc["always v", "hit"] == 0  # in b; in c no term is ahead
+
+
+# task -> outcomes, and whether choosing v, the only one with a high score, is a hit
+@pytest.mark.parametrize(
+    ("outcomes", "hits", "none_ahead"),
+    [
+        ({"a": (0.2, 0.1, 0.9)}, [1], 0),
+        ({"a": (0.2, 0.9, 0.1)}, [0], 0),
+        ({"a": (0.0, 0.0, 0.0)}, [], 1),  # none learned anything
+        ({"a": (0.6, 0.6, 0.6)}, [], 1),  # all predict the majority class
+        ({"a": (0.7, 0.1, 0.7)}, [], 1),  # the two best are equal
+        ({"a": (0.1, 0.1, 0.7)}, [1], 0),  # only the others are
+        ({"a": (0.0, 0.0, 0.0), "b": (0.2, 0.1, 0.9), "c": (0.0, 0.5, 0.0)}, [1, 0], 1),
+    ],
+)
+def test_a_cell_in_which_no_term_is_ahead_is_no_hit(outcomes, hits, none_ahead) -> None:
+    told = {t: dict(zip("qkv", x, strict=True)) for t, x in outcomes.items()}
+    scores = {"projection": {t: {"q": 1.0, "k": 1.0, "v": 2.0} for t in told}}
+    frames = study(scores, told)
+    expected = sum(hits) / len(hits) if hits else math.nan
+    summed = judged.summary(frames).set_index("selector")
+    for way in ("projection", "always v"):
+        assert summed.loc[way, "hit"] == pytest.approx(expected, nan_ok=True)
+        assert summed.loc[way, "judged"] == len(hits)
+    oracle = 1.0 if hits else math.nan
+    assert summed.loc["oracle", "hit"] == pytest.approx(oracle, nan_ok=True)
+    assert set(summed["cells"] - summed["ahead"]) == {none_ahead}
+    counted = metrics_json.metrics_json(frames)["selection"]["projection"]
+    assert (counted["agree"], counted["decided"]) == (sum(hits), len(hits))
+    assert (counted["none_ahead"], counted["cells"]) == (none_ahead, len(told))
+    caption, notes = selectors(frames).parts[0].caption, selection(frames).notes
+    assert ("no term is ahead" in caption) == bool(none_ahead)
+    assert any(note.startswith("No term is ahead in 1 of") for note in notes) == bool(none_ahead)
 
 
 def test_without_runs_of_v_nothing_is_held_against_it() -> None:
@@ -196,10 +231,10 @@ def test_intervals_cover_the_truth() -> None:
 def test_table_says_n_and_clusters() -> None:
     table = selectors(study(SCORES, inert=("k",)))
     assert [part.caption for part in table.parts] == [
-        "all cells: 3 decided, of 3 pairs of model and task"
+        "all cells: 3 decided (no term is ahead in 1), of 3 pairs of model and task"
     ]
     rows = {row[0].text: [plain(cell) for cell in row[1:]] for row in table.parts[0].rows}
-    assert rows["magnitude"][0] == "0.0 (0.0 to 0.0, n=3)"
+    assert rows["magnitude"][0] == "0.0 (—, n=2)"
     assert rows["magnitude"][1] == "46.67 (40.00 to 60.00, n=3)"
     assert rows["magnitude"][2] == "60.00"
     assert rows["magnitude"][-4:] == ["0", "0", "0", "3"]

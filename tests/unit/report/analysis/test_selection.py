@@ -69,7 +69,7 @@ SCORES = {"q": [1, 1], "k": [0, 0], "v": [2, 2]}
         # v wins the mean 0.75 to 0.65, and one of two seeds
         (WON, {}, "v", True, (1, 2)),
         ({**WON, "q": [0.9, 0.9]}, {}, "q", False, (2, 2)),
-        ({**WON, "q": [0.9, 0.6]}, {}, "q/v", True, (2, 2)),
+        ({**WON, "q": [0.9, 0.6]}, {}, "q/v", None, (2, 2)),
         # an inert term that was left out on purpose does not stand in the way; a failed one does
         ({**WON, "k": [math.nan] * 2}, {"k": "skipped"}, "v", True, (1, 2)),
         ({**WON, "k": [math.nan] * 2}, {"k": "failed"}, "", None, (0, 0)),
@@ -80,7 +80,7 @@ def test_outcome(metric: dict, states: dict, best: str, agree: bool | None, seed
     row = chosen.selection(study(metric, SCORES, states)).iloc[0]
     assert (row["selected"], row["best"], row["agree"]) == ("v", best, agree)
     assert (row["seeds_won"], row["seeds"]) == seeds
-    assert bool(row["reason"]) == (not best)
+    assert bool(row["reason"]) == (agree is None)
     assert row["inert_terms"] == "k"
 
 

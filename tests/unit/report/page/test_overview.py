@@ -59,6 +59,22 @@ def test_terms_that_win_equally_often_are_both_named(decoders) -> None:
     assert answer["top"] == ["q", "v"] and answer["decided"] == 2
 
 
+def test_a_cell_in_which_no_term_is_ahead_is_nobodys(decoders) -> None:
+    """In a, no term learned anything; in b, two are equal; in c, b_v is ahead."""
+    values = {"a": (0.0, 0.0, 0.0), "b": (0.8, 0.8, 0.1), "c": (0.9, 0.8, 0.8)}
+    numbers = {
+        ("m", task, f"b_{term}"): [value]
+        for task, each in values.items()
+        for term, value in zip("vqk", each, strict=True)
+    }
+    answer = overview(decoders(numbers))["answer"]
+    assert answer["wins"] == {"q": 0, "k": 0, "v": 1} and answer["top"] == ["v"]
+    assert (answer["decided"], answer["ahead"], answer["unanimous"]) == (3, 1, 1)
+    assert answer["closest"] == "10.0 points (m, c, low)"
+    flat = {place: value for place, value in numbers.items() if place[1] == "a"}
+    assert overview(decoders(flat))["answer"]["top"] == []
+
+
 def test_an_empty_study_has_no_answer(nothing) -> None:
     found = overview(nothing)
     assert found["answer"]["top"] == [] and found["board"] == []

@@ -163,6 +163,26 @@ def test_decoders_have_their_tables_on_the_page(table5_study: Frames, tmp_path) 
     assert {a["href"] for a in seen.every("a")} >= {"tables/table5.csv", "tables/table6.tex"}
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"a": (0.0, 0.0, 0.0)}, "1 cell is decided, and no term is ahead of the others in any."),
+        (
+            {"a": (0.0, 0.0, 0.0), "b": (0.9, 0.8, 0.8)},
+            "In 1 decided cell no term is ahead of the others",
+        ),
+    ],
+)
+def test_cells_in_which_no_term_is_ahead_are_counted(decoders, tmp_path, values, said) -> None:
+    numbers = {
+        ("m", task, f"b_{term}"): [value]
+        for task, each in values.items()
+        for term, value in zip("vqk", each, strict=True)
+    }
+    text = render.render(decoders(numbers), {}, tmp_path)
+    assert said in text and '<span class="quiet">no term is ahead</span>' in text
+
+
 def test_hostile_names_are_text(frames: Frames, tmp_path) -> None:
     evil = "<script>alert(1)</script>"
     names = {"bert-base-cased": evil, "killed: out of memory": "<img src=x onerror=alert(1)>"}
