@@ -9,6 +9,7 @@ from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
 from beft.errors import UserError
@@ -76,11 +77,7 @@ def load_encoder(
         # A checkpoint may state the problem of the task it was tuned on before.
         problem_type="regression" if num_labels == 1 else "single_label_classification",
     )
-    if tokenizer.pad_token_id is None:
-        raise UserError(
-            f"{label}: its tokenizer has no padding token; name one as 'pad_token' in "
-            f"{path / 'tokenizer_config.json'}"
-        )
+    _check_padding(tokenizer, path, label)
     try:
         found = _sites(model, sites)
     except UserError as error:
@@ -125,6 +122,14 @@ def _check_encoder(config: PreTrainedConfig, label: str) -> None:
         raise UserError(
             f"{label}: the architecture '{config.model_type}' is an encoder with a decoder; use an "
             "encoder such as BERT, RoBERTa or DeBERTa"
+        )
+
+
+def _check_padding(tokenizer: PreTrainedTokenizerBase, path: Path, label: str) -> None:
+    if tokenizer.pad_token_id is None:
+        raise UserError(
+            f"{label}: its tokenizer has no padding token; name one as 'pad_token' in "
+            f"{path / 'tokenizer_config.json'}"
         )
 
 

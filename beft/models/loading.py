@@ -79,24 +79,10 @@ def load_checkpoint(
         tokenizer = _tokenizer(checkpoint, label)
         with lazy(checkpoint, hollow) as tensors:
             model, info = _weights(mapping[type(config)], tensors, label, config, dtype)
-    missing = set(info["missing_keys"])
-    for key, there, here in sorted(info["mismatched_keys"]):
-        if not in_head(model, key):
-            raise UserError(
-                f"{label}: the weights do not fit config.json: {key} has shape {tuple(there)}, the "
-                f"config asks for {tuple(here)}; fetch both from the same checkpoint"
-            )
-        missing.add(key)
-    # A head that is tied to the embeddings bears their name, and is not missed.
-    lost = [n for n, _ in model.named_parameters() if n in missing and not in_head(model, n)]
-    if lost:
-        raise UserError(
-            f"{label}: the checkpoint lacks {len(lost)} weights of the model, such as {lost[0]}; "
-            "fetch it again or use another checkpoint"
-        )
+    missing = _missing(model, info, label, in_head)
     tensors.check(label)
     _check_vocabulary(label, tokenizer, model)
-    return model.eval(), tokenizer, frozenset(missing)
+    return model.eval(), tokenizer, missing
 
 
 @contextmanager
@@ -181,6 +167,31 @@ def _weights(
     log.debug("%s: not in the checkpoint: %s", label, sorted(info["missing_keys"]))
     log.debug("%s: not used of the checkpoint: %s", label, sorted(info["unexpected_keys"]))
     return model, info
+
+
+def _missing(
+    model: PreTrainedModel,
+    info: Plain,
+    label: str,
+    in_head: Callable[[PreTrainedModel, str], bool],
+) -> frozenset[str]:
+    """The parameters that the checkpoint does not hold; raises unless all are `in_head`."""
+    missing = set(info["missing_keys"])
+    for key, there, here in sorted(info["mismatched_keys"]):
+        if not in_head(model, key):
+            raise UserError(
+                f"{label}: the weights do not fit config.json: {key} has shape {tuple(there)}, the "
+                f"config asks for {tuple(here)}; fetch both from the same checkpoint"
+            )
+        missing.add(key)
+    # A head that is tied to the embeddings bears their name, and is not missed.
+    lost = [n for n, _ in model.named_parameters() if n in missing and not in_head(model, n)]
+    if lost:
+        raise UserError(
+            f"{label}: the checkpoint lacks {len(lost)} weights of the model, such as {lost[0]}; "
+            "fetch it again or use another checkpoint"
+        )
+    return frozenset(missing)
 
 
 def _check_vocabulary(
