@@ -148,6 +148,6 @@ def _wrong(values: Sequence[Any], names: Sequence[str], positions: dict[str, int
     value = values[row]
     why = "" if positions else "; names that are numbers are matched by value, not by position"
     if spelt(value) in ("true", "false"):
-        value, why = spelt(value), "; booleans are the classes 'true' and 'false'"
+        value, why = spelt(value), "; booleans are classes named 'true' and 'false'"
     shown = one_line(value, 60) if _is_number(value) else f"'{one_line(value, 60)}'"
     return Wrong(row, f"label {shown} is not one of {expected}{why}")

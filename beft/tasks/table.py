@@ -17,7 +17,8 @@ class Task:
     text: tuple[str, ...]
     labels: tuple[str, ...]  # class names in order; empty for regression and without classes
     metric: str  # the reported metric of encoders (`metrics.classes`); the prompt has the decoders'
-    # The label column: integers 0..len(labels)-1, or a number for regression; empty without labels.
+    # The label column: class names or their positions, or a number for regression; empty without
+    # labels.
     label: str = "label"
     train: str = "train"  # the split that is trained on
     validation: tuple[str, ...] = ("validation",)  # evaluated; the first chooses the best epoch

@@ -95,7 +95,7 @@ def _explained(error: str, line: int) -> str:
 
 def _merged(record: Sequence[str], width: int, label: int, is_label: Callable[[str], bool]) -> bool:
     """Whether each line of a row of several lines looks like a row of its own."""
-    pieces = [line.rstrip("\r\n").split(",") for line in record]
+    pieces = [line.rstrip("\r\n").split(",") for line in record if line.strip()]
     return all(len(piece) == width and is_label(piece[label].strip('"')) for piece in pieces)
 
 

@@ -59,6 +59,7 @@ def test_an_empty_field_is_told_from_an_empty_text_in_every_place():
         (HEAD + 'a,pos\n"b" c,pos\n', r"line 3: a quote opens here, and text follows .*line 3"),
         (HEAD + '"unclosed,pos\nb,neg\n', "line 2: a quote opens here and is never closed"),
         (HEAD + '"b,pos\nc,neg\nd",pos\n', "line 2: a quote opens here and takes in .* up to 4"),
+        (HEAD + '"b,pos\n\nc,neg\nd",pos\n', "line 2: a quote opens here and takes in .* up to 5"),
         ('label,sentence\npos,"b\nneg,c\npos,d"\n', "line 2: .* the rows of the lines up to 4"),
         (HEAD + "a,b,pos\n", "line 2: 3 fields, but line 1 has 2"),
         (HEAD + "a,pos\nb\n", "line 3: 1 fields, but line 1 has 2"),
