@@ -60,6 +60,7 @@ class Hub:
         revisions: the commit of a repository; `REVISION` if it is not here.
         conversions: what the branch `CONVERTED` of a dataset holds.
         gated: ids of repositories whose files are for those who have accepted their terms.
+        claims: path in a repository -> its size, as the hub announces it.
         faults: path in a repository -> what goes wrong.
         requests: all requests, in their order.
         answers: those for the content of files.
@@ -71,6 +72,7 @@ class Hub:
         self.revisions: dict[tuple[str, str], str] = {}
         self.conversions: dict[str, Mapping[str, bytes]] = {}
         self.gated: set[str] = set()
+        self.claims: dict[str, int] = {}
         self.faults: dict[str, Fault] = {}
         self.requests: list[str] = []
         self.answers: list[Answer] = []
@@ -149,7 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
             files = self._files(kind, repository, revision)
             if files is not None and what == "revision":
                 sha = COMMIT if revision in (CONVERTED, COMMIT) else revision
-                self._json({"id": repository, "sha": sha, "siblings": _siblings(files)})
+                self._json(
+                    {
+                        "id": repository,
+                        "sha": sha,
+                        "siblings": _siblings(files, self.server.hub.claims),
+                    }
+                )
             elif files is not None:
                 wanted = parse_qs(body.decode()).get("paths") or json.loads(body or "{}").get(
                     "paths"
@@ -250,12 +258,13 @@ def _digest(name: str, content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _siblings(files: Mapping[str, bytes]) -> list[dict]:
+def _siblings(files: Mapping[str, bytes], claims: Mapping[str, int]) -> list[dict]:
     found = []
     for name, content in files.items():
-        one = {"rfilename": name, "size": len(content), "blobId": "0" * 40}
+        size = claims.get(name, len(content))
+        one = {"rfilename": name, "size": size, "blobId": "0" * 40}
         if name.endswith(LARGE):
-            sizes = {"size": len(content), "pointerSize": 130}
+            sizes = {"size": size, "pointerSize": 130}
             one["lfs"] = {"sha256": _digest(name, content), **sizes}
         else:
             one["blobId"] = _digest(name, content)

@@ -39,6 +39,7 @@ MODELS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "deepseek-ai/deepseek-coder-1.3b-base": ("llama", "pickle", ("LICENSE",)),
 }
 ENCODERS = ("bert", "roberta")
+LONG = {"opt": {"max_position_embeddings": 2048}, "gptj": {"n_positions": 2048}}  # as published
 
 
 def _class(*names: str) -> ClassLabel:
@@ -180,7 +181,7 @@ def _model(name: str, seed: int) -> Iterator[tuple[str, bytes]]:
             tiny.checkpoint(architecture, folder, auto=AutoModelForPreTraining, seed=seed)
             model = AutoModelForPreTraining.from_pretrained(folder)
         else:
-            tiny.decoder_checkpoint(architecture, folder, seed=seed)
+            tiny.decoder_checkpoint(architecture, folder, seed=seed, **LONG.get(architecture, {}))
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16)
         half = max(1, sum(p.nbytes for p in model.parameters()) // 2)
         parts = f"{half / 1e3:.0f}KB" if weights in ("all", "pickles") else "1GB"

@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load, save
 from support import hub, sandbox, tiny
 
 from beft.data.mirror import transfers
@@ -336,6 +338,163 @@ def test_the_commands_of_the_docs_do_what_they_say(place):
     for command in commands:
         words = ["mini" if word == "table1" else word for word in command]
         assert place.fetch(*words[2:]).returncode == 0
+
+
+def in_parts(server: hub.Hub) -> dict[str, bytes]:
+    """Publishes the same weights as two pickles, as before safetensors."""
+    files = dict(server.repositories["models", "own/m"])
+    tensors = load(files.pop(WEIGHTS))
+    names = sorted(tensors)
+    del files["pytorch_model.bin"]
+    places = {}
+    for part, keys in ((1, names[:9]), (2, names[9:])):
+        file = f"pytorch_model-0000{part}-of-00002.bin"
+        buffer = io.BytesIO()
+        torch.save({key: tensors[key] for key in keys}, buffer)
+        files[file] = buffer.getvalue()
+        places |= dict.fromkeys(keys, file)
+    files["pytorch_model.bin.index.json"] = json.dumps({"weight_map": places}).encode()
+    server.repositories["models", "own/m"] = files
+    return {name: content for name, content in files.items() if name.endswith(".bin")}
+
+
+def test_a_killed_conversion_goes_on_with_the_next_file(place, server):
+    first, second = in_parts(server)
+    fault = server.faults[second] = hub.Fault(stall=1000)
+    original = load(weights_of(server))
+    process = place.start("--model", "m")
+    assert fault.stalled.wait(120)
+    process.kill()
+    process.communicate()
+    fault.go.set()
+    staged = place.folder / "data/mirror/.fetching"
+    assert [path.name for path in staged.rglob("*.safetensors")] == [
+        "model-00001-of-00002.safetensors"
+    ]
+    assert list(staged.rglob("*.bin")) == [] and place.manifest() == {}
+
+    server.forget()
+    assert place.fetch("--model", "m").returncode == 0
+    assert first not in {answer.path for answer in server.answers}
+    found = {}
+    for path in (place.folder / MODEL).glob("*.safetensors"):
+        found |= load(path.read_bytes())
+    assert found.keys() == original.keys()
+    assert all(torch.equal(found[key], original[key]) for key in found)
+    (entry,) = place.manifest().values()
+    assert set(entry["pickled"]) == {first, second}
+
+
+def weights_of(server: hub.Hub) -> bytes:
+    """The weights of the model in one file of safetensors."""
+    files = server.repositories["models", "own/m"]
+    found = {}
+    for name, content in files.items():
+        if name.endswith(".bin"):
+            found |= torch.load(io.BytesIO(content), weights_only=True)
+    return save(found)
+
+
+def test_a_pickle_that_holds_more_is_refused_and_does_not_stay(place, server):
+    in_parts(server)
+    files = dict(server.repositories["models", "own/m"])
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.ones(2), "optimizer": Path("state")}, buffer)
+    files["pytorch_model-00001-of-00002.bin"] = buffer.getvalue()
+    server.repositories["models", "own/m"] = files
+    done = place.fetch("--model", "m")
+    (line,) = said(done)
+    assert done.returncode == 2 and "models.m: pytorch_model-00001-of-00002.bin of own/m" in line
+    assert "refused: it holds more than tensors: pathlib" in line
+    assert not list((place.folder / "data").rglob("*.bin")) and place.manifest() == {}
+
+
+SCRIPT = {"README.md": b"# A dataset\n", "data.py": b"raise SystemExit\n", "data.json": b"{}"}
+
+
+def by_script(server: hub.Hub, **converted: bytes) -> None:
+    """The dataset needs its script; the hub keeps a conversion of it."""
+    server.repositories["datasets", "own/data"] = SCRIPT
+    server.conversions["own/data"] = (
+        {".gitattributes": b""}
+        | {
+            f"c1/{split}/000{part}.parquet": parquet(split, part)
+            for split in ("train", "validation", "test")
+            for part in (0, 1)
+        }
+        | {path.replace("__", "/") + ".parquet": content for path, content in converted.items()}
+    )
+
+
+def test_a_dataset_that_needs_a_script_is_taken_from_the_hubs_conversion(place, server):
+    by_script(server, c2__train__0000=parquet("other", 0))
+    done = place.fetch("--task", "mine")
+    assert done.returncode == 0, done.stderr
+    assert f"refs/convert/parquet, commit {hub.COMMIT}" in done.stdout
+    found = pq.read_table(place.folder / DATASET / "train.parquet").to_pydict()
+    parts = [rows("train", part) for part in (0, 1)]
+    assert found == {key: parts[0][key] + parts[1][key] for key in parts[0]}
+    (entry,) = place.manifest().values()
+    assert (entry["revision"], entry["parquet"]) == (hub.REVISION, hub.COMMIT)
+    asked = {answer.path for answer in server.answers}
+    assert not {name for name in asked if "test" in name or "c2" in name}
+    assert place.fetch("--check", "--task", "mine").returncode == 0
+
+    place.set("tasks", "mine", "revision", to=hub.COMMIT)  # pinned
+    done = place.fetch("--task", "mine")
+    assert done.returncode == 0, done.stderr
+    (entry,) = place.manifest().values()
+    assert entry["revision"] == hub.COMMIT and "parquet" not in entry
+    again = pq.read_table(place.folder / DATASET / "train.parquet").to_pydict()
+    assert again == found
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.conversions.clear(), ("cannot be fetched", "script")),
+        (lambda s: by_script(s, **{"c1__partial-train__0000": b""}), ("only in part", "'path'")),
+        (
+            lambda s: s.conversions.update({"own/data": {"c3/train/0000.parquet": b""}}),
+            ("c1", "c3"),
+        ),
+        (
+            lambda s: s.conversions.update({"own/data": {"c1/train/0000.parquet": b""}}),
+            ("no split named 'validation'", "it has train"),
+        ),
+    ],
+    ids=["no conversion", "a part", "another configuration", "without a split"],
+)
+def test_what_no_conversion_holds_is_one_line(place, server, change, words):
+    by_script(server)
+    change(server)
+    done = place.fetch("--task", "mine")
+    (line,) = said(done)
+    assert done.returncode == 2 and line.startswith("beft: tasks.mine: own/data")
+    assert all(word in line for word in words)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.json", "/etc/evil.json", "a/../../evil.json", "a\\..\\evil.json", "a//b.txt"]
+)
+def test_names_that_lead_elsewhere_are_refused(place, server, name):
+    files = server.repositories["models", "own/m"]
+    server.repositories["models", "own/m"] = {**files, name: b"{}"}
+    done = place.fetch("--model", "m")
+    (line,) = said(done)
+    assert done.returncode == 2 and "leads elsewhere" in line
+    assert not (place.folder / "data/mirror/models").exists()
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(place, server):
+    server.claims["onnx/config.json"] = 10**18  # not fetched, so not counted
+    server.claims[WEIGHTS] = 10**16
+    done = place.fetch()
+    (line,) = said(done)
+    assert done.returncode == 2 and "10000000.0" in line and "GB are free" in line
+    assert {answer.path for answer in server.answers} <= {"README.md"}
+    assert not (place.folder / "data/mirror").exists()
+    assert place.fetch("--task", "mine").returncode == 0
 
 
 def flip(path: Path) -> None:

@@ -93,9 +93,9 @@ def _conversion(piece: Piece, config: str | None, tables: list[str]) -> Files:
     files: dict[str, Files] = {}
     for path in sorted(tables):
         of_config, partly, split = CONVERTED.fullmatch(path).groups()  # type: ignore[union-attr]
-        if partly and of_config == config:
+        if partly and config in (None, of_config):
             raise UserError(
-                f"{piece.where}: the hub has converted only a part of {piece.hub} ({path}); "
+                f"{piece.where}: {piece.hub} was converted by the hub only in part ({path}); "
                 "download it by hand and name its folder with 'path'"
             )
         files.setdefault(of_config, {}).setdefault(split, []).append(path)
