@@ -46,7 +46,7 @@ def write_tables(frames: Frames, reports: Path) -> list[Path]:
     _drop_others(reports / "tables", wanted(frames, "tables", TABLES))
     for name in wanted(frames, "tables", TABLES):
         paths += write_table(TABLES[name](seen(name, frames)), reports / "tables")
-    metrics = metrics_json.dump(metrics_json.metrics_json(cells.shown(frames)))
+    metrics = metrics_json.dump(metrics_json.metrics_json(frames))
     write_file(reports / "metrics.json", metrics.encode())
     return [*paths, reports / "metrics.json"]
 

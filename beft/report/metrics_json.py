@@ -14,6 +14,8 @@ WORTH = [f"{name}{end}" for name in ("regret", "gain") for end in ("", "_low", "
 def metrics_json(frames: Frames) -> dict:
     """Mean metrics, agreement of the selectors, and counts of runs.
 
+    Metrics and agreement are of the runs that tables show (`cells.shown`), counts are of all.
+
     Returns:
         `best`: {model: {task: {regime: {technique: mean over seeds of the best epoch}}}}, fractions
         with six digits, None where no run counts; a task with several validation splits has a key
@@ -23,6 +25,8 @@ def metrics_json(frames: Frames) -> dict:
         `runs`: {status: count}.
     """
     best: dict = {}
+    counted = run_counts(frames)
+    frames = grid.shown(frames)
     for row in rows_of(grid.cells(frames)):
         first = grid.first_split(frames, row.task) == row.split
         task = row.task if first else grid.column_label(row.task, row.split)
@@ -39,7 +43,7 @@ def metrics_json(frames: Frames) -> dict:
         }
         for selector, count in counts.items()
     }
-    return {"best": best, "selection": judgement, "runs": run_counts(frames)}
+    return {"best": best, "selection": judgement, "runs": counted}
 
 
 def _rounded(value: float | None) -> float | None:

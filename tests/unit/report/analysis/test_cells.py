@@ -127,6 +127,16 @@ def test_summary_is_json_without_nan(frames: Frames, nothing: Frames) -> None:
     }  # fmt: skip
 
 
+def test_the_summary_counts_runs_of_further_settings_too() -> None:
+    """They are in runs.csv and on the page; a mean is of the first setting alone."""
+    first = study([("b_v", 0, 0.5, 0.5, "ok")])
+    further = first.runs.assign(learning_rate=0.1, digest="further", status="failed")
+    frames = replace(first, runs=pd.concat([first.runs, further], ignore_index=True))
+    content = metrics_json.metrics_json(frames)
+    assert content["runs"] == {**dict.fromkeys(grid.STATUSES, 0), "ok": 1, "failed": 1}
+    assert content["best"] == metrics_json.metrics_json(first)["best"]
+
+
 @pytest.mark.parametrize(
     ("held", "words"),
     [
