@@ -16,13 +16,13 @@ from beft.models.base import Model
 from beft.models.decoder import load_decoder
 from beft.models.encoder import load_encoder
 from beft.models.sites import Site
-from beft.store.files import explain_os_errors, read_json, to_json, write_folder
+from beft.store.files import explain_os_errors, to_json, write_folder
+from beft.store.inputs import marker_flaw
 from beft.store.run_folder import Run, open_run
 from beft.store.run_format import RECIPE, Epoch
 from beft.study.project import Project
 from beft.study.recipe import Recipe
 from beft.techniques import TECHNIQUES
-from beft.training.inputs import check_inputs
 from beft.training.shared import is_decoder
 
 PREFIX = "base_model.model."  # what PEFT puts before the names of the base model's modules
@@ -138,9 +138,10 @@ def check_run(project: Project, run: Run) -> None:
     if run.status != "ok":
         raise UserError(f"{run.folder}: {run.status} ({run.reason}); export a run that ended well")
     marker = project.layout.model(recipe)
-    if not marker.is_file():
-        raise UserError(f"{marker}: missing; run 'beft fetch --model {recipe.model['alias']}'")
-    check_inputs(run, {"model": read_json(marker)["sha256"]})
+    if problem := marker_flaw(marker, recipe.model):
+        raise UserError(f"{marker}: {problem}")
+    if run.foreign:
+        raise UserError(f"{run.folder}: {run.foreign}")
 
 
 def _not_biases(recipe: Recipe) -> UserError:

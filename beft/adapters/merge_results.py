@@ -8,7 +8,7 @@ from beft.adapters.angles import between
 from beft.errors import UserError
 from beft.store.files import read_json
 from beft.store.measurement_files import unread
-from beft.store.run_folder import Run, open_run
+from beft.store.run_folder import Run, check_sound, open_run
 from beft.study.measurements import MERGE_VERSION, Couple, Merged
 from beft.study.project import Project
 from beft.study.recipe import Recipe, kind_of
@@ -82,10 +82,8 @@ def check_runs(runs: Runs) -> None:
         UserError: when one is missing or damaged.
     """
     for run in runs.values():
-        if run.flaw and run.status != "skipped":
-            raise UserError(
-                f"{run.folder}: {run.flaw}; run 'beft verify --repair' and then snakemake again"
-            )
+        if run.status != "skipped":
+            check_sound(run)
 
 
 def needed(couple: Couple, way: Way, side: int) -> list[Recipe]:

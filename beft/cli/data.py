@@ -141,7 +141,7 @@ def _mark(project: "Project", folders: dict[str, Path]) -> list[str]:
         if name in folders:
             path, model = project.layout.folder("models") / marker, project.params.models[name]
             try:
-                mark_model(folders[name], name, model, path, _check_usable)
+                mark_model(project.root, folders[name], name, model, path, _check_usable)
             except UserError as error:
                 failures.append(str(error))
     return failures

@@ -29,16 +29,12 @@ def score(
 ) -> None:
     """Score every bias term of a model, task and regime with the study's selectors."""
     from beft.selectors.score_files import write_cell
-    from beft.store.run_folder import open_run
+    from beft.store.run_folder import check_sound, open_run
 
     project = opt.load(params, study)
     cell = project.find(project.cells, "scores", scores)
     for recipe in cell.runs:
-        run = open_run(project.layout, recipe)
-        if run.flaw:
-            raise UserError(
-                f"{run.folder}: {run.flaw}; run 'beft verify --repair' and then snakemake again"
-            )
+        check_sound(open_run(project.layout, recipe))
     write_cell(project.layout, cell)
 
 
@@ -99,7 +95,7 @@ def report(
     layout = project.layout
     for cell in project.cells.values():
         scored = all(layout.scores(key).is_file() for key in cell.files())
-        if not scored and all(open_run(layout, recipe).flaw is None for recipe in cell.runs):
+        if not scored and not any(open_run(layout, recipe).unsound for recipe in cell.runs):
             write_cell(layout, cell)
     _collect(project, reports)
     with explain_os_errors(reports):

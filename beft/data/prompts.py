@@ -124,10 +124,12 @@ def encode_prompts(
         end_of_text = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
         bare.append(alone or end_of_text or shared[-1:])
 
-    def decode(ids: Sequence[int]) -> str:
-        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    return Prompts(prompts, answers, bare, list(words), reader(tokenizer), demonstrated)
 
-    return Prompts(prompts, answers, bare, list(words), decode, demonstrated)
+
+def reader(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
+    """A function that turns generated tokens into text."""
+    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def _example(

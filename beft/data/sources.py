@@ -15,7 +15,8 @@ from beft.data.readers.read import columns_of, read_rows
 from beft.data.readers.rows import Rows
 from beft.data.tables import parquet_bytes, read_table, table_digest
 from beft.errors import UserError
-from beft.store.files import all_flaws, flaw, read_json, remove, set_aside, to_json, write_folder
+from beft.store.files import all_flaws, read_json, remove, set_aside, to_json, write_folder
+from beft.store.inputs import source_flaw
 from beft.store.locks import alone
 from beft.study import params as P
 from beft.study.grid import task_source
@@ -60,9 +61,9 @@ def fetch_task(
     source = task_source(name, given, root)
     task = resolve_task(name, given)
     folder = Layout(root).folder("sources") / name / digest(source)
-    if flaw(folder) is not None:
+    if source_flaw(folder) is not None:
         with alone(Layout(root).work(f"source-{folder.name}")):
-            if flaw(folder) is not None:  # no other process has made it meanwhile
+            if source_flaw(folder) is not None:  # no other process has made it meanwhile
                 _make_source(root, name, given, source, folder, transfer, kinds)
     read = read_json(folder / "source.json")["read"]
     _check_kinds(name, read, task, kinds)
@@ -99,8 +100,9 @@ def _make_source(
     if all_flaws(folder) == ["source.json is missing"]:  # snakemake deletes its output to redo it
         remove(folder)
     elif folder.exists() and any(folder.iterdir()):  # snakemake makes an empty one beforehand
+        problem = source_flaw(folder)
         aside = set_aside(folder, Layout(root).work(f"source-{folder.name}.damaged"))
-        log.warning("%s is damaged: it was moved to %s and is made again", folder, aside)
+        log.warning("%s: %s; it was moved to %s and is made again", folder, problem, aside)
     write_folder(folder, files)
 
 
@@ -128,9 +130,11 @@ def _read_splits(
             yield split, (read_rows(data, path.suffix, task, str(path)), str(path), checksum)
     else:
         for split, path in ensure_dataset(root, name, given, splits, transfer).items():
-            table = read_table(path)
+            checksum, table = sha256(path), read_table(path)
+            if sha256(path) != checksum:
+                raise UserError(f"{path}: it has changed while it was read; fetch again")
             rows = rows_of(table, columns, classes_of(table.schema, task.label))
-            yield split, (rows, str(path), sha256(path))
+            yield split, (rows, str(path), checksum)
 
 
 def _check_kinds(name: str, read: Plain, task: Task, kinds: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beft.errors import UserError, one_line
-from beft.store.files import flaw, read_json
+from beft.store.inputs import source_flaw
 
 
 def table_digest(table: pa.Table) -> str:
@@ -39,16 +39,10 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def check_source(folder: Path, task: str) -> None:
-    """Checks that the dataset of a task has been fetched to a folder and is undamaged.
+    """Checks that a folder holds the dataset of a task that its name says, undamaged.
 
     Raises:
-        UserError: if a file is missing or differs from its checksum.
+        UserError: if a file is missing or differs from its checksum, or is of another dataset.
     """
-    if problem := flaw(folder):
+    if problem := source_flaw(folder):
         raise UserError(f"{folder}: {problem}; run 'beft fetch --task {task}' again")
-
-
-def split_checksums(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each normalised split of a fetched dataset, by file name."""
-    sums = read_json(folder / "checksums.json")
-    return {name: value for name, value in sums.items() if name.endswith(".parquet")}

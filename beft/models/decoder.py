@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedTokenizerBase
 
 from beft.errors import UserError
 from beft.models.base import Model
 from beft.models.family import is_causal
-from beft.models.loading import load_checkpoint, model_label
+from beft.models.loading import load_checkpoint, load_tokenizer, model_label
 from beft.models.sites import add_projection_biases, find_sites
 
 
@@ -56,8 +56,7 @@ def load_decoder(
         dtype=dtype,
         hollow=hollow,
     )
-    if tokenizer.pad_token_id is None:  # nothing attends to padding, so any token serves
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    _pad(tokenizer)
     try:
         added = add_projection_biases(model, sites)
         found = find_sites(model, sites)
@@ -66,6 +65,18 @@ def load_decoder(
     if not hollow:
         model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
     return Decoder(model, tokenizer, found, added=added)
+
+
+def read_tokenizer(path: Path, name: str = "") -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a decoder alone, as `load_decoder` does."""
+    found = load_tokenizer(path, model_label(path, name))
+    _pad(found)
+    return found
+
+
+def _pad(tokenizer: PreTrainedTokenizerBase) -> None:
+    if tokenizer.pad_token_id is None:  # nothing attends to padding, so any token serves
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
 
 
 def _check_decoder(config: PreTrainedConfig, label: str) -> None:

@@ -124,6 +124,16 @@ def _set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
             setattr(config, key, float(dropout))
 
 
+def load_tokenizer(path: Path, label: str) -> PreTrainedTokenizerBase:
+    """The tokenizer in `path` alone.
+
+    Raises:
+        UserError: The directory is not a usable checkpoint.
+    """
+    with quiet_transformers():
+        return _tokenizer(check_checkpoint(path, label), label)
+
+
 def _tokenizer(checkpoint: Checkpoint, label: str) -> PreTrainedTokenizerBase:
     advice = "use a model whose tokenizer is a tokenizer.json or a sentencepiece model"
     what = f"{label}: its tokenizer is not usable"

@@ -4,22 +4,17 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
 
 from rich.table import Table
 
 from beft.data.mirror.stock import missing
 from beft.operations.cost import Costs, Speed
 from beft.operations.demand import Demand, demand_of
+from beft.operations.disk import disk_bytes
+from beft.operations.left import Left, left_of
 from beft.operations.profile import Profile
-from beft.operations.sizes import Extent, Shape
-from beft.store.run_folder import open_run
 from beft.study.project import Project
 from beft.study.recipe import Pack, Recipe
-from beft.techniques import TECHNIQUES
-
-TERM_WIDTHS = 11  # numbers in all biases of a layer, in widths of the model: BERT, OPT
-SMALL_FILES = 20_000  # bytes of recipe, metrics, history, provenance and head
 
 
 @dataclass(frozen=True)
@@ -27,9 +22,14 @@ class Job:
     """A pack, and what is left to do of it."""
 
     pack: Pack
-    runs: tuple[Recipe, ...]  # the runs that do not exist yet; empty if the job has nothing to do
+    left: Left
     seconds: float | None  # an estimate of their time; None if it cannot be estimated
     demand: Demand  # what the job's rule requests from the scheduler
+
+    @property
+    def runs(self) -> list[Recipe]:
+        """The runs that do not count yet; empty if the job has nothing to do."""
+        return self.left.runs
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,11 @@ class Plan:
 
     @cached_property
     def jobs(self) -> list[Job]:
-        """All jobs. A run exists once its folder is written, a job once its manifest is."""
+        """All jobs. A run is left to do unless `beft verify` would accept it."""
         made = []
-        for key, pack in self.project.packs.items():
-            finished = self.project.layout.pack(key).is_file()
-            runs = (open_run(self.project.layout, recipe) for recipe in pack.recipes)
-            left = () if finished else tuple(r.recipe for r in runs if not r.is_written)
-            seconds = self.costs.seconds(left, self.speed)
+        for pack in self.project.packs.values():
+            left = left_of(self.project.layout, pack)
+            seconds = self.costs.seconds(left.runs, self.speed)
             made.append(Job(pack, left, seconds, demand_of(self.costs, pack)))
         return made
 
@@ -70,7 +68,7 @@ class Plan:
 
     @cached_property
     def runs(self) -> list[Recipe]:
-        """The runs that do not exist yet."""
+        """The runs that do not count yet."""
         return [recipe for job in self.jobs for recipe in job.runs]
 
 
@@ -82,41 +80,6 @@ def wall_seconds(seconds: Iterable[float], at_once: int) -> float:
     return max(busy)
 
 
-def run_bytes(recipe: Recipe, model: Shape, task: Extent) -> float:
-    """Estimates the size of a run's folder in bytes.
-
-    A folder holds all biases before, after and after each epoch of training, the statistics of
-    gradients where the technique measures them, and the predictions of two epochs.
-    """
-    snapshots = recipe.training["epochs"] + 2 + 3 * TECHNIQUES[recipe.technique].measures
-    evaluated = recipe.training.get("evaluated", "all")
-    predicted = task.validation if evaluated == "all" else min(evaluated, task.validation)
-    each = 4 * max(len(recipe.task.get("labels", ())), 1)
-    return (
-        4 * snapshots * TERM_WIDTHS * model.layers * model.width
-        + 2 * predicted * each
-        + SMALL_FILES
-    )
-
-
-def disk_bytes(costs: Costs, runs: Iterable[Recipe]) -> float:
-    """Estimates the disk space of runs in bytes, corrected by finished runs of their technique.
-
-    A run counts as 0 if the size of its model or task is unknown.
-    """
-
-    def estimate(recipe: Recipe) -> float:
-        model, task = costs.shape(recipe), costs.extent(recipe)
-        return run_bytes(recipe, model, task) if model and task else 0.0
-
-    ratios: dict[tuple[str, str], list[float]] = {}
-    for done in costs.done:
-        key = (done.recipe.model["alias"], done.recipe.technique)
-        ratios.setdefault(key, []).append(done.size / estimate(done.recipe))
-    known = {key: median(values) for key, values in ratios.items()}
-    return sum(estimate(r) * known.get((r.model["alias"], r.technique), 1.0) for r in runs)
-
-
 def as_table(plan: Plan) -> Table:
     """The runs of each model, task and regime; with a profile, the costs of each model."""
     return _costs_by_model(plan) if plan.profile else _runs_by_cell(plan)
@@ -124,7 +87,8 @@ def as_table(plan: Plan) -> Table:
 
 def as_lines(plan: Plan) -> list[str]:
     """What is left to run and what it costs; with a profile, also what is not fetched yet."""
-    return [*_summary(plan), *_cluster(plan), *(_lacking(plan.project) if plan.profile else ())]
+    lacking = _lacking(plan.project) if plan.profile else ()
+    return [*_summary(plan), *_refused(plan), *_cluster(plan), *lacking]
 
 
 def _runs_by_cell(plan: Plan) -> Table:
@@ -199,6 +163,18 @@ def _summary(plan: Plan) -> list[str]:
     disk = disk_bytes(plan.costs, runs) / 1e9
     written = f"; disk: {disk:.2g} GB" if disk else ""
     return [*lines, f"memory of the largest job: {largest / 1024:.1f} GB{written}"]
+
+
+def _refused(plan: Plan) -> list[str]:
+    """How many runs do not count although they were trained, and the first of them."""
+    refused = [line for job in plan.jobs for line in job.left.refused.items()]
+    if not refused:
+        return []
+    folder, why = refused[0]
+    return [
+        f"{len(refused)} of these were run before, and 'beft verify' refuses them; 'beft verify "
+        f"--repair' makes snakemake run them again. The first: {folder}: {why}"
+    ]
 
 
 def _measuring_jobs(project: Project) -> list[str]:

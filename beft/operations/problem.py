@@ -13,8 +13,8 @@ class Problem:
     """One thing that is wrong."""
 
     line: str  # the message; it begins with the file or folder
-    # Files, or a folder of the mirror, to remove so that Snakemake makes them again; empty if that
-    # does not help.
+    # Files to remove, and folders of runs or of the mirror to set aside, so that Snakemake makes
+    # them again; empty if that does not help.
     redo: tuple[Path, ...] = ()
 
 
@@ -26,13 +26,17 @@ def to_redo(problems: Iterable[Problem]) -> list[Path]:
 def repair(project: Project, problems: Iterable[Problem]) -> list[Path]:
     """Removes what has to be made again (`beft verify --repair`), and returns the paths.
 
-    Runs stay: a training job keeps sound ones and sets damaged ones aside. A damaged folder of
-    data/mirror is set aside here.
+    Most runs stay: a training job keeps sound ones and sets damaged ones aside. It would not judge
+    a whole run of other data, weights or code, so those are set aside here, as is a damaged folder
+    of data/mirror.
     """
     gone = to_redo(problems)
+    layout = project.layout
     for path in gone:
-        if path.is_dir():
-            set_aside(path, project.layout.work(f"mirror-{path.name}.damaged"))
+        if path.is_relative_to(layout.folder("runs")):
+            set_aside(path, layout.work(f"{path.name}.refused"))
+        elif path.is_dir():
+            set_aside(path, layout.work(f"mirror-{path.name}.damaged"))
         else:
             remove(path)
     return gone

@@ -3,23 +3,29 @@
 from collections.abc import Iterator
 
 from beft.data.mirror.lookup import MANIFEST, altered
+from beft.data.mirror.origins import changed_origin
 from beft.data.subsets import read_subset
 from beft.data.tables import read_table
 from beft.errors import UserError
 from beft.operations.problem import Problem
 from beft.store.files import all_flaws, read_json
+from beft.store.inputs import SOURCE, broken_promise, marker_flaw
 from beft.study.identity import sha256
 from beft.study.project import Project
 
 
 def sources(project: Project) -> Iterator[Problem]:
-    """Checks datasets against their checksums, and subsets against the rows drawn again."""
+    """Checks datasets against checksums, names and origin, and subsets against rows drawn again."""
     broken = set()
-    for key in project.sources():
+    for key, task in project.sources().items():
         folder = project.layout.folder("sources") / key
-        for problem in all_flaws(folder):
+        flaws = all_flaws(folder)
+        for problem in flaws or filter(None, [broken_promise(folder)]):
             broken.add(key)
-            yield Problem(f"{folder}: {problem}", (folder / "source.json",))
+            yield Problem(f"{folder}: {problem}", (folder / SOURCE,))
+        given = project.params.tasks[task]
+        if changed := changed_origin(project.root, task, given, folder, sha256):
+            yield Problem(changed)
     for recipe in project.subsets.values():
         source, subset = project.layout.source(recipe), project.layout.subset(recipe)
         try:
@@ -36,11 +42,14 @@ def models(project: Project) -> Iterator[Problem]:
 
     Absent weights are no problem: results can be read without them.
     """
-    for key in project.models():
-        marker = project.layout.folder("models") / key
+    for recipe in {r.model_path(): r for r in project.recipes}.values():
+        marker = project.layout.model(recipe)
         if not marker.is_file():
             continue
         try:
+            if problem := marker_flaw(marker, recipe.model):
+                yield Problem(f"{marker}: {problem}", (marker,))
+                continue
             if changed := altered(project.root, marker):
                 line = f"{changed}: not what was fetched (sha256 differs from {marker})"
                 # The user has to restore files outside of data/mirror.

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
@@ -45,6 +45,21 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error})") from None
+
+
+_RECALLED: dict[Path, tuple[tuple[int, ...], Any]] = {}
+
+
+def recall_json(path: Path) -> Any:
+    """`read_json`, remembered for as long as the file stays the same; not to be changed."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return read_json(path)
+    state = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if path not in _RECALLED or _RECALLED[path][0] != state:
+        _RECALLED[path] = state, read_json(path)
+    return _RECALLED[path][1]
 
 
 def _sync(path: Path) -> None:
@@ -134,15 +149,23 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def flaws(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file of a folder with checksums that is not as written: its name, and what is wrong."""
+def flaws(
+    folder: Path, hashed: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, str]]:
+    """Every file of a folder with checksums that is not as written: its name, and what is wrong.
+
+    Args:
+        hashed: whether to read a file of this name; of all others only their presence is checked.
+    """
     try:
         sums = json.loads((folder / CHECKSUMS).read_bytes())
         if not sums:
             yield CHECKSUMS, f"{CHECKSUMS} names no file"
         for name, expected in sums.items():
             try:
-                if sha256(folder / name) != expected:
+                if not hashed(name):
+                    (folder / name).stat()
+                elif sha256(folder / name) != expected:
                     yield name, f"{name} is damaged"
             except (FileNotFoundError, IsADirectoryError):
                 yield name, f"{name} is missing"
@@ -157,11 +180,15 @@ def all_flaws(folder: Path) -> list[str]:
     return [problem for _, problem in flaws(folder)] if folder.is_dir() else ["missing"]
 
 
-def flaw(folder: Path) -> str | None:
-    """What is wrong with a folder written by `write_folder`; None when it is sound."""
+def flaw(folder: Path, hashed: Callable[[str], bool] = lambda name: True) -> str | None:
+    """What is wrong with a folder written by `write_folder`; None when it is sound.
+
+    Args:
+        hashed: as in `flaws`.
+    """
     if not folder.is_dir():
         return "missing"
-    return next((problem for _, problem in flaws(folder)), None)
+    return next((problem for _, problem in flaws(folder, hashed)), None)
 
 
 def set_aside(path: Path, target: Path) -> Path:

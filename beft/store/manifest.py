@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from beft.errors import UserError
-from beft.store.files import read_json, to_json, write_file
+from beft.store.files import recall_json, to_json, write_file
 from beft.study.recipe import Recipe
 
 
@@ -41,7 +41,7 @@ def read_manifest(path: Path) -> dict[str, Entry]:
         UserError: when the file is missing or damaged.
     """
     try:
-        found: dict[str, Entry] = {e["digest"]: e for e in read_json(path)["runs"]}
+        found: dict[str, Entry] = {e["digest"]: e for e in recall_json(path)["runs"]}
         if all(e.keys() >= Entry.__required_keys__ for e in found.values()):
             return found
     except (KeyError, TypeError, AttributeError):

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Literal
 
 import numpy as np
 
+from beft.errors import UserError
 from beft.store import run_format as F
 from beft.store.files import CHECKSUMS, all_flaws, flaw, read_json, to_json, write_file
+from beft.store.inputs import foreign
 from beft.store.manifest import read_manifest
 from beft.store.owners import last_owner
 from beft.store.run_format import Epoch, Group, Metrics, Snapshot, Statistic
@@ -21,6 +24,7 @@ from beft.study.layout import Layout
 from beft.study.recipe import Recipe
 from beft.tasks.words import Plain
 
+REDO = "run 'beft verify --repair' and then snakemake again"
 FAILURE = "error.json"  # in a run's work folder: why the last attempt wrote no run
 Status = Literal["ok", "diverged", "failed", "skipped", "missing"]
 Arrays = dict[str, np.ndarray]
@@ -30,13 +34,17 @@ Arrays = dict[str, np.ndarray]
 class Run:
     """A run on disk, whose files are read on first use and then kept.
 
-    Only `flaw`, `status` and `reason` check the folder; all else reads it unchecked.
+    Only `flaw`, `foreign`, `unsound`, `status` and `reason` check the folder; all else reads it
+    unchecked.
     """
 
     recipe: Recipe
     folder: Path  # the run's folder, which need not exist
     work: Path  # where an unfinished run keeps its lock and checkpoint
-    manifest: Path | None = None  # of its pack; tells whether an absent run was skipped or lost
+    source: Path  # the folder of its dataset
+    marker: Path  # the file that lists its weights
+    manifest: Path | None = None  # of its pack: the runs that it was written for, and those skipped
+    quick: bool = False  # checks only files of a few kilobytes: recipe, metrics, provenance
     _read: dict[str, Arrays] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -51,8 +59,9 @@ class Run:
 
     @cached_property
     def flaw(self) -> str | None:
-        """Why the folder is no sound run of this recipe; `missing` if absent, None if sound."""
-        problem = flaw(self.folder)
+        """Why the folder is no whole run of this recipe; `missing` if absent, None if whole."""
+        words = (F.RECIPE, F.METRICS, F.PROVENANCE)
+        problem = flaw(self.folder, lambda name: name in words or not self.quick)
         plain = json.loads(json.dumps(self.recipe.to_dict()))
         if problem is None and read_json(self.folder / F.RECIPE) != plain:
             problem = f"{F.RECIPE} is not the recipe of this folder's name"
@@ -61,6 +70,27 @@ class Run:
     def flaws(self) -> list[str]:
         """Everything that is wrong with the folder."""
         return (all_flaws(self.folder) or [self.flaw]) if self.flaw else []
+
+    @cached_property
+    def foreign(self) -> str | None:
+        """Why a whole run is not of its recipe's data and weights; None if nothing says so."""
+        try:
+            return foreign(self.recipe, self.provenance["inputs"], self.source, self.marker)
+        except (UserError, KeyError, TypeError, AttributeError):
+            return f"{F.PROVENANCE} does not say what it was trained on"
+
+    @cached_property
+    def unsound(self) -> str | None:
+        """Why the run does not count, be it damaged, foreign or not that of its manifest."""
+        return self.flaw or self.foreign or self._unlisted()
+
+    def _unlisted(self) -> str | None:
+        with suppress(UserError):  # a manifest that cannot be read says nothing
+            if self.manifest is not None and self.manifest.is_file():
+                entry = read_manifest(self.manifest).get(self.recipe.digest)
+                if entry and entry["checksums"] not in (None, self.checksum):
+                    return f"not the run that {self.manifest.name} was written for; {REDO}"
+        return None
 
     @property
     def status(self) -> Status:
@@ -74,10 +104,10 @@ class Run:
 
     @cached_property
     def _outcome(self) -> tuple[Status, str]:
-        if self.flaw is None:
+        if self.unsound is None:
             return self.metrics["status"], self.metrics["reason"]
-        if self.flaw != "missing":
-            return "failed", self.flaw
+        if self.unsound != "missing":
+            return "failed", self.unsound
         if self.manifest is not None and self.manifest.is_file():
             entry = read_manifest(self.manifest).get(self.recipe.digest)
             if entry and entry["status"] == "skipped":
@@ -153,9 +183,23 @@ class Run:
         return self._read[file]
 
 
-def open_run(layout: Layout, recipe: Recipe, manifest: Path | None = None) -> Run:
-    """The run of a recipe, whether it is there or not."""
-    return Run(recipe, layout.run(recipe), layout.work(recipe.digest), manifest)
+def open_run(
+    layout: Layout, recipe: Recipe, manifest: Path | None = None, quick: bool = False
+) -> Run:
+    """The run of a recipe, whether it is there or not; `manifest` and `quick` as in `Run`."""
+    inputs = layout.source(recipe), layout.model(recipe)
+    return Run(recipe, layout.run(recipe), layout.work(recipe.digest), *inputs, manifest, quick)
+
+
+def check_sound(run: Run) -> None:
+    """Makes sure that a run is there and counts.
+
+    Raises:
+        UserError: when it is missing, damaged, or of other data or weights than its recipe's.
+    """
+    if run.unsound:
+        remedy = f"; {REDO}" if run.flaw else ""
+        raise UserError(f"{run.folder}: {run.unsound}{remedy}")
 
 
 def note_failure(work: Path, status: Status, reason: str) -> None:

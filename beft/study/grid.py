@@ -39,7 +39,7 @@ def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> li
     for chosen in selections:
         _check_names(params, chosen, f"study '{study_name}'")
         sources = {t: digest(task_source(t, params.tasks[t], root)) for t in chosen.tasks}
-        models = [_model(alias, params.models[alias], root) for alias in chosen.models]
+        models = [model_source(alias, params.models[alias], root) for alias in chosen.models]
         for model, name, regime in product(models, chosen.tasks, chosen.regimes):
             task, kind = params.tasks[name], kind_of(model)
             view = _task(name, task, kind, model["alias"])
@@ -96,7 +96,8 @@ def packs(recipes: Iterable[Recipe], study: Study) -> list[Pack]:
     return [Pack(tuple(group), study.skip_inert) for group in groups.values()]
 
 
-def _model(alias: str, model: P.Model, root: Path) -> Plain:
+def model_source(alias: str, model: P.Model, root: Path) -> Plain:
+    """The identity of an alias's weights; its digest names the marker in data/models."""
     sites = model.sites.model_dump() if model.sites else None
     kind = {} if model.kind == "encoder" else {"kind": model.kind}  # encoders came first
     if model.path is not None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from beft.errors import UserError
 
 SMALL = 2**16  # bytes: for less than this, the buffer of `file_digest` takes longer than its work
 FORMATS = ("parquet", "jsonl", "csv")
+WEIGHTS = "model.safetensors"  # the file whose SHA-256 params.yaml may pin
 MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 
 
@@ -52,7 +54,12 @@ def model_files(folder: Path) -> list[Path]:
 
 def model_identity(folder: Path) -> str:
     """Identity of a local model: names and contents of its files."""
-    parts = [f"{p.name} {cached_sha256(p)}" for p in model_files(folder)]
+    return content_of({path.name: cached_sha256(path) for path in model_files(folder)})
+
+
+def content_of(sums: Mapping[str, str]) -> str:
+    """Identity of a local model whose files have these checksums."""
+    parts = [f"{name} {value}" for name, value in sorted(sums.items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -23,7 +23,7 @@ from beft.techniques import TECHNIQUES
 from beft.training import checkpoint, provenance
 from beft.training.checkpoint import CHECKPOINT
 from beft.training.gradient_files import gradients_file
-from beft.training.inputs import Inputs, check_inputs
+from beft.training.inputs import Inputs, current_inputs
 from beft.training.loop import train
 from beft.training.results import run_files
 from beft.training.shared import Loader, demonstrated
@@ -68,8 +68,8 @@ class Job:
             UserError: it is there, but was trained on other data or weights.
         """
         run = open_run(self.loader.layout, recipe)
-        if run.flaw is None:
-            check_inputs(run, self.inputs)
+        if run.flaw is None and run.foreign:
+            raise UserError(f"{run.folder}: {run.foreign}")
         return run.flaw
 
     def wait(self, others: dict[str, str]) -> None:
@@ -156,6 +156,10 @@ class Job:
                 )
         finally:
             used.close()
+        if current_inputs(loader.layout, runs[0]) != self.inputs:
+            raise UserError(
+                f"{loader.layout.source(runs[0])}: changed while this job ran; run it again"
+            )
         lower = lowered(device, runs[0].training["precision"])
         for recipe, state, given in zip(runs, states, data, strict=True):
             if recipe.digest not in todo:

@@ -16,7 +16,8 @@ from beft.errors import UserError
 from beft.models.pretrained import check_checkpoint
 from beft.store.files import to_json, write_file
 from beft.study import params as P
-from beft.study.identity import cached_sha256, model_files
+from beft.study.grid import model_source
+from beft.study.identity import cached_sha256, content_of, digest, model_files
 
 
 def dataset_order(root: Path, name: str, task: P.Task, splits: list[str]) -> Order | None:
@@ -83,6 +84,7 @@ def fetch_model(root: Path, alias: str, model: P.Model, transfer: Transfer | Non
 
 
 def mark_model(
+    root: Path,
     folder: Path,
     alias: str,
     model: P.Model,
@@ -96,6 +98,11 @@ def mark_model(
     """
     place = {"mirror": f"models/{model.hub}"} if model.path is None else {"path": model.path}
     sums = {p.name: cached_sha256(p) for p in model_files(folder)}
+    promised = model_source(alias, model, root)
+    if "content" in promised:
+        promised |= {"content": content_of(sums)}
+    if digest(promised) != marker.stem:
+        raise UserError(f"models.{alias}: {folder} was changed while it was read; fetch again")
     content = to_json({**place, "sha256": sums})
     if not marker.is_file() or marker.read_bytes() != content:
         check(folder, f"models.{alias}: {folder}", model)

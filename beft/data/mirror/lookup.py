@@ -10,11 +10,10 @@ from beft.errors import UserError
 from beft.models.pretrained import files_read
 from beft.store.files import read_json
 from beft.study import params as P
-from beft.study.identity import cached_sha256, sha256
+from beft.study.identity import WEIGHTS, cached_sha256, sha256
 from beft.study.layout import Layout
 
 MANIFEST = "manifest.json"
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beft.data.mirror.lookup import dataset_piece, find, lack, locate, model_piece
+from beft.data.mirror.origins import changed_origin
 from beft.errors import UserError
 from beft.models.pretrained import check_checkpoint
-from beft.store.files import flaw
-from beft.study.grid import task_source
+from beft.store.inputs import marker_flaw, source_flaw
+from beft.study.grid import model_source, task_source
 from beft.study.identity import model_files
 from beft.study.project import Project
 
@@ -56,12 +57,16 @@ def missing(project: Project) -> list[str]:
 def _task_files(project: Project, name: str, source: str) -> list[Path]:
     task = project.params.tasks[name]
     normalised = project.layout.folder("sources") / source
+    if changed := changed_origin(project.root, name, task, normalised):
+        raise UserError(changed)
+    if normalised.is_dir() and (problem := source_flaw(normalised)):
+        raise UserError(f"{normalised}: {problem}; run 'beft fetch --task {name}' again")
     if task.hub is not None:
         piece = dataset_piece(name, task, task_source(name, task, project.root)["splits"])
         folder = find(project.root, piece)
         if folder is not None:
             return [folder / name for name in piece.needed]
-        if flaw(normalised) is not None:
+        if not normalised.is_dir():
             raise UserError(f"{lack(project.root, piece)}; {piece.remedy(_chosen(project))}")
         return sorted(normalised.iterdir())
     folder = project.root / (task.path or "")  # exists: recipes hold digests of its files
@@ -80,7 +85,11 @@ def _model_files(project: Project, alias: str, name: str) -> list[Path]:
         folder = found
     check_checkpoint(folder, f"models.{alias}: {folder}")
     marker = project.layout.folder("models") / name
-    return model_files(locate(root, marker) if marker.is_file() else folder)
+    if not marker.is_file():
+        return model_files(folder)
+    if problem := marker_flaw(marker, model_source(alias, model, root)):
+        raise UserError(f"{marker}: {problem}")
+    return model_files(locate(root, marker))
 
 
 def _chosen(project: Project) -> str:

@@ -29,7 +29,7 @@ def collect(project: Project) -> Frames:
     }
     return Frames(
         **tables,
-        **scores.collect(project),
+        **scores.collect(project, tables["runs"]),
         **uncertainty.collect(project, tables["runs"], tables["evaluations"]),
         timings=timings.collect(project),
         merges=merges.collect(project),
@@ -54,7 +54,7 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, object]
         "digest": recipe.digest,
     }
     problem = {"digest": recipe.digest, "status": found.status, "reason": found.reason}
-    if found.flaw is not None:
+    if found.unsound is not None:
         return {"runs": [{**run, "status": found.status}], "problems": [problem]}
     metrics, origin = found.metrics, found.provenance
     first = metrics["splits"][recipe.task["validation"][0]]

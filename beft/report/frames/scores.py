@@ -16,12 +16,19 @@ FILES: dict[str, Callable[[Cell], str]] = {
 }
 
 
-def collect(project: Project) -> dict[str, pd.DataFrame]:
-    """Name of a frame -> all cells of the study in one, as text; a cell without file has no row."""
+def collect(project: Project, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Name of a frame -> all cells of the study in one, as text.
+
+    A cell has no row without its file, or when one of its runs failed: its scores may be of that.
+
+    Args:
+        runs: the frame of this name.
+    """
     folder = project.layout.folder("scores")
+    failed = set(runs.loc[runs["status"] == "failed", "digest"])
+    cells = [c for c in project.cells.values() if failed.isdisjoint(r.digest for r in c.runs)]
     return {
-        name: _joined(name, [folder / file(cell) for cell in project.cells.values()])
-        for name, file in FILES.items()
+        name: _joined(name, [folder / file(cell) for cell in cells]) for name, file in FILES.items()
     }
 
 

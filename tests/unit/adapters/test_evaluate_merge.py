@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import couples
+from support import couples, sandbox
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from beft.adapters.evaluate_merge import render_merge
@@ -19,8 +19,7 @@ from beft.adapters.merge_results import facts_of_results, merge_flaw
 from beft.errors import UserError
 from beft.operations.verify import _measured
 from beft.report.frames import merges as frame_of
-from beft.store.files import CHECKSUMS, read_json, to_json
-from beft.study.identity import sha256
+from beft.store.files import read_json, to_json
 from beft.study.measurements import Merged
 from beft.study.project import Project, load
 
@@ -157,10 +156,9 @@ def test_a_run_that_diverged_is_named_where_it_is_needed(project):
 
 
 def forge(folder: Path, name: str, content: bytes) -> None:
-    """A file of a run with checksums that fit."""
+    """A file of a run with checksums that fit, its pack's too."""
     (folder / name).write_bytes(content)
-    names = json.loads((folder / CHECKSUMS).read_text())
-    (folder / CHECKSUMS).write_bytes(to_json({n: sha256(folder / n) for n in names}))
+    sandbox.reseal(folder, {})
 
 
 def test_other_values_than_the_run_recorded_its_answers_with_are_refused(project):

@@ -354,7 +354,7 @@ def test_other_weights_than_the_run_was_trained_on(project, tmp_path):
     told["sha256"]["model.safetensors"] = "0" * 64
     try:
         marker.write_text(json.dumps(told))
-        with pytest.raises(UserError, match="trained on other weights than are here now"):
+        with pytest.raises(UserError, match="lists other weights than its name says; run"):
             export(project, made.digest, tmp_path / "a")
     finally:
         marker.write_bytes(kept)

@@ -7,9 +7,9 @@ import pytest
 from support.local_files import ROWS, local_task, write_local
 
 from beft.data import sources
-from beft.data.tables import split_checksums
 from beft.errors import UserError
 from beft.store.files import flaw, read_json
+from beft.store.inputs import source_flaw, split_checksums
 from beft.study import params as P
 from beft.study.grid import task_source
 from beft.study.resolve import resolve_task
@@ -150,3 +150,51 @@ def test_local_files_and_classes_named_by_numbers_are_read_by_a_rule_of_their_ow
         for task in (local_task("mine"), numbers, names)
     ]
     assert versions == [2, 2, 1]
+
+
+def test_a_folder_that_holds_another_dataset_is_made_again(tmp_path):
+    write_local(tmp_path / "mine", "csv")
+    one = sources.fetch_task(tmp_path, "mine", local_task("mine"))
+    kept = (one / "train.parquet").read_bytes()
+    ours = (tmp_path / "mine" / "train.csv").read_bytes()
+    (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\n")
+    two = sources.fetch_task(tmp_path, "mine", local_task("mine"))
+    aside = one.rename(tmp_path / "aside")
+    two.rename(one)
+    aside.rename(two)
+    assert sources.fetch_task(tmp_path, "mine", local_task("mine")) == two
+    (tmp_path / "mine" / "train.csv").write_bytes(ours)
+    assert sources.fetch_task(tmp_path, "mine", local_task("mine")) == one
+    assert (one / "train.parquet").read_bytes() == kept != (two / "train.parquet").read_bytes()
+    assert source_flaw(one) is None is source_flaw(two)
+
+
+def test_a_file_of_the_mirror_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    write_local(tmp_path / "data" / "mirror" / "datasets" / "own" / "mine", "parquet")
+    named = local_task("mine").model_dump(exclude={"path"}, exclude_none=True)
+    task = P.Task(hub="own/mine", revision="r", **named)
+    monkeypatch.delenv("BEFT_MIRROR", raising=False)
+    read = sources.read_table
+
+    def meanwhile(path):
+        table = read(path)
+        path.write_bytes(path.read_bytes() + b" ")
+        return table
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "read_table", meanwhile)
+        with pytest.raises(UserError, match=r"own/mine/train.parquet: it has changed while it was"):
+            sources.fetch_task(tmp_path, "mine", task)
+    assert not (tmp_path / "data" / "sources").exists()
+
+
+def test_a_file_that_is_saved_just_before_it_is_read_is_refused(tmp_path, monkeypatch):
+    """Its identity was taken of the content before."""
+    write_local(tmp_path / "mine", "csv")
+    task = local_task("mine")
+    promised = task_source("mine", task, tmp_path)
+    (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\n")
+    monkeypatch.setattr(sources, "task_source", lambda *given: promised)
+    with pytest.raises(UserError, match="it has changed since this command started"):
+        sources.fetch_task(tmp_path, "mine", task)
+    assert not list((tmp_path / "data").rglob("*.parquet"))

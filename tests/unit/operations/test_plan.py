@@ -1,15 +1,25 @@
 """`beft plan`: which runs it counts, and how it estimates time and disk space."""
 
+from pathlib import Path
+from shutil import copytree, rmtree
+
 import pytest
 from support import sandbox
 from support.estimates import PARAMS, STUDY, finish
 
 from beft.cli import operations
 from beft.operations.cost import Costs
-from beft.operations.plan import Plan, run_bytes, wall_seconds
+from beft.operations.disk import run_bytes
+from beft.operations.left import Left
+from beft.operations.plan import Plan, wall_seconds
 from beft.operations.sizes import Extent, Shape
-from beft.store.files import to_json, write_file
+from beft.store.files import read_json, to_json, write_folder
+from beft.store.manifest import entry, write_manifest
+from beft.store.run_folder import Run, open_run
+from beft.study.grid import task_source
+from beft.study.identity import sha256
 from beft.study.project import load
+from beft.study.recipe import Pack, Recipe
 
 
 @pytest.fixture
@@ -39,17 +49,100 @@ def test_wall_time(seconds, at_once, expected):
     assert wall_seconds(seconds, at_once) == expected
 
 
+def listed(project, pack: Pack, statuses: dict[str, str] | None = None) -> None:
+    """Writes the manifest of a pack; runs have the status that is given by technique, or `ok`."""
+    entries = []
+    for recipe in pack.recipes:
+        status = (statuses or {}).get(recipe.technique, "ok")
+        checksum = open_run(project.layout, recipe).checksum
+        entries.append(entry(recipe, status, "why", checksum))
+    write_manifest(project.layout.pack(pack.manifest()), entries, pack.skip_inert)
+
+
+def planned(project) -> dict[str, Left]:
+    return {job.pack.manifest(): job.left for job in Plan(project, Costs(project)).jobs}
+
+
 def test_what_is_there_is_not_planned_again(root):
-    """A run that was written, and a job whose manifest was, whatever became of its runs."""
+    """Runs that were written, with or without the manifest of their job, and runs left out."""
+    sandbox.change(root / "studies" / "mini.yaml", "skip_inert", to=True)
     project = load(root / "params.yaml")
-    first, second, *_ = project.packs
-    finish(project, project.packs[first].recipes[0], 10)
-    write_file(root / "data" / "packs" / second, to_json({"runs": []}))
-    planned = {job.pack.manifest(): job for job in Plan(project, Costs(project)).jobs}
-    assert [r.seed for r in planned[first].runs] == [1, 2]
-    assert planned[second].runs == ()
-    left = sum(len(job.runs) for job in planned.values())
-    assert left == len(project.recipes) - 1 - 3
+    (first, pack), (second, other), *_ = project.packs.items()
+    finish(project, pack.recipes[0], 10)
+    for recipe in other.recipes:
+        if recipe.technique != "b_v":
+            finish(project, recipe, 10)
+    listed(project, other, {"b_v": "skipped"})
+    found = planned(project)
+    assert [r.seed for r in found[first].runs] == [1, 2]
+    assert found[second].runs == [] and not any(left.refused for left in found.values())
+
+
+def edited(run: Run, name: str = "metrics.json", seal: bool = True) -> None:
+    """Another number of seconds, or any other key, in a file of a run."""
+    (run.folder / name).write_bytes(to_json({**read_json(run.folder / name), "status": "odd"}))
+    if seal:
+        sums = {n: sha256(run.folder / n) for n in read_json(run.folder / "checksums.json")}
+        (run.folder / "checksums.json").write_bytes(to_json(sums))
+
+
+def of_other_data(project, recipe: Recipe) -> None:
+    """Puts a dataset where the recipe's belongs, other than the one that its run was trained on."""
+    source = project.layout.source(recipe)
+    given = task_source(recipe.task["name"], project.params.tasks[recipe.task["name"]], Path())
+    note = {"task": recipe.task["name"], "source": given, "read": {}}
+    write_folder(source, {"train.parquet": b"", "source.json": to_json(note)})
+
+
+REFUSED = {
+    "copied from another recipe": (
+        lambda p, run, other: (rmtree(run.folder), copytree(other.folder, run.folder)),
+        "recipe.json is not the recipe of this folder's name",
+    ),
+    "an edited metric": (
+        lambda p, run, other: edited(run, seal=False),
+        "metrics.json is damaged",
+    ),
+    "an edited and sealed metric": (lambda p, run, other: edited(run), "not the run that"),
+    "of other data": (lambda p, run, other: of_other_data(p, run.recipe), "trained on other data"),
+    "lost": (lambda p, run, other: rmtree(run.folder), "lost: its manifest is there"),
+    "of code that is not accepted": (
+        lambda p, run, other: (
+            rmtree(run.folder),
+            finish(p, run.recipe, 10, status="ok"),
+            change_code(run),
+            listed(p, p.packs[p.pack_of(run.recipe)]),
+        ),
+        "trained by code ffff, which is not accepted",
+    ),
+}
+
+
+def change_code(run: Run) -> None:
+    facts = {**read_json(run.folder / "provenance.json"), "code": "ffff"}
+    (run.folder / "provenance.json").write_bytes(to_json(facts))
+    edited(run, "metrics.json")
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_runs_that_verify_refuses_are_left_to_do_and_said_to_be_refused(root, capsys, case):
+    project = load(root / "params.yaml")
+    for pack in project.packs.values():
+        for recipe in pack.recipes:
+            finish(project, recipe, 10)
+        listed(project, pack)
+    assert f"to run: 0 of {len(project.recipes)}" in said(capsys, root)
+    run, other = (open_run(project.layout, r) for r in project.recipes[:2])
+    act, words = REFUSED[case]
+    act(project, run, other)
+    left = planned(project)[project.pack_of(run.recipe)]
+    assert run.recipe in left.runs and words in left.refused[str(run.folder)]
+    others = [r for r in project.recipes if r.source == run.recipe.source]
+    count = len(others) if case == "of other data" else 1
+    text = " ".join(said(capsys, root).split())
+    assert f"to run: {count} of {len(project.recipes)}" in text
+    assert f"{count} of these were run before, and 'beft verify' refuses them" in text
+    assert str(run.folder) in text and words in text
 
 
 def test_the_size_of_a_run_is_that_of_its_snapshots_and_predictions(root):

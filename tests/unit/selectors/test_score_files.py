@@ -29,7 +29,7 @@ def one_layer(biases: dict) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def layout(tmp_path, monkeypatch) -> Layout:
-    monkeypatch.setattr(Run, "flaw", None)
+    monkeypatch.setattr(Run, "unsound", None)
     return Layout(tmp_path)
 
 

@@ -23,6 +23,7 @@ AFTER = {1: {"q": np.full((2, 3), 1.0)}, 10: {"q": np.full((2, 3), 2.0)}}
 HEAD = {"classifier.bias": np.ones(2)}
 ANSWERS = {"validation": np.array([0, 1])}
 SUMS = {"validation": np.array([[1], [0]], np.uint8)}
+ORIGIN = {"seconds": 1.0, "inputs": {"source": {"train.parquet": "1"}, "model": {"w": "2"}}}
 ROWS = [
     {"epoch": 1, "train_loss": 0.5, "validation/accuracy": 0.75, "validation/f1": 0.5},
     {"epoch": 2, "train_loss": None, "validation/accuracy": None, "validation/f1": 0.5},
@@ -46,7 +47,7 @@ def files(metrics: dict = METRICS) -> dict[str, bytes]:
         F.RECIPE: to_json(RECIPE.to_dict()),
         F.METRICS: to_json(metrics),
         F.HISTORY: history,
-        F.PROVENANCE: to_json({"seconds": 1.0}),
+        F.PROVENANCE: to_json(ORIGIN),
         F.GRADIENTS: save(F.grouped("mean_abs", BIASES["post"])),
         **{name: save(each) for name, each in F.array_files(arrays).items()},
     }
@@ -70,7 +71,7 @@ def test_what_was_written_is_read(layout):
     np.testing.assert_equal(run.predictions("last"), ANSWERS)
     np.testing.assert_equal(run.example_sums("best"), SUMS)
     np.testing.assert_equal(run.gradients("mean_abs"), BIASES["post"])
-    assert run.metrics == METRICS and run.provenance == {"seconds": 1.0}
+    assert run.metrics == METRICS and run.provenance == ORIGIN
     assert [(e, v["validation"]) for e, _, v in run.history()][0] == (1, 0.75)
     epoch, loss, values = list(run.history())[1]
     assert epoch == 2 and math.isnan(loss) and math.isnan(values["validation"])

@@ -14,7 +14,8 @@ from support import tiny
 from beft.data.mirror import fetch, lookup
 from beft.errors import UserError
 from beft.study import params as P
-from beft.study.identity import sha256
+from beft.study.grid import model_source
+from beft.study.identity import digest, sha256
 
 SPLITS = ["train", "validation"]
 TASK = P.Task(hub="own/data", config="c1", revision="r1")
@@ -217,17 +218,18 @@ def test_what_is_nowhere_says_where_it_was_looked_for_and_what_to_do(places):
 
 def fetched(root: Path, given: P.Model) -> Path:
     """Fetches a model and returns its marker."""
-    marker = root / "data" / "models" / "m.json"
+    key = digest(model_source("m", given, root))
+    marker = root / "data" / "models" / "m" / f"{key}.json"
     folder = fetch.fetch_model(root, "m", given)
-    fetch.mark_model(folder, "m", given, marker, lambda folder, label, model: None)
+    fetch.mark_model(root, folder, "m", given, marker, lambda folder, label, model: None)
     return marker
 
 
 def test_a_local_model_is_found_again_after_the_project_has_moved(tmp_path):
     tiny.checkpoint("bert", tmp_path / "one" / "models" / "m")
-    fetched(tmp_path / "one", P.Model(path="models/m"))
+    marker = fetched(tmp_path / "one", P.Model(path="models/m")).relative_to(tmp_path / "one")
     (tmp_path / "one").rename(tmp_path / "two")
-    found = lookup.locate(tmp_path / "two", tmp_path / "two/data/models/m.json")
+    found = lookup.locate(tmp_path / "two", tmp_path / "two" / marker)
     assert found == tmp_path / "two/models/m"
 
 

@@ -41,7 +41,7 @@ HISTORY = """epoch,train_loss,validation/exact_match,validation/answer_f1
 2,2.0,0.375,0.5
 """
 ORIGIN = {"commit": "c", "device": "cpu", "versions": {"torch": "2"}, "seconds": 1.5}
-ORIGIN |= {"peak_memory_mb": 10.0, "command": "beft"}
+ORIGIN |= {"peak_memory_mb": 10.0, "command": "beft", "inputs": {"source": {}, "model": {}}}
 ORIGIN |= {"demonstrations": {"validation": {"mean": 2.5, "least": 1, "without": 0}}}
 
 

@@ -1,0 +1,112 @@
+"""Datasets and weights that runs start from: whether each is what the name of its place says.
+
+A dataset lies in `data/sources/{task}/{digest of its source}/`, and `source.json` in it says what
+was read. The marker `data/models/{alias}/{digest of the model}.json` lists the files of a model.
+Both names are promises. Here they are compared with the content, and with what a run recorded.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from beft.errors import UserError
+from beft.store.files import CHECKSUMS, flaw, recall_json
+from beft.study.identity import WEIGHTS, content_of, digest
+from beft.study.recipe import Recipe
+from beft.tasks.words import Plain
+
+Sums = dict[str, str]  # file name -> SHA-256
+
+SOURCE = "source.json"
+REMEDY = (
+    "restore those, or set the run aside with 'beft verify --repair', so that snakemake trains it "
+    "again"
+)
+
+
+def source_flaw(folder: Path) -> str | None:
+    """What is wrong with the folder of a normalised dataset; None if it is sound."""
+    return flaw(folder) or broken_promise(folder)
+
+
+def broken_promise(folder: Path) -> str | None:
+    """Why an undamaged dataset is not the one that its folder's name says; None if it is."""
+    try:
+        written = recall_json(folder / SOURCE)
+        source, read = written["source"], written["read"]
+        if (written["task"], digest(source)) != (folder.parent.name, folder.name):
+            return f"{SOURCE} is of another dataset than the folder's name says"
+        for split, content in source.get("content", {}).items():
+            if read[split]["sha256"] != content:
+                return f"{SOURCE}: split '{split}' was read from another file than its name says"
+    except (UserError, KeyError, TypeError, AttributeError):
+        return f"{SOURCE} is damaged"
+    return None
+
+
+def split_checksums(folder: Path) -> Sums:
+    """The SHA-256 of each normalised split of a dataset, by file name.
+
+    Raises:
+        UserError: when its checksums are missing or damaged.
+    """
+    sums = recall_json(folder / CHECKSUMS)
+    if not isinstance(sums, dict):
+        raise UserError(f"{folder / CHECKSUMS}: damaged")
+    return {name: value for name, value in sums.items() if name.endswith(".parquet")}
+
+
+def marked(marker: Path) -> Sums:
+    """The SHA-256 of each file of a model, as its marker lists them.
+
+    Raises:
+        UserError: when the marker is missing or damaged.
+    """
+    if not marker.is_file():
+        raise UserError(f"{marker}: missing; run 'beft fetch --model {marker.parent.name}' first")
+    try:
+        return dict(recall_json(marker)["sha256"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{marker}: damaged") from None
+
+
+def marker_flaw(marker: Path, model: Plain) -> str | None:
+    """Why a marker does not list the files of the model that a recipe names; None if it does.
+
+    Raises:
+        UserError: when it is missing or damaged.
+    """
+    sums, place = marked(marker), recall_json(marker).get("mirror")
+    if _may_be(sums, model) and place == (f"models/{model['hub']}" if "hub" in model else None):
+        return None
+    return f"lists other weights than its name says; run 'beft fetch --model {model['alias']}'"
+
+
+def _may_be(sums: Mapping[str, str], model: Plain) -> bool:
+    """Whether files may be those of a recipe's model; models of the hub need pin no checksum."""
+    if "content" in model:
+        return bool(content_of(sums) == model["content"])
+    return not model.get("sha256") or sums.get(WEIGHTS) == model["sha256"]
+
+
+def foreign(recipe: Recipe, recorded: Mapping[str, Sums], source: Path, marker: Path) -> str | None:
+    """Why a run was not trained on its recipe's data and weights; None if nothing says so.
+
+    Results outlive their inputs: what is not here, or damaged, is not compared.
+
+    Args:
+        recorded: checksums of what it was trained on: `source` and `model`.
+        source, marker: where the recipe's dataset and model belong.
+    """
+    if not _may_be(recorded["model"], recipe.model):
+        return f"trained on other weights than those of its recipe; {REMEDY}"
+    if flaw(source, lambda name: name == SOURCE) is None:
+        kept = broken_promise(source) is None
+        if (recorded["source"] == split_checksums(source)) != kept:
+            return f"trained on other data than {source} should have; {REMEDY}"
+    try:
+        weights = marked(marker)
+    except UserError:
+        return None
+    if _may_be(weights, recipe.model) and recorded["model"] != weights:
+        return f"trained on other weights than {marker} lists; {REMEDY}"
+    return None
