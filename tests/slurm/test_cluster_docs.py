@@ -17,9 +17,9 @@ from beft import code_identity
 from beft.study.params import load_params
 from beft.study.recipe import RECIPE_VERSION
 
-# All models of the paper, each in one short job.
+# Each architecture of the paper, in one short job.
 STUDY = {
-    "models": ["bert-base-cased", "roberta-base", "bert-large-cased"],
+    "models": ["bert-base-cased", "roberta-base"],
     "tasks": ["cb"],
     "regimes": ["low"],
     "techniques": ["b_v"],
@@ -28,7 +28,7 @@ STUDY = {
     "training": {"epochs": 1},
     "also": [
         {
-            "models": ["opt-1.3b", "opt-6.7b", "llama-2-7b", "gpt-j-6b", "deepseek-coder-1.3b"],
+            "models": ["opt-6.7b", "llama-2-7b", "gpt-j-6b"],
             "tasks": ["copa"],
             "techniques": ["zero_shot"],
         }

@@ -61,18 +61,18 @@ def convert(source: Path, target: Path) -> None:
         raise RefusedError("a tensor is larger than the part of the file that holds it")
     try:
         save_file(tensors, target, metadata={"format": "pt"})
-    except (ValueError, RuntimeError, KeyError, OverflowError) as error:
+    except (ValueError, RuntimeError, KeyError, OverflowError, TypeError) as error:
         raise RefusedError(f"it cannot be written as safetensors ({_brief(error)})") from error
 
 
 def _records(source: Path) -> Counter[int] | None:
     """The sizes of a file's parts; None if it cannot be mapped: compressed, or older than zip."""
-    if not zipfile.is_zipfile(source):
-        return None
     try:
+        if not zipfile.is_zipfile(source):
+            return None
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+    except Exception as error:  # whatever a damaged archive leads to
         raise RefusedError(f"it cannot be read ({_brief(error)})") from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         return None
