@@ -75,6 +75,7 @@ class Loader:
                 dtype=torch.bfloat16 if lower else torch.float32,
                 name=recipe.model["alias"],
             )
+            self._unchanged(recipe)
             check_rows(self.decoders[key], self.device, f"model '{recipe.model['alias']}'")
         _check_length(recipe, self.decoders[key].model.config)
         return self.decoders[key]
@@ -93,12 +94,17 @@ class Loader:
                 dropout=dropout,
                 name=alias,
             )
+            self._unchanged(recipe)
             limit = getattr(encoder.model.config, "max_position_embeddings", length)
             if length > limit - first_position(encoder.model.base_model):
                 raise UserError(
                     f"model '{alias}': max_length {length} exceeds its {limit} positions"
                 )
         return self.encoders[dropout]
+
+    def _unchanged(self, recipe: Recipe) -> None:
+        """Checks that the model's files, which have just been loaded, are still those listed."""
+        locate(self.layout.root, self.layout.model(recipe))
 
     def data(self, recipe: Recipe) -> Data:
         """The run's training subset, and the splits that it is evaluated on.

@@ -8,9 +8,12 @@ import pytest
 from support import sandbox
 
 from beft.cli.data import fetch, subsample
+from beft.errors import UserError
+from beft.models.encoder import load_encoder
 from beft.report.frames.collect import collect
 from beft.study.project import Project, load
 from beft.training import pack as runner
+from beft.training import shared
 from beft.training.state import Interrupted
 
 RESULTS = (
@@ -91,3 +94,33 @@ def test_other_code_does_not_go_on_with_a_checkpoint(whole, tmp_path, caplog, mo
     run(folder, [0, 1])
     assert "resumed" not in caplog.text
     assert results(folder, 0) == results(whole, 0)
+
+
+def test_data_that_change_while_a_job_runs_leave_no_run(tmp_path):
+    folder = prepared(tmp_path)
+    (key, pack), *_ = project(folder, [0]).packs.items()
+    layout = load(folder / "params.yaml").layout
+    file = layout.source(pack.recipes[0]) / "validation.parquet"
+
+    def progress(done: int, total: int, text: str) -> None:
+        file.write_bytes(b"others")
+
+    with pytest.raises(UserError, match=r"validation\.parquet is damaged"):
+        runner.run_pack(layout, pack, layout.pack(key), progress=progress)
+    assert not layout.folder("runs").exists()
+
+
+def test_weights_that_change_while_they_are_loaded_leave_no_run(tmp_path, monkeypatch):
+    folder = prepared(tmp_path)
+    (key, pack), *_ = project(folder, [0]).packs.items()
+    layout = load(folder / "params.yaml").layout
+    file = folder / "models" / "tiny" / "tokenizer.json"
+
+    def load_meanwhile(path, *given, **settings):
+        file.write_bytes(file.read_bytes() + b" ")
+        return load_encoder(path, *given, **settings)
+
+    monkeypatch.setattr(shared, "load_encoder", load_meanwhile)
+    with pytest.raises(UserError, match=r"tokenizer\.json: missing, or not what was fetched"):
+        runner.run_pack(layout, pack, layout.pack(key))
+    assert not layout.folder("runs").exists()
