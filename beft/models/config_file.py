@@ -36,7 +36,12 @@ _SIZES = re.compile(
     r"(hidden|vocab|intermediate|embedding|head)_(size|dim)|(n|num)_(attention_|key_value_|kv_)?heads?"
     r"|n_embd|d_model|dim|ffn_dim|hidden_dim|num_hidden_layers|n_layers?|num_layers"
 )
-_MOST_LABELS = 10**5
+# How many positions a text may have; models build tables of that length. Llama 4 has 10 million.
+_POSITIONS = re.compile(
+    r"max_(position_embeddings|seq(uence)?_len(gth)?|relative_positions)|n_positions|n_ctx"
+    r"|seq_length|position_buckets"
+)
+_MOST_POSITIONS, _MOST_LABELS = 2**26, 10**5
 _NAMES = ("id2label", "label2id", "task_specific_params")  # keys of mappings whose keys are free
 
 
@@ -87,6 +92,8 @@ def _flaw(key: str, value: int | float, tensors: int) -> str | None:
         return f"is {value}, but the weights have only {tensors} tensors"
     if _SIZES.fullmatch(key) and not (isinstance(value, int) and value >= 1):
         return f"must be a whole number of 1 or more, not {value}"
+    if _POSITIONS.fullmatch(key) and value > _MOST_POSITIONS:
+        return f"must be at most {_MOST_POSITIONS}, not {value}"
     if key.endswith("num_labels") and not 0 <= value <= _MOST_LABELS:
         return f"must be from 0 to {_MOST_LABELS}, not {value}"
     if "drop" in key and not 0 <= value <= 1:

@@ -178,6 +178,7 @@ def test_a_tokenizers_own_code_is_refused(bert):
         ("num_hidden_layers", 10**9, r"is 1000000000, but the weights have only \d+ tensors"),
         ("num_hidden_layers", 10**30, "more than 64 bits"),
         ("num_labels", 10**9, "from 0 to 100000"),
+        ("max_position_embeddings", 10**9, "at most 67108864, not 1000000000"),
         ("hidden_dropout_prob", 1.5, "from 0 to 1, not 1.5"),
         ("attention_probs_dropout_prob", -0.1, "from 0 to 1, not -0.1"),
         ("layer_norm_eps", -1.0, "must not be negative"),
