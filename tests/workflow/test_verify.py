@@ -265,6 +265,21 @@ LIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "data/models/tiny/",
         "damaged",
     ),
+    "a marker of another model": (
+        lambda p: edit(
+            one(p, "data/models/*/*.json"), lambda m: m.update(mirror="models/owner/other")
+        ),
+        "data/models/tiny/",
+        "lists other weights than its name says",
+    ),
+    "a source of another dataset": (
+        lambda p: (
+            edit(one(p, "data/sources/*/*/source.json"), lambda s: s["source"].update(label="x")),
+            reseal(one(p, "data/sources/*/*")),
+        ),
+        "data/sources/demo_sentiment/",
+        "of another dataset than the folder's name says",
+    ),
     "a missing table": (
         lambda p: (p / "reports" / "tables" / "selection.tex").unlink(),
         "reports/tables/selection.tex",
@@ -339,9 +354,12 @@ def test_repair_removes_exactly_what_is_wrong(project, verify, lie):
     # packs with lost, damaged or foreign runs are to be redone; the others stay
     where = LIES[lie][1]
     damaged = "seed-0" in where or "packs" in where
-    foreign = lie in ("another source", "a run of other code", "a run of other weights")
-    if pack is not None and not foreign:
-        assert pack.exists() != damaged
+    # a source that is not what its name says casts doubt on the runs that were trained on it
+    if pack is not None:
+        assert pack.exists() != (damaged or lie == "a source of another dataset")
+    foreign = ("another source", "a run of other code", "a run of other weights")
+    if lie in foreign:  # whole, so that no job would train it again
+        assert len(list(project.glob("data/work/*.refused/metrics.json"))) >= 1
     if "data/sources" in where:
         assert not list(project.glob("data/sources/*/*/source.json"))
     if "data/subsets" in where:
