@@ -50,9 +50,18 @@ def check_usable(path: Path, label: str, model: P.Model) -> None:
 def _load(
     path: Path, label: str, kind: str, sites: Mapping[str, str] | None, *, hollow: bool
 ) -> Encoder | Decoder:
-    if kind == "decoder":
-        return load_decoder(path, sites=sites, label=label, hollow=hollow)
-    return load_encoder(path, 2, sites=sites, label=label, hollow=hollow)
+    try:
+        if kind == "decoder":
+            return load_decoder(path, sites=sites, label=label, hollow=hollow)
+        return load_encoder(path, 2, sites=sites, label=label, hollow=hollow)
+    except UserError:
+        raise
+    except Exception as error:  # settings that only the search for biases reads
+        detail = one_line(f"{type(error).__name__}: {error}", 200)
+        raise UserError(
+            f"{label}: config.json does not describe this model ({detail}); fetch it again, or use "
+            "another checkpoint"
+        ) from error
 
 
 def _check_kind(path: Path, label: str) -> None:

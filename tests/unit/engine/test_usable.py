@@ -74,6 +74,13 @@ def test_decoders_that_cannot_be_computed_in_rows_are_refused(made, architecture
     refused(made(architecture), DECODER, f"'{architecture}' does not take given positions")
 
 
+def test_settings_that_only_the_search_for_biases_reads_are_one_line(made, tmp_path):
+    folder = Path(shutil.copytree(made("gpt2"), tmp_path / "m"))
+    content = json.loads((folder / "config.json").read_text()) | {"head_dim": {"a": 1}}
+    (folder / "config.json").write_text(json.dumps(content))
+    refused(folder, DECODER, r"config\.json does not describe this model \(TypeError")
+
+
 def test_a_large_model_computes_nothing(made, monkeypatch):
     monkeypatch.setattr(usable, "TRIED", 0)
     check_usable(made("bloom"), "models.m", DECODER)
