@@ -104,8 +104,11 @@ def _checked(piece: Piece, file: Remote) -> Remote:
             f"{piece.where}: {piece.hub} lists a file whose name leads elsewhere "
             f"({file.path[:80]!r}); nothing of it is fetched"
         )
-    if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", str(file.digest)) or not file.size >= 0:
-        raise UserError(f"{piece.where}: the hub announces no checksum of {file.path[:80]}")
+    known = re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", str(file.digest))
+    if known is None or not isinstance(file.size, int):
+        raise UserError(
+            f"{piece.where}: the hub announces no size and checksum of {file.path[:80]}"
+        )
     return file
 
 

@@ -3,9 +3,12 @@
 import inspect
 import io
 
+import pytest
 from huggingface_hub.file_download import http_get
 
 from beft.data.mirror import hub
+from beft.data.mirror.lookup import Piece
+from beft.errors import UserError
 
 
 def test_http_get_takes_what_a_continued_download_gives_it():
@@ -22,3 +25,18 @@ def test_downloads_are_counted_in_place_of_the_progress_bar():
         bar.update(3)
         bar.update(1)
     assert counted == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "digest"),
+    [
+        ("a.json", 1, "../../evil"),
+        ("a.json", 1, None),
+        ("a.json", None, "0" * 64),
+        ("..", 1, "0" * 64),
+    ],
+)
+def test_an_answer_that_cannot_be_checked_or_kept_is_refused(path, size, digest):
+    piece = Piece("models.m", "own/m", "r1", "models/own/m", ())
+    with pytest.raises(UserError, match="^models.m: "):
+        hub._checked(piece, hub.Remote(path, size, digest))
