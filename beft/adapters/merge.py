@@ -120,7 +120,10 @@ def _shares(recipes: Sequence[Recipe], weights: Sequence[float] | None) -> list[
     for weight in given:
         if not (math.isfinite(weight) and weight > 0):
             raise UserError(f"--weights: {weight} is not positive; leave out what has no weight")
-    return [weight / sum(given) for weight in given]
+    shares = [weight / sum(given) for weight in given]
+    if 0.0 in shares:  # their sum is infinite, or some vanish beside others
+        raise UserError("--weights: too large to be compared; give shares, such as 0.7,0.3")
+    return shares
 
 
 def _check_alike(recipes: Sequence[Recipe]) -> None:

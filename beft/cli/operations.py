@@ -123,6 +123,7 @@ def recover(
     For example: beft recover -- --profile slurm
     """
     from beft.operations.recover import recover as clean_up
+    from beft.operations.recover import snakemake_program
     from beft.study.params import load_params
 
     load_params(params)
@@ -132,7 +133,7 @@ def recover(
         print("now repeat the command that you had started, such as: snakemake --profile slurm")
         return
     os.chdir(root)
-    os.execvp("snakemake", ["snakemake", *then])
+    os.execv(program := snakemake_program(), [program, *then])
 
 
 def schema(

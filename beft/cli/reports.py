@@ -89,17 +89,19 @@ def report(
     """Write all reports from the runs that exist now; missing runs are shown as missing."""
     from beft.report.build import build
     from beft.selectors.score_files import write_cell
+    from beft.store.locks import alone
     from beft.store.run_folder import open_run
 
     project = opt.load(params, study)
     layout = project.layout
-    for cell in project.cells.values():
-        scored = all(layout.scores(key).is_file() for key in cell.files())
-        if not scored and not any(open_run(layout, recipe).unsound for recipe in cell.runs):
-            write_cell(layout, cell)
-    _collect(project, reports)
-    with explain_os_errors(reports):
-        build(reports)
+    with alone(layout.work("reports"), "reports are being written"):
+        for cell in project.cells.values():
+            scored = all(layout.scores(key).is_file() for key in cell.files())
+            if not scored and not any(open_run(layout, recipe).unsound for recipe in cell.runs):
+                write_cell(layout, cell)
+        _collect(project, reports)
+        with explain_os_errors(reports):
+            build(reports)
 
 
 def summary(reports: opt.Reports = opt.REPORTS) -> None:

@@ -13,6 +13,7 @@ from beft.operations.demand import Demand, demand_of
 from beft.operations.disk import disk_bytes
 from beft.operations.left import Left, left_of
 from beft.operations.profile import Profile
+from beft.study.grid import added_for_selectors
 from beft.study.project import Project
 from beft.study.recipe import Pack, Recipe
 
@@ -147,6 +148,8 @@ def _table(project: Project, left: Iterable[str], right: Iterable[str]) -> Table
 def _summary(plan: Plan) -> list[str]:
     runs, waiting = plan.runs, plan.waiting
     lines = [f"to run: {len(runs)} of {len(plan.project.recipes)} in {len(waiting)} jobs"]
+    if added := len(added_for_selectors(plan.project.recipes, plan.project.study)):
+        lines.append(f"for selectors alone: {added} runs ('selectors: []' leaves them out)")
     if extra := _measuring_jobs(plan.project):
         lines.append(f"not included in the times below: {', '.join(extra)}")
     if not runs:

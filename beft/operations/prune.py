@@ -85,8 +85,8 @@ def things(projects: list[Project]) -> list[Thing]:
     for digest, owner in held.items():
         if digest not in recipes:
             raise UserError(
-                f"{layout.work(digest)}: a run that no study in studies/ names is being "
-                f"trained by {owner}; wait for it or stop it, then prune"
+                f"{layout.work(digest)}: what no study in studies/ names is being made by "
+                f"{owner}; wait for it or stop it, then prune"
             )
     unfinished = {d for d, recipe in recipes.items() if not layout.run(recipe).exists()}
     links: list[Path] = []

@@ -8,9 +8,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from beft.errors import UserError, one_line
@@ -41,6 +43,9 @@ def recover(root: Path, adopt: bool, say: Callable[[str], None]) -> None:
         )
     _until_gone("job", lambda: jobs(root), _cancel, adopt, say)
     _until_gone("process", lambda: trainers(root), _terminate, adopt, say)
+    # What a job that ended, or was started again, has left: it makes nothing any more.
+    left = partial(snakemakes, root, in_jobs=True)
+    _until_gone("process", lambda: [str(number) for number in left()], _terminate, False, say)
     finished = finished_manifests(root)
     _snakemake(root, "--unlock")
     if finished:
@@ -49,15 +54,15 @@ def recover(root: Path, adopt: bool, say: Callable[[str], None]) -> None:
     say("unlocked; nothing of this project is running")
 
 
-def snakemakes(root: Path) -> list[int]:
-    """Processes of snakemake on this machine that run in this folder, except those inside jobs."""
+def snakemakes(root: Path, in_jobs: bool = False) -> list[int]:
+    """Processes of snakemake on this machine that run in this folder, outside or inside of jobs."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (folder / "cmdline").read_bytes().split(b"\0")
             is_snakemake = any(Path(os.fsdecode(w)).name == "snakemake" for w in words[:3])
             in_job = b"--mode" in words  # the option of a snakemake inside a job
-            if is_snakemake and not in_job and (folder / "cwd").resolve() == root:
+            if is_snakemake and in_job == in_jobs and (folder / "cwd").resolve() == root:
                 found.append(int(folder.name))
     return sorted(found)
 
@@ -153,8 +158,21 @@ def _slurm(*command: str) -> str:
 
 
 def _snakemake(root: Path, *arguments: str) -> None:
-    command = ["snakemake", *arguments]
+    command = [snakemake_program(), *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{' '.join(command[:2])} failed: {reason}")
+        raise UserError(f"snakemake {arguments[0]} failed: {reason}")
+
+
+def snakemake_program() -> str:
+    """The snakemake beside this interpreter, whether or not its environment is activated.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    beside = Path(sys.executable).with_name("snakemake")
+    found = str(beside) if beside.is_file() else shutil.which("snakemake")
+    if found is None:
+        raise UserError("snakemake is not installed: pip install '.[pipeline]'")
+    return found

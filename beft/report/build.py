@@ -100,7 +100,7 @@ def files_of(tables: Sequence[str], figures: Sequence[str]) -> list[str]:
 
 def _drop_others(folder: Path, names: list[str]) -> None:
     """Delete files of an earlier study, which would pass for those of this one."""
-    for path in folder.glob("*.*"):
+    for path in folder.glob("[!.]*.*"):  # files that are being written begin with a dot
         if path.stem not in names and path.is_file():
             path.unlink()
 

@@ -87,6 +87,19 @@ def techniques_of(chosen: Product) -> list[str]:
     return list(dict.fromkeys([*chosen.techniques, *needed]))
 
 
+def added_for_selectors(recipes: Iterable[Recipe], study: Study) -> list[Recipe]:
+    """The runs that no list of techniques names: selectors need them."""
+    named = {
+        (*cell, technique)
+        for chosen in study.selections()
+        for cell in product(chosen.models, chosen.tasks, chosen.regimes)
+        for technique in chosen.techniques
+    }
+    return [
+        r for r in recipes if (r.model["alias"], r.task["name"], r.regime, r.technique) not in named
+    ]
+
+
 def packs(recipes: Iterable[Recipe], study: Study) -> list[Pack]:
     """Groups runs into jobs: one per model, task, regime and (unless fused) technique."""
     groups: dict[tuple[str, str], list[Recipe]] = {}

@@ -10,6 +10,7 @@ import pytest
 from support import sandbox
 from support.forked import Call
 
+from beft.store.files import all_flaws
 from beft.study.project import Project, load
 
 LONG = json.loads(json.dumps(sandbox.PARAMS))
@@ -84,3 +85,18 @@ def test_the_second_waits_for_what_the_first_trains(folder, fate):
         done = sandbox.run(folder / at, "beft", "plan", "--study", study)
         assert "to run: 0 of 2" in done.stdout
     assert not list((folder / "one" / "data" / "work").glob("*"))
+
+
+def test_two_reports_at_once_are_written_one_after_the_other(folder):
+    """Of two studies in one clone: what is there afterwards is whole, and of one of them."""
+    one = folder / "one"
+    sandbox.write(one / "studies" / "other.yaml", OWN | {"tables": ["table1", "selection"]})
+    command = ["beft", "report", "--study"]
+    variables = sandbox.variables(one)
+    calls = [Call([*command, name], one, variables) for name in ("mini", "other") * 2]
+    for call in calls:
+        done = call.wait()
+        assert done.status == 0, done.said
+    assert all_flaws(one / "reports") == []
+    study = json.loads((one / "reports" / "settings.json").read_text())["tables"]
+    assert {path.stem for path in (one / "reports" / "tables").iterdir()} == {*study}

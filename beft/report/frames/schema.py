@@ -1,7 +1,7 @@
 """The frames from which all of reports/ is made, and their csv files."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pandas as pd
 
 from beft.errors import UserError
 from beft.report.frames.columns import COLUMNS
+from beft.report.spreadsheet import guarded, unguarded
 from beft.store.files import to_json, write_file
 
 COUNTS = [
@@ -74,10 +75,10 @@ def groups_of(table: pd.DataFrame, keys: str | list[str]) -> Iterator[tuple[Any,
 
 def render(frames: Frames) -> dict[str, bytes]:
     """File name -> content: each frame as csv and the settings as JSON."""
-    files = {
-        f"{name}.csv": getattr(frames, name).to_csv(index=False, lineterminator="\n").encode()
-        for name in COLUMNS
-    }
+    files = {}
+    for name in COLUMNS:
+        table = _texts(getattr(frames, name), guarded)
+        files[f"{name}.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
     return files | {"settings.json": to_json(frames.settings)}
 
 
@@ -107,10 +108,18 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read the csv file of a frame, its numbers to the last digit."""
     types: dict[str, type | str] = {"digest": str, "layer": str, "commit": str, "code": str}
     types |= {"inert": "boolean", "dirty": "boolean"}
-    return pd.read_csv(
+    table = pd.read_csv(
         path,
         dtype=types,
         keep_default_na=False,
         na_values=[""],
         float_precision="round_trip",
     )
+    return _texts(table, unguarded)
+
+
+def _texts(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:
+    """A table with its texts changed."""
+    kinds = (pd.api.types.is_string_dtype, pd.api.types.is_object_dtype)
+    names = [name for name in table if any(is_kind(table[name]) for is_kind in kinds)]
+    return table.assign(**{str(name): table[name].map(change) for name in names})

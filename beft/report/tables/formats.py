@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from beft.errors import one_line
+from beft.report.spreadsheet import guarded
 from beft.report.tables.table import Part, Shown, Table
 from beft.store.files import write_file
 
@@ -46,9 +47,7 @@ def _csv_cell(value: object) -> str:
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, str):
-        text = one_line(value)
-        # spreadsheets evaluate text that begins like a formula
-        return f"'{text}" if text[:1] in tuple("=+-@") else text
+        return str(guarded(one_line(value)))
     if isinstance(value, bool) or type(value).__name__ == "bool":
         return str(bool(value)).lower()
     return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

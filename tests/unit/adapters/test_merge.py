@@ -174,6 +174,8 @@ def test_three_labels_and_two_have_heads_of_their_own(project, tmp_path):
         (lambda p: digests(p, "tiny")[:1] * 2, None, "is named twice"),
         (lambda p: digests(p, "tiny"), [1.0], "--weights: 1 for 2 runs"),
         (lambda p: digests(p, "tiny"), [1.0, 0.0], "--weights: 0.0 is not positive"),
+        (lambda p: digests(p, "tiny"), [1e308, 1e308], "--weights: too large to be compared"),
+        (lambda p: digests(p, "tiny"), [1e300, 1e-300], "--weights: too large to be compared"),
         (lambda p: digests(p, "tiny"), [1.0, float("nan")], "--weights: nan is not positive"),
         (
             lambda p: [*digests(p, "tiny", ("one",)), *digests(p, "rows", ("two",))],

@@ -174,6 +174,8 @@ def test_the_plan_says_what_the_rest_takes_and_what_it_is_based_on(root, capsys)
     before = said(capsys, root)
     project = load(root / "params.yaml")
     assert f"to run: {len(project.recipes)} of {len(project.recipes)}" in before
+    selecting = sum(r.technique in ("all_biases", "untuned") for r in project.recipes)
+    assert f"for selectors alone: {selecting} runs" in before and selecting
     assert "assumed" in before and "disk:" in before and "memory of the largest job" in before
     works = Costs(project).work
     for recipe in project.recipes:

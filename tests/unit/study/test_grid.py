@@ -163,3 +163,13 @@ def test_a_study_with_more_runs_than_can_be_listed_is_refused(monkeypatch):
         grid(study=WIDE | {"seeds": [0, 3, 5]})
     with pytest.raises(UserError, match="32 runs"):
         grid(study=WIDE | {"also": [{"seeds": [7, 8]}]})
+
+
+def test_runs_that_only_selectors_need():
+    study = WIDE | {"selectors": ["projection"], "also": [{"techniques": ["all_biases"]}]}
+    study["also"][0] |= {"models": ["n"], "seeds": [9]}
+    found = grids.added_for_selectors(grid(study=study), Study(**study))
+    keys = {(r.model["alias"], r.technique) for r in found}
+    assert keys == {("m", "all_biases"), ("m", "untuned"), ("n", "untuned")}
+    none = STUDY | {"selectors": []}
+    assert grids.added_for_selectors(grid(study=none), Study(**none)) == []

@@ -1,7 +1,9 @@
 """Frames: what is gathered from the folder of a run, by hand-written folders."""
 
+import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from support import sandbox
@@ -97,3 +99,14 @@ def test_added_biases_are_kept_with_what_made_the_run(project, tmp_path) -> None
 
 def test_settings_say_which_models_are_decoders(project) -> None:
     assert settings(project)["models"]["rotary"]["kind"] == "decoder"
+
+
+def test_no_text_in_a_csv_file_is_a_formula(project, tmp_path) -> None:
+    texts = ["=cmd|' /C calc'!A0", "'=1", "@x", "-1+1", "plain"]
+    frames = collect(project)
+    problems = F.frame("problems", [{"reason": text} for text in texts])
+    F.write(replace(frames, problems=problems), tmp_path)
+    with (tmp_path / "problems.csv").open(newline="") as file:
+        written = [row["reason"] for row in csv.DictReader(file)]
+    assert written == [f"'{text}" for text in texts[:-1]] + ["plain"]
+    assert F.read(tmp_path).problems["reason"].tolist() == texts
