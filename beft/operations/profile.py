@@ -1,10 +1,11 @@
 """Read from a workflow profile what a plan needs: the study, jobs at once, and GPUs."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from beft.errors import UserError
+from beft.errors import UserError, shortened
 from beft.study.yaml_file import read_yaml
 from beft.tasks.words import Plain
 
@@ -70,7 +71,6 @@ def _pairs(path: Path, key: str, content: Plain) -> Plain:
 def _count(path: Path, key: str, value: object) -> int | None:
     if value in (None, "unlimited", "all"):
         return None
-    try:
-        return int(str(value))
-    except ValueError:
-        raise UserError(f"{path}: {key}: expected a number (got {value!r})") from None
+    if not re.fullmatch(r"\d{1,9}", str(value)):
+        raise UserError(f"{path}: {key}: expected a number (got {shortened(repr(value))})")
+    return int(str(value))

@@ -1,6 +1,5 @@
 """The frames from which all of reports/ is made, and their csv files."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 from beft.errors import UserError
 from beft.report.frames.columns import COLUMNS
 from beft.report.spreadsheet import guarded, unguarded
-from beft.store.files import to_json, write_file
+from beft.store.files import read_json, to_json, write_file
 
 COUNTS = [
     *("train_examples", "trainable_params", "tokens_per_pass", "passes_refused", "threads"),
@@ -92,16 +91,22 @@ def read(reports: Path) -> Frames:
     """Read the frames that `write` wrote.
 
     Raises:
-        UserError: when one is missing; `beft report` writes them.
+        UserError: when one is missing or damaged; `beft report` writes them.
     """
     tables = {}
     for name in COLUMNS:
         path = reports / f"{name}.csv"
         if not path.is_file():
             raise UserError(f"{path}: missing; run 'beft report' to write it")
-        tables[name] = read_table(path)
+        try:
+            tables[name] = read_table(path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: damaged ({error}); run 'beft report' again") from None
     assert {f.name for f in fields(Frames)} == {*tables, "settings"}
-    return Frames(**tables, settings=json.loads((reports / "settings.json").read_text()))
+    settings = read_json(reports / "settings.json")
+    if not isinstance(settings, dict):
+        raise UserError(f"{reports / 'settings.json'}: not a mapping; run 'beft report' again")
+    return Frames(**tables, settings=settings)
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from support import sandbox
 
+from beft.errors import UserError
 from beft.report.analysis import cells as grid
 from beft.report.frames import schema as F
 from beft.report.frames.collect import collect, settings
@@ -110,3 +111,20 @@ def test_no_text_in_a_csv_file_is_a_formula(project, tmp_path) -> None:
         written = [row["reason"] for row in csv.DictReader(file)]
     assert written == [f"'{text}" for text in texts[:-1]] + ["plain"]
     assert F.read(tmp_path).problems["reason"].tolist() == texts
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("runs.csv", b""),
+        ("runs.csv", b"study\n\xff\n"),
+        ("scores.csv", b'model,task\n"a,b\n'),
+        ("settings.json", b"{"),
+        ("settings.json", b"[]"),
+    ],
+)
+def test_a_damaged_file_is_named(project, tmp_path, name, content) -> None:
+    F.write(collect(project), tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: (damaged|not a mapping)"):
+        F.read(tmp_path)
