@@ -50,7 +50,7 @@ def choices(frames: Frames, column: str = "best") -> pd.DataFrame:
     ahead = [
         chosen.is_ahead(results[place]) for place in table[CELL].itertuples(index=False, name=None)
     ]
-    return table.assign(hit=table["hit"].where(ahead))
+    return table.assign(hit=table["hit"].where(pd.Series(ahead, index=table.index, dtype=bool)))
 
 
 def _baselines(result: dict) -> Iterator[list]:
