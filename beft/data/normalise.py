@@ -11,7 +11,7 @@ from beft.data.readers.rows import Rows, Twice
 from beft.errors import UserError, one_line
 from beft.study.fields import nearest
 from beft.tasks import Task
-from beft.tasks.labels import Number, Wrong, match, target
+from beft.tasks.labels import Number, Wrong, match, spelt, target
 from beft.tasks.prompts import words_of
 from beft.tasks.words import column_of
 
@@ -203,7 +203,7 @@ def _labels(rows: Rows, task: Task, origin: str) -> tuple[pa.Array, bool]:
     if rows.classes:
         _check_classes(rows.classes, task, origin)
         named = {str(number): name for number, name in enumerate(rows.classes)}
-        values = [named.get(value, value) for value in values]
+        values = [named.get(spelt(value), value) for value in values]
     matched = match(values, task.labels, task.hub_labels)
     if isinstance(matched, Wrong):
         raise UserError(f"{origin}: {rows.place(matched.row)}: {matched.reason}")

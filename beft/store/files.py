@@ -43,7 +43,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error})") from None
 
 
@@ -171,7 +171,7 @@ def flaws(
                 yield name, f"{name} is missing"
     except FileNotFoundError:
         yield CHECKSUMS, f"{CHECKSUMS} is missing"
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         yield CHECKSUMS, f"{CHECKSUMS} is damaged ({error})"
 
 

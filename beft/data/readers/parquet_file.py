@@ -44,12 +44,11 @@ def rows_of(table: pa.Table, columns: Sequence[str], classes: Sequence[str] = ()
 
 
 def classes_of(schema: pa.Schema, column: str) -> tuple[str, ...]:
-    """The classes of a column of whole numbers, where Hugging Face datasets has named them."""
+    """The classes of a column of numbers, where Hugging Face datasets has named them."""
     try:
         feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][column]
         names = feature["names"] if feature["_type"] == "ClassLabel" else []
-        whole = pa.types.is_integer(schema.field(column).type)
-        return tuple(map(str, names)) if whole else ()
+        return tuple(map(str, names))
     except (KeyError, TypeError, ValueError, RecursionError):
         return ()
 

@@ -141,9 +141,10 @@ def test_json_is_canonical_and_refuses_what_is_none(tmp_path):
         files.to_json({"a": float("nan")})
     with pytest.raises(UserError, match="no such file"):
         files.read_json(tmp_path / "none")
-    (tmp_path / "half").write_text("{")
-    with pytest.raises(UserError, match="half: damaged"):
-        files.read_json(tmp_path / "half")
+    for broken in ("{", "[" * 200_000):
+        (tmp_path / "half").write_text(broken)
+        with pytest.raises(UserError, match="half: damaged"):
+            files.read_json(tmp_path / "half")
 
 
 def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):

@@ -172,10 +172,11 @@ def test_bytes_that_are_not_utf8_matter_where_they_are_read():
         (NAMES, (*NAMES, "neutral"), "has the classes negative, positive, neutral, but"),
     ],
 )
-def test_names_that_a_file_gives_to_its_numbers(names, in_file, expected):
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.string()])
+def test_names_that_a_file_gives_to_its_numbers(names, in_file, expected, kind):
     feature = {"names": list(in_file), "_type": "ClassLabel"}
     info = json.dumps({"info": {"features": {"label": feature}}})
-    table = pa.table({"sentence": ["a", "b"], "label": [1, 0]})
+    table = pa.table({"sentence": ["a", "b"], "label": pa.array([1, 0]).cast(kind)})
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({"huggingface": info}), sink)
     task = Task(("sentence",), names, "accuracy")
