@@ -96,8 +96,8 @@ def _flaw(key: str, value: int | float, tensors: int) -> str | None:
         return f"must be at most {_MOST_POSITIONS}, not {value}"
     if key.endswith("num_labels") and not 0 <= value <= _MOST_LABELS:
         return f"must be from 0 to {_MOST_LABELS}, not {value}"
-    if "drop" in key and not 0 <= value <= 1:
-        return f"must be a probability, from 0 to 1, not {value}"
+    if "drop" in key and not 0 <= value < 1:
+        return f"must be a probability, from 0 to less than 1, not {value}"
     if re.search(r"eps(ilon)?$|^init(ializer)?_(range|std)$", key) and value < 0:
         return f"must not be negative, but is {value}"
     return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from safetensors import SafetensorError
 
 from beft.data.encoded import Encoded
 from beft.data.mirror.lookup import locate
@@ -17,7 +18,7 @@ from beft.engine.base import Examples
 from beft.errors import UserError, one_line
 from beft.models.decoder import read_tokenizer
 from beft.store.run_folder import Run
-from beft.store.run_format import EXAMPLES, HISTORY, METRICS, Epoch, Scores, column
+from beft.store.run_format import EXAMPLES, HISTORY, METRICS, PREDICTIONS, Epoch, Scores, column
 from beft.study.layout import Layout
 from beft.study.recipe import Recipe
 from beft.tasks.metrics import sums
@@ -25,6 +26,7 @@ from beft.tasks.prompts import words_of
 from beft.training.loop import metrics_of
 from beft.training.shared import is_decoder
 
+_DAMAGED = (OSError, SafetensorError)  # a file that is not listed, or is none of ours
 SAME = 1e-7  # sums may be added in another order
 
 
@@ -70,7 +72,7 @@ def metrics_flaw(run: Run, answers: Answers) -> str | None:
     """
     try:
         return next(_differences(run, answers), None)
-    except (UserError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except (UserError, LookupError, ValueError, TypeError, AttributeError, *_DAMAGED) as error:
         return f"{METRICS} does not fit the run's other files ({one_line(error)})"
 
 
@@ -109,6 +111,8 @@ def _unanswered(
     for epoch in epochs:
         predictions = run.predictions(epoch)[split]
         columns = examples.columns(predictions, names[0])
+        if len(predictions) != len(columns):  # one prediction fits any number of labels
+            yield f"{PREDICTIONS}: {len(predictions)} predictions on {len(columns)} of {split}"
         found = {names[0]: float(sums.value(names[0], columns.sum(axis=0), len(columns)))}
         found |= examples.evaluate(predictions, names[1:])
         for part, name, both in _scores(run):

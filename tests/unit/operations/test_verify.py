@@ -215,3 +215,24 @@ def test_what_examples_add_to_the_metric_follows_from_predictions(project):
     sandbox.reseal(folder, {})
     (line,) = told(project, "data/runs")
     assert "examples.safetensors: not what the predictions on validation (last) add" in line
+
+
+PREDICTIONS = {
+    "one for all examples": "predictions.safetensors: 1 predictions on 12 of validation",
+    "no tensors": "metrics.json does not fit the run's other files",
+}
+
+
+@pytest.mark.parametrize("case", PREDICTIONS)
+def test_predictions_that_are_not_those_of_the_split_are_found(project, case):
+    from safetensors.numpy import load_file, save_file
+
+    folder = project.layout.run(project.recipes[0])
+    path = folder / "predictions.safetensors"
+    if case == "one for all examples":
+        save_file({name: values[:1] for name, values in load_file(path).items()}, path)
+    else:
+        path.write_bytes(b"junk")
+    sandbox.reseal(folder, {})
+    (line,) = told(project, "data/runs")
+    assert PREDICTIONS[case] in line
