@@ -61,7 +61,7 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except Exception as error:
-        line = _line(error)
+        line = error if isinstance(error, UserError) else _line(error)
         if line is None:
             raise
         complain([line])
@@ -71,9 +71,7 @@ def main() -> None:
 
 
 def _line(error: Exception) -> str | None:
-    """The line to print about an error that the user can fix; None for any other error."""
-    if isinstance(error, UserError):
-        return str(error)
+    """The line to print about another error that the user can fix; None for all others."""
     if isinstance(error, OSError) and error.errno in MACHINE:
         return f"{error.filename or 'output'}: {error.strerror}"
     # typer exports BadParameter, but not the class of all usage errors, which has this method.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from beft.errors import one_line
+from beft.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,8 +43,11 @@ def console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
 
 
-def complain(lines: Iterable[str]) -> None:
-    """Prints errors to standard error: each as one line that begins with `beft: `."""
+def complain(errors: Iterable[object]) -> None:
+    """Prints errors to standard error: each as one line that begins with `beft: `, and details."""
     with suppress(OSError):  # the exit status says it, too
-        for line in lines:
-            print(f"beft: {one_line(line)}", file=sys.stderr, flush=True)
+        for error in errors:
+            line, details = error, ()
+            if isinstance(error, UserError):
+                line, details = str(error).partition("\n")[0], error.details
+            print("\n".join([f"beft: {one_line(line)}", *details]), file=sys.stderr, flush=True)

@@ -102,9 +102,9 @@ def _fetch(project: "Project", tasks: list[str], models: list[str]) -> bool:
         del jobs[key]
     with Progress(of_bytes=True) as progress:
         failures = fetch_all(jobs, progress.update)
-    failures += _mark(project, folders)
-    complain(failures)
-    return not failures and not found.refused
+    unusable = _mark(project, folders)
+    complain([*failures, *unusable])
+    return not failures and not unusable and not found.refused
 
 
 def _jobs(
@@ -129,8 +129,8 @@ def _jobs(
     return jobs
 
 
-def _mark(project: "Project", folders: dict[str, Path]) -> list[str]:
-    """Checks models that have been fetched, and marks them; returns a line for each that failed.
+def _mark(project: "Project", folders: dict[str, Path]) -> list[UserError]:
+    """Checks models that have been fetched, and marks them; returns what is wrong with the others.
 
     Not in the threads that fetch: transformers is imported, and sets global states.
     """
@@ -143,7 +143,7 @@ def _mark(project: "Project", folders: dict[str, Path]) -> list[str]:
             try:
                 mark_model(project.root, folders[name], name, model, path, _check_usable)
             except UserError as error:
-                failures.append(str(error))
+                failures.append(error)
     return failures
 
 

@@ -61,7 +61,7 @@ def load_decoder(
         added = add_projection_biases(model, sites)
         found = find_sites(model, sites)
     except UserError as error:
-        raise UserError(f"{label}: {error}") from error
+        raise error.within(label) from error
     if not hollow:
         model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
     return Decoder(model, tokenizer, found, added=added)

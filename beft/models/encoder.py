@@ -81,7 +81,7 @@ def load_encoder(
     try:
         found = _sites(model, sites)
     except UserError as error:
-        raise UserError(f"{label}: {error}") from error
+        raise error.within(label) from error
     names = [name for name, _ in model.named_parameters()]
     head = tuple(n for n in names if n in missing or _is_trained(model, n))
     if not hollow:

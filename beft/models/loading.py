@@ -17,6 +17,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from beft.errors import UserError, one_line
+from beft.models.leftover import check_leftover
 from beft.models.pretrained import Checkpoint, check_checkpoint
 from beft.models.weights import Tensors, bounded, lazy
 from beft.tasks.words import Plain
@@ -80,6 +81,7 @@ def load_checkpoint(
         with lazy(checkpoint, hollow) as tensors:
             model, info = _weights(mapping[type(config)], tensors, label, config, dtype)
     missing = _missing(model, info, label, in_head)
+    check_leftover(model, info["unexpected_keys"], checkpoint.tensors, label, in_head)
     tensors.check(label)
     _check_vocabulary(label, tokenizer, model)
     return model.eval(), tokenizer, missing

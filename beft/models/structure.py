@@ -161,17 +161,15 @@ def _unknown(model: nn.Module, reason: str) -> UserError:
     rows = [f"  {name}  {features(layer.get_submodule(name))}" for name in linears]
     guesses = _likely_projections(linears)
     return UserError(
-        "\n".join(
-            [
-                text,
-                f"linear layers of {path}.0 in {block or 'the whole layer'} (in, out):",
-                *rows,
-                "lines for params.yaml, under the model's name (check which are q, k and v):",
-                "  sites:",
-                f"    layers: {path}",
-                *(f"    {term}: {guess}" for term, guess in guesses.items()),
-            ]
-        )
+        text,
+        [
+            f"linear layers of {path}.0 in {block or 'the whole layer'} (in, out):",
+            *rows,
+            "lines for params.yaml, under the model's name (check which are q, k and v):",
+            "  sites:",
+            f"    layers: {path}",
+            *(f"    {term}: {guess}" for term, guess in guesses.items()),
+        ],
     )
 
 

@@ -82,7 +82,7 @@ def test_a_decoder_with_nan_is_not_blamed_on_its_architecture(tmp_path):
 def test_what_the_model_does_not_use_may_be_anything(bert):
     # As old checkpoints have it, and masks of others.
     change(bert, "embeddings.position_ids", torch.arange(512)[None])
-    change(bert, "encoder.mask", torch.full((4, 4), float("-inf")))
+    change(bert, "cls.mask", torch.full((4, 4), float("-inf")))
     change(bert, "cls.predictions.bias", torch.zeros(0))
     assert load_encoder(bert, 2).labels == 2
 
