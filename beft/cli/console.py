@@ -47,7 +47,6 @@ def complain(errors: Iterable[object]) -> None:
     """Prints errors to standard error: each as one line that begins with `beft: `, and details."""
     with suppress(OSError):  # the exit status says it, too
         for error in errors:
-            line, details = error, ()
-            if isinstance(error, UserError):
-                line, details = str(error).partition("\n")[0], error.details
-            print("\n".join([f"beft: {one_line(line)}", *details]), file=sys.stderr, flush=True)
+            details = error.details if isinstance(error, UserError) else ()
+            line = str(error).partition("\n")[0] if details else one_line(error)
+            print("\n".join([f"beft: {line}", *details]), file=sys.stderr, flush=True)
