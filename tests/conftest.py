@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 # One worker each, since a machine can have one SLURM, and since tests share a browser's pages.
 ONE_WORKER = ("tests/slurm", "tests/browser")
+ONE_BY_ONE = ("tests/workflow/test_fetch_paper.py",)  # its tests share what one of them fetches
 FIRST = ("tests/slurm", "tests/e2e", "tests/workflow", "tests/failures", "tests/browser")
 
 
@@ -57,7 +58,8 @@ def pytest_xdist_make_scheduler(config, log):
             folder = "/".join(nodeid.split("/")[:2])
             if folder in ONE_WORKER:
                 return folder
-            return nodeid.partition("::")[0] if folder == "tests/unit" else nodeid
+            file = nodeid.partition("::")[0]
+            return file if folder == "tests/unit" or file in ONE_BY_ONE else nodeid
 
     config.option.loadscopereorder = False
     return Scheduler(config, log)

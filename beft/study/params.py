@@ -157,6 +157,11 @@ class Task(TaskSettings):
             raise ValueError("'config' and 'revision' go with 'hub'")
         if "held_out" in (self.validation or []):
             raise ValueError("'held_out' is a reserved name: the setting held_out makes that split")
+        if (self.train or "train") in (self.validation or ["validation"]):
+            raise ValueError(
+                f"'{self.train or 'train'}' is trained on and evaluated: name another split in "
+                "'train' or 'validation'"
+            )
         if self.labels is not None and len(self.labels) == 1:
             raise ValueError("'labels' needs two or more classes, or [] for regression")
         return self

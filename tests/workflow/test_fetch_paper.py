@@ -50,6 +50,13 @@ def place(tmp_path_factory) -> Place:
         yield Place(tmp_path_factory.mktemp("paper"), server)
 
 
+@pytest.fixture
+def fetched(place) -> Place:
+    """The same with everything in it, whichever test comes first."""
+    assert place.fetch(HF_TOKEN=hub.TOKEN).returncode == 0
+    return place
+
+
 def large(server: hub.Hub) -> set[str]:
     """The large files that went out."""
     return {answer.path for answer in server.answers if answer.path.endswith(hub.LARGE)}
@@ -84,24 +91,24 @@ def test_the_paper_needs_no_hand(place):
     assert after.returncode == 0 and after.stdout.startswith("25 datasets and models are as pinned")
 
 
-def test_the_mirror_holds_safetensors_and_says_what_they_were_made_of(place):
-    mirror, manifest = place.folder / "data/mirror", place.manifest()
+def test_the_mirror_holds_safetensors_and_says_what_they_were_made_of(fetched):
+    mirror, manifest = fetched.folder / "data/mirror", fetched.manifest()
     assert not [p for p in mirror.rglob("*") if p.suffix in (".bin", ".h5", ".msgpack", ".ot")]
     assert {n.removeprefix("models/"): sorted(e["pickled"]) for n, e in manifest.items()
             if "pickled" in e} == PICKLED  # fmt: skip
     for name, files in PICKLED.items():
-        repository = place.server.repositories["models", name]
+        repository = fetched.server.repositories["models", name]
         known = manifest[f"models/{name}"]["pickled"]
         assert known == {file: hub._digest(file, repository[file]) for file in files}
     assert not list((mirror / ".fetching").iterdir())
 
 
 @pytest.mark.parametrize("name", PICKLED)
-def test_a_converted_model_answers_as_the_original(place, name, tmp_path):
-    for file, content in place.server.repositories["models", name].items():
+def test_a_converted_model_answers_as_the_original(fetched, name, tmp_path):
+    for file, content in fetched.server.repositories["models", name].items():
         (tmp_path / file).write_bytes(content)
     given = torch.tensor([[2, 40, 75, 81, 5]])
-    folders = tmp_path, place.folder / "data/mirror/models" / name
+    folders = tmp_path, fetched.folder / "data/mirror/models" / name
     one, two = (AutoModelForCausalLM.from_pretrained(f, dtype="auto").eval() for f in folders)
     assert one.dtype == two.dtype == torch.float16
     assert torch.equal(one(given).logits, two(given).logits)
@@ -114,9 +121,9 @@ def test_a_converted_model_answers_as_the_original(place, name, tmp_path):
                 }
 
 
-def test_every_split_is_whole(place):
+def test_every_split_is_whole(fetched):
     for task in ("mnli", "cb", "squad", "drop", "record"):
-        (source,) = (place.folder / "data/sources" / task).glob("*/source.json")
+        (source,) = (fetched.folder / "data/sources" / task).glob("*/source.json")
         rows = {
             name: split["rows"] for name, split in json.loads(source.read_text())["read"].items()
         }

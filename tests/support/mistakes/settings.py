@@ -72,6 +72,8 @@ WRONG_VALUES = settings("params", params, [
         ("metric", "spearman", "regression"), ("stratify", "perhaps", "stratify"),
         ("validation", ["a", "a"], "listed twice"), ("label", "", "label"),
         ("validation", ["held_out"], "'held_out'"),
+        ("validation", ["dev", "train"], "'train' is trained on and evaluated"),
+        ("train", "validation", "'validation' is trained on and evaluated"),
     ]),
     (("execution", "threads"), 0, "execution.threads", "0"),
     (("execution", "checkpoint_seconds"), -1, "execution.checkpoint_seconds", "-1"),

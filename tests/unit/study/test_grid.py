@@ -31,7 +31,7 @@ PARAMS_CHANGES = [
     (("tasks", "sst2", "labels", ["positive", "negative"]), True),
     (("tasks", "sst2", "metric", "f1"), True),
     (("tasks", "sst2", "validation", ["test"]), True),
-    (("tasks", "sst2", "train", "validation"), True),
+    (("tasks", "sst2", "train", "other"), True),
     (("tasks", "sst2", "revision", "r3"), True),
     (("tasks", "sst2", "hub", "own/e"), True),
     (("tasks", "sst2", "config", "cola"), True),

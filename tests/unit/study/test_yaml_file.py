@@ -102,13 +102,13 @@ TAGS = [
     ],
 )
 def test_one_line_says_what_is_wrong_at_once(tmp_path, content, words):
-    began = time.monotonic()
+    began = time.process_time()  # of computing: the machine may be busy
     with pytest.raises(UserError) as caught:
         read(tmp_path, content)
     said = str(caught.value)
     assert said.startswith(f"{tmp_path}/x.yaml: ") and words in said
     assert "\n" not in said and len(said) < 500
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_an_alias_counts_as_all_that_it_stands_for(tmp_path, monkeypatch):

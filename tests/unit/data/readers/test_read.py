@@ -170,6 +170,7 @@ def test_bytes_that_are_not_utf8_matter_where_they_are_read():
         ),
         (NAMES, ("neg", "pos"), "has the classes neg, pos, but the task's labels are negative"),
         (NAMES, (*NAMES, "neutral"), "has the classes negative, positive, neutral, but"),
+        ((), ("5", "1"), "has the classes 5, 1, but the task has no 'labels:'"),  # no targets
     ],
 )
 @pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.string()])
