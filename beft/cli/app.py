@@ -4,6 +4,7 @@ import errno
 import logging
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 
 import typer
 
@@ -55,6 +56,7 @@ def main() -> None:
     logging.getLogger("beft").setLevel(logging.INFO)
     try:
         try:
+            _check_empty(sys.argv[1:])
             code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         finally:
             sys.stdout.flush()
@@ -68,6 +70,15 @@ def main() -> None:
         drop_output()
         sys.exit(2)
     sys.exit(code)
+
+
+def _check_empty(arguments: list[str]) -> None:
+    """Raises UserError where an argument is empty: for a path, that would be this folder."""
+    given = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    for before, word in pairwise(["", *given]):
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            name = word.removesuffix("=") or (before if before.startswith("--") else "an argument")
+            raise UserError(f"{name} is empty; give a value (is a variable of the shell not set?)")
 
 
 def _line(error: Exception) -> str | None:

@@ -64,7 +64,8 @@ def verify(
         return
     project = opt.load(params, study)
     found = problems(project)
-    complain(problem.line for problem in found)
+    lines = list(dict.fromkeys(problem.line for problem in found))
+    complain(lines)
     if repair:
         gone = repair_project(project, found)
         for path in gone:
@@ -75,7 +76,7 @@ def verify(
             raise UserError("--repair cannot judge edited code: see the first line above")
         return
     if found:
-        complain([f"{len(found)} problems in study '{project.name}'"])
+        complain([f"{len(lines)} problems in study '{project.name}'"])
         sys.exit(1)
     print(f"{len(project.recipes)} runs of study '{project.name}' are what their recipes say")
 

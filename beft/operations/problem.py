@@ -27,8 +27,8 @@ def repair(project: Project, problems: Iterable[Problem]) -> list[Path]:
     """Removes what has to be made again (`beft verify --repair`), and returns the paths.
 
     Most runs stay: a training job keeps sound ones and sets damaged ones aside. It would not judge
-    a whole run of other data, weights or code, so those are set aside here, as is a damaged folder
-    of data/mirror.
+    a whole run of other data, weights or code, or another than its manifest's, so those are set
+    aside here, as is a damaged folder of data/mirror.
     """
     gone = to_redo(problems)
     layout = project.layout

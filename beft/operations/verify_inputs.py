@@ -22,7 +22,8 @@ def sources(project: Project) -> Iterator[Problem]:
         flaws = all_flaws(folder)
         for problem in flaws or filter(None, [broken_promise(folder)]):
             broken.add(key)
-            yield Problem(f"{folder}: {problem}", (folder / SOURCE,))
+            line = f"{folder}: {problem}; run 'beft fetch --task {task}'"
+            yield Problem(line, (folder / SOURCE,))
         given = project.params.tasks[task]
         if changed := changed_origin(project.root, task, given, folder, sha256):
             yield Problem(changed)

@@ -1,6 +1,7 @@
 """`beft verify`: run folders are whole, and of this code, these data and these weights."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from beft.errors import UserError
 from beft.operations.problem import Problem
 from beft.operations.verify_metrics import Answers, metrics_flaw
 from beft.store import accepted_code
+from beft.store.files import in_the_way
 from beft.store.inputs import SOURCE
 from beft.store.manifest import read_manifest
 from beft.store.run_folder import Run, open_run
@@ -61,7 +63,20 @@ def manifest(layout: Layout, pack: Pack, skipped: set[str]) -> Iterator[Problem]
             continue
         run = open_run(layout, recipe)
         if run.is_written and run.checksum != entry["checksums"]:
-            yield Problem(f"{run.folder}: not the run that {path.name} was written for", (path,))
+            # A manifest that gives no checksum, or that another one contradicts, is itself wrong.
+            stale = entry["checksums"] is None or _listed_elsewhere(run, path)
+            line = f"{run.folder}: not the run that {path.name} was written for"
+            yield Problem(line, (path,) if stale else (run.folder, path))
+
+
+def _listed_elsewhere(run: Run, manifest: Path) -> bool:
+    """Whether the manifest of another pack was written for a run as it is now."""
+    for other in manifest.parent.glob("*.json"):
+        with suppress(UserError):  # a manifest that cannot be read says nothing
+            entry = read_manifest(other).get(run.recipe.digest)
+            if entry and entry["checksums"] == run.checksum:
+                return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,10 @@ class Check:
         """Checks a run's files, and that it used accepted code, these data and these weights."""
         run = open_run(self.project.layout, recipe)
         folder, manifest = run.folder, self.project.layout.pack(self.project.pack_of(recipe))
+        if blocked := in_the_way(folder):
+            line = f"{blocked}: a file lies where a run's folder belongs; remove it"
+            yield Problem(line, (manifest,))
+            return
         if flaws := run.flaws():
             for flaw in flaws:
                 yield Problem(f"{folder}: {flaw}", (manifest,))

@@ -17,6 +17,7 @@ from beft.errors import UserError
 from beft.study.identity import sha256
 
 CHECKSUMS = "checksums.json"
+IN_THE_WAY = "a file lies where a folder belongs; remove it"
 
 
 def to_json(data: object) -> bytes:
@@ -175,9 +176,23 @@ def flaws(
         yield CHECKSUMS, f"{CHECKSUMS} is damaged ({error})"
 
 
+def in_the_way(folder: Path) -> Path | None:
+    """What is no folder, but lies where one or a folder above it belongs; None if nothing does."""
+    places = (folder.absolute(), *folder.absolute().parents)
+    there = next(path for path in places if os.path.lexists(path))
+    return None if there.is_dir() else there
+
+
+def _absent(folder: Path) -> str | None:
+    if folder.is_dir():
+        return None
+    return IN_THE_WAY if in_the_way(folder) else "missing"
+
+
 def all_flaws(folder: Path) -> list[str]:
     """Everything that is wrong with a folder written by `write_folder`."""
-    return [problem for _, problem in flaws(folder)] if folder.is_dir() else ["missing"]
+    absent = _absent(folder)
+    return [absent] if absent else [problem for _, problem in flaws(folder)]
 
 
 def flaw(folder: Path, hashed: Callable[[str], bool] = lambda name: True) -> str | None:
@@ -186,17 +201,17 @@ def flaw(folder: Path, hashed: Callable[[str], bool] = lambda name: True) -> str
     Args:
         hashed: as in `flaws`.
     """
-    if not folder.is_dir():
-        return "missing"
-    return next((problem for _, problem in flaws(folder, hashed)), None)
+    return _absent(folder) or next((problem for _, problem in flaws(folder, hashed)), None)
 
 
 def set_aside(path: Path, target: Path) -> Path:
-    """Renames a file or folder to `target`, or `target-2`, ... if that exists; returns the name.
+    """Renames a folder to `target`, or `target-2`, ... if that exists; returns the name.
 
     Raises:
-        UserError: when it cannot be renamed.
+        UserError: when it cannot be renamed, or is a file.
     """
+    if blocked := in_the_way(path):
+        raise UserError(f"{blocked}: {IN_THE_WAY}")
     names = chain([target.name], (f"{target.name}-{number}" for number in count(2)))
     free = next(to for name in names if not (to := target.with_name(name)).exists())
     with explain_os_errors(free):

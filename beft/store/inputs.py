@@ -17,6 +17,7 @@ from beft.tasks.words import Plain
 Sums = dict[str, str]  # file name -> SHA-256
 
 SOURCE = "source.json"
+DAMAGED = f"{SOURCE} is damaged"
 REMEDY = (
     "restore those, or set the run aside with 'beft verify --repair', so that snakemake trains it "
     "again"
@@ -39,7 +40,7 @@ def broken_promise(folder: Path) -> str | None:
             if read[split]["sha256"] != content:
                 return f"{SOURCE}: split '{split}' was read from another file than its name says"
     except (UserError, KeyError, TypeError, AttributeError):
-        return f"{SOURCE} is damaged"
+        return DAMAGED
     return None
 
 
@@ -100,8 +101,9 @@ def foreign(recipe: Recipe, recorded: Mapping[str, Sums], source: Path, marker: 
     if not _may_be(recorded["model"], recipe.model):
         return f"trained on other weights than those of its recipe; {REMEDY}"
     if flaw(source, lambda name: name == SOURCE) is None:
-        kept = broken_promise(source) is None
-        if (recorded["source"] == split_checksums(source)) != kept:
+        broken = broken_promise(source)
+        same = recorded["source"] == split_checksums(source)
+        if broken != DAMAGED and same == bool(broken):
             return f"trained on other data than {source} should have; {REMEDY}"
     try:
         weights = marked(marker)

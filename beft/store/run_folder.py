@@ -62,10 +62,19 @@ class Run:
         """Why the folder is no whole run of this recipe; `missing` if absent, None if whole."""
         words = (F.RECIPE, F.METRICS, F.PROVENANCE)
         problem = flaw(self.folder, lambda name: name in words or not self.quick)
+        return problem or self._misfit()
+
+    def _misfit(self) -> str | None:
+        """Why a JSON file of the folder is not what is read of it; None if each is."""
         plain = json.loads(json.dumps(self.recipe.to_dict()))
-        if problem is None and read_json(self.folder / F.RECIPE) != plain:
-            problem = f"{F.RECIPE} is not the recipe of this folder's name"
-        return problem
+        try:
+            if read_json(self.folder / F.RECIPE) != plain:
+                return f"{F.RECIPE} is not the recipe of this folder's name"
+            splits = self.recipe.task["validation"]
+            metrics = F.json_flaw(F.METRICS, self.metrics, splits)
+            return metrics or F.json_flaw(F.PROVENANCE, self.provenance)
+        except UserError as error:
+            return str(error).removeprefix(f"{self.folder}/")
 
     def flaws(self) -> list[str]:
         """Everything that is wrong with the folder."""

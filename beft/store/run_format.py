@@ -64,6 +64,44 @@ class Metrics(TypedDict):
     other_metrics: NotRequired[dict[str, dict[str, Scores]]]
 
 
+_NUMBER = (int, float)
+# What is read of a file: its keys, and the types of their values.
+_READ: dict[str, dict[str, type | tuple[type, ...]]] = {
+    METRICS: {
+        **{"status": str, "reason": str, "metric": str, "splits": dict, "best_epoch": int},
+        **{"epochs": int, "train_examples": int, "trainable_params": int},
+        "trainable_percent": _NUMBER,
+    },
+    PROVENANCE: {
+        **{"code": str, "inputs": dict, "versions": dict},
+        **{"seconds": _NUMBER, "peak_memory_mb": _NUMBER},
+    },
+}
+
+
+def json_flaw(file: str, content: object, splits: Iterable[str] = ()) -> str | None:
+    """What metrics.json or provenance.json lacks of what is read of it; None if nothing.
+
+    Args:
+        splits: those that metrics.json has to give scores of.
+    """
+    if not isinstance(content, dict):
+        return f"{file} is damaged (it is no object)"
+    wrong = [key for key, kind in _READ[file].items() if not isinstance(content.get(key), kind)]
+    if file == METRICS and not wrong:
+        wrong = [
+            f"splits.{name}" for name in splits if not _are_scores(content["splits"].get(name))
+        ]
+        wrong += ["status"] if content["status"] not in ("ok", "diverged") else []
+    return f"{file} is damaged (its '{wrong[0]}' is missing or wrong)" if wrong else None
+
+
+def _are_scores(value: object) -> bool:
+    if not isinstance(value, dict) or not value.keys() >= Scores.__required_keys__:
+        return False
+    return all(each is None or isinstance(each, _NUMBER) for each in value.values())
+
+
 def column(split: str, metric: str) -> str:
     """The column of history.csv that holds a metric of a split."""
     return f"{split}/{metric}"

@@ -47,7 +47,8 @@ MACHINE = [
     ),
     Case("no space for the lock", then(NEW_RUN, failing("pwrite", errno.ENOSPC)), "train {pack}",
          ("data/work", "No space left")),
-    Case("results folder is a file", no_runs_folder, "train {pack}", ("data/runs", "written")),
+    Case("results folder is a file", no_runs_folder, "train {pack}",
+         ("data/runs: ", "a file lies where a folder belongs; remove it")),
     Case("reports folder is a file", text("reports", ""), "collect", ("reports", "written")),
 ]  # fmt: skip
 

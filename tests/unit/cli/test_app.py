@@ -93,6 +93,24 @@ def test_errors_that_a_user_can_fix_are_one_line(monkeypatch, capsys, error, sta
     assert capsys.readouterr().err == line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["plan", "--study", ""], "--study"),
+        (["tabulate", "--reports="], "--reports"),
+        (["train", ""], "an argument"),
+    ],
+)
+def test_an_empty_argument_is_refused_in_one_line(monkeypatch, capsys, arguments, name):
+    monkeypatch.setattr("sys.argv", ["beft", *arguments])
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        f"beft: {name} is empty; give a value (is a variable of the shell not set?)\n"
+    )
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError(), FileNotFoundError(2, "none", "x")])
 def test_any_other_error_is_raised(monkeypatch, error):
     with pytest.raises(type(error)):

@@ -79,8 +79,8 @@ def test_what_is_there_is_not_planned_again(root):
 
 
 def edited(run: Run, name: str = "metrics.json", seal: bool = True) -> None:
-    """Another number of seconds, or any other key, in a file of a run."""
-    (run.folder / name).write_bytes(to_json({**read_json(run.folder / name), "status": "odd"}))
+    """Another reason in a file of a run."""
+    (run.folder / name).write_bytes(to_json({**read_json(run.folder / name), "reason": "odd"}))
     if seal:
         sums = {n: sha256(run.folder / n) for n in read_json(run.folder / "checksums.json")}
         (run.folder / "checksums.json").write_bytes(to_json(sums))

@@ -16,8 +16,9 @@ from beft.operations.problem import repair
 from beft.operations.verify import problems
 from beft.report.frames.collect import collect
 from beft.store import accepted_code
-from beft.store.files import read_json, remove
+from beft.store.files import read_json, remove, to_json
 from beft.store.run_folder import open_run
+from beft.study.identity import sha256
 from beft.study.project import Project, load
 from beft.training import pack as runner
 
@@ -236,3 +237,80 @@ def test_predictions_that_are_not_those_of_the_split_are_found(project, case):
     sandbox.reseal(folder, {})
     (line,) = told(project, "data/runs")
     assert PREDICTIONS[case] in line
+
+
+def forged(folder: Path, name: str, content: object) -> None:
+    """Writes a JSON file of a run and its checksums, but not those in its manifest."""
+    (folder / name).write_bytes(to_json(content))
+    sums = {each: sha256(folder / each) for each in read_json(folder / "checksums.json")}
+    (folder / "checksums.json").write_bytes(to_json(sums))
+
+
+def test_a_forged_run_is_set_aside_and_trained_again(project):
+    (recipe,), (key,) = project.recipes, project.packs
+    run, manifest = open_run(project.layout, recipe), project.layout.pack(key)
+    metrics = read_json(run.folder / "metrics.json")
+    forged(run.folder, "metrics.json", metrics | {"trainable_params": 7})
+    (problem,) = (p for p in problems(project) if "not the run that" in p.line)
+    assert problem.redo == (run.folder, manifest)
+    repair(project, problems(project))
+    assert not run.folder.exists() and not manifest.exists()
+    trained.everything(project.root)
+    assert told(project, "data/runs") == []
+    assert read_json(run.folder / "metrics.json") == metrics
+
+
+@pytest.mark.parametrize("checksum", ["0" * 64, None])
+def test_a_manifest_alone_is_removed_where_the_run_is_right(project, checksum):
+    (key,) = project.packs
+    manifest = project.layout.pack(key)
+    content = read_json(manifest)
+    if checksum:  # another study's pack has the same run
+        manifest.with_name("other.json").write_bytes(to_json(content))
+    content["runs"][0]["checksums"] = checksum
+    manifest.write_bytes(to_json(content))
+    (problem,) = (p for p in problems(project) if "not the run that" in p.line)
+    assert problem.redo == (manifest,)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "provenance.json"])
+@pytest.mark.parametrize("content", [[], {}])
+def test_a_file_of_a_run_that_lacks_what_is_read_is_damaged(project, name, content):
+    (recipe,), (pack,) = project.recipes, project.packs.values()
+    run = open_run(project.layout, recipe)
+    sandbox.reseal(run.folder, {name: content})
+    assert told(project, f"{run.folder}: {name} is damaged (")
+    left = left_of(project.layout, pack)
+    assert left.refused[str(run.folder)].startswith(f"{name} is damaged (")
+    repair(project, problems(project))
+    trained.everything(project.root)
+    assert told(project, "data/runs") == [] == left_of(project.layout, pack).runs
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_a_file_where_a_run_belongs_is_told_by_its_name(project, level):
+    (recipe,), ((key, pack),) = project.recipes, project.packs.items()
+    folder = project.layout.run(recipe)
+    path = (folder, *folder.parents)[level]
+    remove(path)
+    path.write_text("")
+    said = [line for line in told(project, "data/runs") if "not the run" not in line]
+    assert said == [f"{path}: a file lies where a run's folder belongs; remove it"]
+    words = f"{path}: a file lies where a folder belongs; remove it"
+    with pytest.raises(UserError, match=words):
+        runner.run_pack(project.layout, pack, project.layout.pack(key))
+    path.unlink()
+    trained.everything(project.root)
+    assert told(project, "data/runs") == []
+
+
+def test_a_damaged_source_is_its_own_problem_and_no_runs(project):
+    (recipe,), (pack,) = project.recipes, project.packs.values()
+    source = project.layout.source(recipe)
+    forged(source, "source.json", [])
+    words = f"{source}: source.json is damaged; run 'beft fetch --task mine'"
+    assert told(project, "data/sources") == [words] and told(project, "data/runs") == []
+    assert left_of(project.layout, pack).runs == []
+    repair(project, problems(project))
+    fetch(params=project.root / "params.yaml")
+    assert open_run(project.layout, recipe).status == "ok" and told(project, "data/sources") == []

@@ -117,7 +117,12 @@ def test_a_run_is_of_the_data_that_are_here(tmp_path):
     swapped = source.rename(source.with_name("0" * 16))
     assert "trained on other data" in verdict(tmp_path, "local", ours, swapped, None)
     assert verdict(tmp_path, "local", theirs, swapped, None) == ""
-    # What is damaged or absent is not compared.
+    # What is damaged or absent is not compared, even if its checksums were written again.
+    damaged = source.with_name("damaged")
+    write_folder(damaged, {"train.parquet": b"", "source.json": b"[]"})
+    assert source_flaw(damaged) == "source.json is damaged"
+    for recorded in (theirs, ours | {"source": split_checksums(damaged)}):
+        assert verdict(tmp_path, "local", recorded, damaged, None) == ""
     (swapped / "source.json").write_bytes(b"{}")
     assert verdict(tmp_path, "local", theirs, swapped, None) == ""
     assert verdict(tmp_path, "local", theirs, tmp_path / "nowhere", None) == ""

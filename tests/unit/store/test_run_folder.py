@@ -17,13 +17,20 @@ from beft.store.run_folder import forget_failure, note_failure, open_run
 from beft.study.layout import Layout
 
 RECIPE = recipe("b_v")
-METRICS = {"status": "ok", "reason": "", "best_epoch": 1, "splits": {}}
+METRICS = {
+    **{"status": "ok", "reason": "", "metric": "accuracy", "best_epoch": 1},
+    "splits": {"validation": {"best": 0.75, "last": None}},
+    **{"epochs": 2, "train_examples": 4, "trainable_params": 5, "trainable_percent": 0.5},
+}
 BIASES = {name: {"q": np.full((2, 3), value)} for name, value in (("pre", 0.0), ("post", 2.0))}
 AFTER = {1: {"q": np.full((2, 3), 1.0)}, 10: {"q": np.full((2, 3), 2.0)}}
 HEAD = {"classifier.bias": np.ones(2)}
 ANSWERS = {"validation": np.array([0, 1])}
 SUMS = {"validation": np.array([[1], [0]], np.uint8)}
-ORIGIN = {"seconds": 1.0, "inputs": {"source": {"train.parquet": "1"}, "model": {"w": "2"}}}
+ORIGIN = {
+    **{"code": "c0de", "seconds": 1.0, "peak_memory_mb": 2.0, "versions": {}},
+    "inputs": {"source": {"train.parquet": "1"}, "model": {"w": "2"}},
+}
 ROWS = [
     {"epoch": 1, "train_loss": 0.5, "validation/accuracy": 0.75, "validation/f1": 0.5},
     {"epoch": 2, "train_loss": None, "validation/accuracy": None, "validation/f1": 0.5},
@@ -126,6 +133,22 @@ def damaged(layout: Layout) -> None:
     (layout.run(RECIPE) / F.BIASES).write_bytes(b"")
 
 
+def edited(name: str, content: object):
+    def plant(layout: Layout) -> None:
+        write_folder(layout.run(RECIPE), files() | {name: to_json(content)})
+
+    return plant
+
+
+def without(content: dict, key: str) -> dict:
+    return {k: v for k, v in content.items() if k != key}
+
+
+def no_folder(layout: Layout) -> None:
+    layout.run(RECIPE).parent.mkdir(parents=True)
+    layout.run(RECIPE).write_text("")
+
+
 def listed(status: str, reason: str):
     def plant(layout: Layout) -> None:
         write_manifest(layout.pack("p.json"), [entry(RECIPE, status, reason)], skip_inert=True)
@@ -143,6 +166,24 @@ def noted(layout: Layout) -> None:
         (write, "ok", ""),
         (diverged, "diverged", "loss not finite"),
         (damaged, "failed", "biases.safetensors is damaged"),
+        (edited(F.METRICS, []), "failed", "metrics.json is damaged (it is no object)"),
+        (
+            edited(F.METRICS, METRICS | {"splits": None}),
+            "failed",
+            "metrics.json is damaged (its 'splits' is missing or wrong)",
+        ),
+        (
+            edited(F.METRICS, METRICS | {"splits": {"validation": {"best": 0.75}}}),
+            "failed",
+            "metrics.json is damaged (its 'splits.validation' is missing or wrong)",
+        ),
+        (edited(F.PROVENANCE, []), "failed", "provenance.json is damaged (it is no object)"),
+        (
+            edited(F.PROVENANCE, without(ORIGIN, "code")),
+            "failed",
+            "provenance.json is damaged (its 'code' is missing or wrong)",
+        ),
+        (no_folder, "failed", "a file lies where a folder belongs; remove it"),
         (listed("skipped", "inert"), "skipped", "inert"),
         (listed("ok", ""), "failed", "lost: its manifest is there, its folder is not"),
         (noted, "failed", "out of memory"),

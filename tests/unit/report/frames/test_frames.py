@@ -34,6 +34,7 @@ STUDY = {
 # the best epoch by F1 is the first one; exact match is better in the second one
 METRICS = {
     "status": "ok", "reason": "", "metric": "answer_f1", "train_examples": 4,
+    "best_epoch": 1, "epochs": 2,
     "trainable_params": 320, "trainable_percent": 0.125, "added_biases": 960,
     "splits": {"validation": {"best": 0.75, "last": 0.5}},
     "other_metrics": {"validation": {"exact_match": {"best": 0.25, "last": 0.375}}},
@@ -44,7 +45,12 @@ HISTORY = """epoch,train_loss,validation/exact_match,validation/answer_f1
 2,2.0,0.375,0.5
 """
 ORIGIN = {"commit": "c", "device": "cpu", "versions": {"torch": "2"}, "seconds": 1.5}
-ORIGIN |= {"peak_memory_mb": 10.0, "command": "beft", "inputs": {"source": {}, "model": {}}}
+ORIGIN |= {
+    "code": "c0de",
+    "peak_memory_mb": 10.0,
+    "command": "beft",
+    "inputs": {"source": {}, "model": {}},
+}
 ORIGIN |= {"demonstrations": {"validation": {"mean": 2.5, "least": 1, "without": 0}}}
 
 
