@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -138,12 +138,12 @@ def sweep(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file, or a folder with all that is in it.
+    """Removes a file, or a folder with all that is in it; below a file there is nothing to remove.
 
     Raises:
         UserError: when it cannot be removed.
     """
-    with explain_os_errors(path):
+    with explain_os_errors(path), suppress(NotADirectoryError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

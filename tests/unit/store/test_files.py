@@ -156,3 +156,17 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     files.sweep(tmp_path / "run")
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_file_in_place_of_a_folder_is_named_and_stays(tmp_path):
+    (tmp_path / "file").write_text("")
+    below = tmp_path / "file" / "run"
+    files.remove(below / "recipe.json")
+    assert files.in_the_way(below) == files.in_the_way(tmp_path / "file") == tmp_path / "file"
+    assert files.in_the_way(tmp_path) is files.in_the_way(tmp_path / "none" / "run") is None
+    assert files.flaw(below) == files.IN_THE_WAY and files.all_flaws(tmp_path / "none") == [
+        "missing"
+    ]
+    with pytest.raises(UserError, match=f"{tmp_path / 'file'}: a file lies where a folder belongs"):
+        files.set_aside(below, tmp_path / "work" / "x.damaged")
+    assert (tmp_path / "file").is_file()
