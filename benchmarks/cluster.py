@@ -56,6 +56,8 @@ def _faked(folder: Path, study: str) -> Project:
     (folder / "bin").mkdir()
     (folder / "bin" / "beft").write_text(FAKE)
     (folder / "bin" / "beft").chmod(0o755)
+    # Rules call the `beft` beside the interpreter of Snakemake.
+    (folder / "bin" / "python").symlink_to(sys.executable)
     return project
 
 
@@ -120,11 +122,18 @@ def _snakemake(project: Project, *arguments: str) -> subprocess.Popen:
         "PATH": os.pathsep.join(
             [str(project.root / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
         ),
-        "PYTHONPATH": str(project.root),
+        "PYTHONPATH": os.pathsep.join([str(project.root), *filter(None, sys.path)]),
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.Popen(
-        ["snakemake", *arguments, "--config", f"study={project.name}"],
+        [
+            project.root / "bin" / "python",
+            "-m",
+            "snakemake",
+            *arguments,
+            "--config",
+            f"study={project.name}",
+        ],
         cwd=project.root,
         env=os.environ | own,
         stdout=(project.root / "log").open("w"),

@@ -17,13 +17,13 @@ import yaml
 from safetensors.numpy import save
 
 from beft import code_identity
-from beft.data.mirror.fetch import fetch_model
+from beft.data.mirror.fetch import fetch_model, mark_model
 from beft.data.sources import fetch_task
 from beft.data.subsets import write_subset
-from beft.data.tables import split_checksums
 from beft.models.terms import TERMS
 from beft.selectors.score_files import write_cell
 from beft.store.files import CHECKSUMS, read_json, to_json, write_file, write_folder
+from beft.store.inputs import split_checksums
 from beft.study.identity import sha256
 from beft.study.project import Project, load
 from beft.study.recipe import RECIPE_VERSION, Recipe
@@ -119,7 +119,9 @@ def _finish(made: Project, code: str) -> None:
         fetch_task(made.root, name, task)
     for marker, alias in made.models().items():
         path = made.layout.folder("models") / marker
-        fetch_model(made.root, alias, made.params.models[alias], path)
+        model = made.params.models[alias]
+        folder = fetch_model(made.root, alias, model)
+        mark_model(made.root, folder, alias, model, path, lambda *_: None)  # no model to load
     for path, recipe in made.subsets.items():
         write_subset(made.layout.source(recipe), recipe, made.layout.folder("subsets") / path)
     rng = np.random.default_rng(0)
@@ -141,15 +143,17 @@ def _run(made: Project, recipe: Recipe, provenance: dict, rng: np.random.Generat
     epochs = recipe.training["epochs"]
     diverged = bool(epochs) and rng.integers(DIVERGED) == 0
     shown = int(rng.integers(epochs)) if diverged else max(epochs, 1)
-    values = np.round(0.5 + 0.4 * rng.random(shown), 4).tolist()
+    right = rng.integers(ROWS // 2, ROWS, shown)  # right answers after each epoch
+    values = (right / ROWS).tolist()
     reason = f"loss is not finite at step {shown}" if diverged else ""
     number = {"best": None, "last": None}
     if not diverged:
         number = {"best": max(values), "last": values[-1]}
+    best = 1 if diverged else int(np.argmax(values)) + bool(epochs)
     metrics = {
         **{"status": "diverged" if diverged else "ok", "reason": reason, "metric": "accuracy"},
-        **{"splits": {"validation": number}, "best_epoch": 1, "epochs": shown},
-        **{"train_examples": 8, "trainable_params": 48, "trainable_percent": 0.01},
+        **{"splits": {"validation": number}, "best_epoch": best, "epochs": shown},
+        **{"train_examples": _size(recipe), "trainable_params": 48, "trainable_percent": 0.01},
         "encoder_params": 480000,
     }
     lines = [f"{i},{rng.random()},{v}" for i, v in enumerate(values, start=bool(epochs))]
@@ -158,7 +162,7 @@ def _run(made: Project, recipe: Recipe, provenance: dict, rng: np.random.Generat
         "metrics.json": to_json(metrics),
         "history.csv": "\n".join(["epoch,train_loss,validation/accuracy", *lines, ""]).encode(),
         "provenance.json": to_json(provenance),
-        **_tensors(recipe.technique, rng),
+        **_tensors(recipe.technique, rng, {"best": max(right), "last": right[-1]}),
     }
     folder = made.layout.run(recipe)
     write_folder(folder, files)
@@ -168,15 +172,30 @@ def _run(made: Project, recipe: Recipe, provenance: dict, rng: np.random.Generat
     }
 
 
-def _tensors(technique: str, rng: np.random.Generator) -> dict[str, bytes]:
-    """Snapshots, head and predictions; of an untuned run the gradients, too."""
+def _size(recipe: Recipe) -> int:
+    """How many examples a run trains on."""
+    size = recipe.subset["size"]
+    return ROWS if size == "all" else int(size)
+
+
+def _tensors(technique: str, rng: np.random.Generator, right: dict[str, int]) -> dict[str, bytes]:
+    """Snapshots, head and predictions; of an untuned run the gradients, too.
+
+    Args:
+        right: how many of the predictions at the best and at the last epoch are right.
+    """
+    labels = np.arange(ROWS) % 2
+    answers = {
+        f"{epoch}/validation": np.where(np.arange(ROWS) < count, labels, 1 - labels)
+        for epoch, count in right.items()
+    }
 
     def arrays(*groups: str) -> bytes:
         shape = (LAYERS, WIDTH)
         return save({f"{g}/{t}": rng.random(shape, np.float32) for g in groups for t in TERMS})
 
     few = {f"{epoch}/x": rng.random((2, WIDTH), np.float32) for epoch in ("best", "last")}
-    files = {"biases": arrays("pre", "post"), "head": save(few), "predictions": save(few)}
+    files = {"biases": arrays("pre", "post"), "head": save(few), "predictions": save(answers)}
     if technique == "untuned":
         files["gradients"] = arrays("mean_square", "batch_square", "mean_abs")
     return {f"{name}.safetensors": content for name, content in files.items()}
