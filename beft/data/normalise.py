@@ -199,9 +199,10 @@ def _labels(rows: Rows, task: Task, origin: str) -> tuple[pa.Array, bool]:
         row = values.index(None)
         raise UserError(f"{origin}: {rows.place(row)}: '{path}' is empty (null); remove the row")
     if not task.labels and rows.classes:
+        classes = one_line(", ".join(rows.classes), 200)
         raise UserError(
-            f"{origin}: its column '{path}' has the classes {one_line(', '.join(rows.classes), 200)}, "
-            "but the task has no 'labels:', so numbers would be its targets; give 'labels:' those"
+            f"{origin}: its column '{path}' has the classes {classes}, but the task has no "
+            "'labels:', so numbers would be its targets; give 'labels:' those"
         )
     if not task.labels:
         return pa.array(_targets(rows, values, origin), pa.float64()), False
