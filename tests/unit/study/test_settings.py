@@ -15,8 +15,8 @@ from beft.study.yaml_file import read_yaml
 
 COUNT = st.integers(1, 10**6)
 FRACTION = st.floats(0, 1, exclude_max=True)
-NOT_NEGATIVE = st.floats(0, 1e9)
-POSITIVE = st.floats(0, 1e9, exclude_min=True)
+NOT_NEGATIVE = st.floats(0, 1e30)
+POSITIVE = st.floats(0, 1e30, exclude_min=True)
 PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20)
 SIZE = COUNT | st.just("all")
 NAMES = st.text("aeZ019._-", min_size=1, max_size=6).filter(NAME.fullmatch)  # "1e9", "0.1", ...
