@@ -192,6 +192,7 @@ import sys
 from pathlib import Path
 from beft.cli import app
 file, before, after = Path(sys.argv[1]), *sys.argv[2:]
+del sys.argv[1:]
 
 def command(*given, **named):
     before and file.write_text(before)
