@@ -79,7 +79,9 @@ HubId = Annotated[str, AfterValidator(_hub_id)]
 Count = Annotated[int, Field(gt=0, lt=2**31, strict=True)]
 Size = Count | Literal["all"]
 Positive = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False), BeforeValidator(_not_bool)]
-NotNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False), BeforeValidator(_not_bool)]
+NotNegative = Annotated[
+    float, Field(ge=0, le=1e30, allow_inf_nan=False), BeforeValidator(_not_bool)
+]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), BeforeValidator(_not_bool)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Regime = Literal["low", "medium", "high", "all"]
