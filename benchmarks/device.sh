@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Tests and benchmarks on a machine with a CUDA card, in about 8 minutes; results are written as it goes.
-# Usage: benchmarks/device.sh [SECONDS]  (480 at most by default). It installs what is missing, with a
+# Tests and benchmarks on a machine with a CUDA card; results are written as it goes.
+# Usage: benchmarks/device.sh [SECONDS]  (it ends after 480 by default). It installs what is missing, with a
 # torch for CUDA, unless python3 can import everything; a machine without network needs that beforehand.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+if ! command -v nvidia-smi >/dev/null; then
+  echo "$0: no nvidia-smi, so no CUDA card: run it on a machine that has one" >&2
+  exit 2
+fi
 limit=${1:-480}
 end=$((SECONDS + limit))
 export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1

@@ -106,13 +106,18 @@ def _column(rows: Rows, name: str, origin: str) -> list[Any]:
 def _each(
     rows: Rows, values: Sequence[Any], convert: Callable[[Any], Any], path: str, origin: str
 ) -> list[Any]:
-    """Converts the values of a column; the message of a ValueError follows the column's name."""
+    """Converts the values of a column; the message of a ValueError follows the column's name.
+
+    Args:
+        path: the column's name; empty where the message names what is wrong by itself.
+    """
+    name = f"'{path}' " if path else ""
     converted = []
     for row, value in enumerate(values):
         try:
             converted.append(convert(value))
         except ValueError as error:
-            raise UserError(f"{origin}: {rows.place(row)}: '{path}' {error}") from None
+            raise UserError(f"{origin}: {rows.place(row)}: {name}{error}") from None
     return converted
 
 
@@ -205,7 +210,7 @@ def _labels(rows: Rows, task: Task, origin: str) -> tuple[pa.Array, bool]:
             "'labels:', so numbers would be its targets; give 'labels:' those"
         )
     if not task.labels:
-        return pa.array(_targets(rows, values, origin), pa.float64()), False
+        return pa.array(_each(rows, values, target, "", origin), pa.float64()), False
     if rows.classes:
         _check_classes(rows.classes, task, origin)
         named = {str(number): name for number, name in enumerate(rows.classes)}
@@ -214,16 +219,6 @@ def _labels(rows: Rows, task: Task, origin: str) -> tuple[pa.Array, bool]:
     if isinstance(matched, Wrong):
         raise UserError(f"{origin}: {rows.place(matched.row)}: {matched.reason}")
     return pa.array(matched.numbers, pa.int64()), matched.by_position
-
-
-def _targets(rows: Rows, values: Sequence[Any], origin: str) -> list[float]:
-    numbers = []
-    for row, value in enumerate(values):
-        try:
-            numbers.append(target(value))
-        except ValueError as error:
-            raise UserError(f"{origin}: {rows.place(row)}: {error}") from None
-    return numbers
 
 
 def _check_classes(classes: tuple[str, ...], task: Task, origin: str) -> None:

@@ -186,15 +186,3 @@ def test_a_file_of_the_mirror_that_changes_while_it_is_read_is_refused(tmp_path,
         with pytest.raises(UserError, match=r"own/mine/train.parquet: it has changed while it was"):
             sources.fetch_task(tmp_path, "mine", task)
     assert not (tmp_path / "data" / "sources").exists()
-
-
-def test_a_file_that_is_saved_just_before_it_is_read_is_refused(tmp_path, monkeypatch):
-    """Its identity was taken of the content before."""
-    write_local(tmp_path / "mine", "csv")
-    task = local_task("mine")
-    promised = task_source("mine", task, tmp_path)
-    (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\n")
-    monkeypatch.setattr(sources, "task_source", lambda *given: promised)
-    with pytest.raises(UserError, match="it has changed since this command started"):
-        sources.fetch_task(tmp_path, "mine", task)
-    assert not list((tmp_path / "data").rglob("*.parquet"))

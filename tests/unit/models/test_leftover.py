@@ -1,7 +1,6 @@
 """What a checkpoint holds and a model does not use: heads and buffers may be left, nothing else."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -14,16 +13,6 @@ from beft.models.decoder import load_decoder
 from beft.models.encoder import load_encoder
 
 WIDTH = tiny.WIDTH
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    return tiny.checkpoint("bert", tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture
-def bert(pristine, tmp_path):
-    return shutil.copytree(pristine, tmp_path / "bert")
 
 
 def add(folder, **tensors):

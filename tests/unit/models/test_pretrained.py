@@ -19,16 +19,6 @@ INDEX = "model.safetensors.index.json"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory) -> Path:
-    return tiny.checkpoint("bert", tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture
-def bert(pristine, tmp_path) -> Path:
-    return Path(shutil.copytree(pristine, tmp_path / "bert"))
-
-
 def cut(folder: Path, names: tuple[str, str] = SHARDS, twice: int = 0) -> Path:
     """Cuts the weights in two; the second file also has the first `twice` of the first one."""
     tensors = load_file(folder / "model.safetensors")

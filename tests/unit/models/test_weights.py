@@ -1,7 +1,6 @@
 """Tensors that cannot be weights, and models that are far larger than their weights."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,6 @@ from beft.models.decoder import load_decoder
 from beft.models.encoder import load_encoder
 
 BIAS = "encoder.layer.1.attention.self.value.bias"
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory) -> Path:
-    return tiny.checkpoint("bert", tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture
-def bert(pristine, tmp_path) -> Path:
-    return Path(shutil.copytree(pristine, tmp_path / "bert"))
 
 
 def change(folder: Path, name: str, value: torch.Tensor) -> None:
