@@ -3,6 +3,8 @@
 import logging
 import math
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,10 +91,19 @@ def _alone(
 
 
 def _send(sender: Connection, layout: Layout, recipe: Recipe, device: str, threads: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         sender.send(measure(layout, recipe, device, threads))
     except UserError as error:
         sender.send(error)
+
+
+def _end_with_parent() -> None:
+    """However the parent ends, even killed or while it starts this process."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def measure(layout: Layout, recipe: Recipe, device: str, threads: int) -> dict[str, object]:

@@ -112,8 +112,9 @@ def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def test_a_term_signal_ends_the_process_that_trains_too(project, tmp_path):
-    """And leaves no file, half written or whole."""
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_process_that_trains_too(project, tmp_path, sent):
+    """As soon as that has started; and leaves no file, half written or whole."""
     folder = Path(shutil.copytree(project.root, tmp_path / "project"))
     sandbox.change(folder / "params.yaml", "tasks", "demo_sentiment", "epochs", to=10**5)
     (key,) = load(folder / "params.yaml").timings
@@ -123,8 +124,8 @@ def test_a_term_signal_ends_the_process_that_trains_too(project, tmp_path):
     while len(started := family(running.pid)) < 3:
         assert not running.ended(), running.said()
         time.sleep(0.05)
-    os.kill(running.pid, signal.SIGTERM)
-    assert running.wait().status == 128 + signal.SIGTERM
+    os.kill(running.pid, sent)
+    assert running.wait().status == (128 + sent if sent == signal.SIGTERM else -sent)
     _, left = psutil.wait_procs(started, timeout=60)
     assert left == []
     assert not list((folder / "data" / "timings").rglob("*"))
