@@ -4,7 +4,7 @@ No random state is kept, so a run's masks do not depend on the other runs of a p
 is cut to fit into memory, or on the device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +12,8 @@ import torch
 
 _HEAD = 2**20  # number of the first dropout of a head
 _WIDEST = 2**16  # keys of one token for attention: head * _WIDEST + position
+# Hashes that are computed at once: more on a CPU would not stay in its cache.
+_AT_ONCE = {"cpu": 2**19, "cuda": 2**25}
 
 Numbers = Sequence[int] | np.ndarray
 
@@ -53,11 +55,22 @@ def column_keys(count: int, device: str) -> torch.Tensor:
 
 
 @lru_cache(maxsize=64)
-def _pairs(heads: int, places: int, device: str) -> torch.Tensor:
-    """A key for each head and position in a sequence, (heads, places) int32."""
-    numbers = np.arange(heads)[:, None] * _WIDEST + np.arange(places) + 2**41
+def _feature_keys(calls: tuple[int, ...], width: int, device: str) -> torch.Tensor:
+    """A key for each call and pair of features, (calls, 1, pairs) int32."""
+    return _of_calls(calls, device)[:, None, None] ^ column_keys((width + 1) // 2, device)
+
+
+@lru_cache(maxsize=64)
+def _place_keys(calls: tuple[int, ...], heads: int, pairs: int, device: str) -> torch.Tensor:
+    """A key for each call, head and pair of positions, (calls, 1, heads, 1, pairs) int32."""
+    numbers = np.arange(heads)[:, None, None] * _WIDEST + np.arange(pairs) + 2**41
     with np.errstate(over="ignore"):
-        return torch.from_numpy(_short(_scrambled(numbers))).to(device)
+        keys = torch.from_numpy(_short(_scrambled(numbers))).to(device)
+    return _of_calls(calls, device)[:, None, None, None, None] ^ keys
+
+
+def _of_calls(calls: tuple[int, ...], device: str) -> torch.Tensor:
+    return torch.tensor([call_key(c) for c in calls], dtype=torch.int32, device=device)
 
 
 @lru_cache(maxsize=4096)
@@ -71,23 +84,24 @@ def _signed(number: int) -> int:
     return number - 2**32 if number >= 2**31 else number
 
 
-def factors(rows: torch.Tensor, columns: torch.Tensor, p: float) -> torch.Tensor:
-    """0 with probability p, else 1 / (1 - p), for each pair: the shapes broadcast, float32.
-
-    Both keys together go through MurmurHash3's finaliser; its upper bits decide.
-    """
+def hashed(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """32 mixed bits of each pair of keys: the shapes broadcast, int32."""
     x = rows ^ columns
-    y = x >> 16
-    x ^= y.bitwise_and_(0xFFFF)
     x *= _signed(0x85EBCA6B)
-    torch.bitwise_right_shift(x, 13, out=y)
-    x ^= y.bitwise_and_(0x7FFFF)
+    x ^= x >> 15
     x *= _signed(0xC2B2AE35)
-    return (x >= int((p - 0.5) * 2**32)).float().mul_(1 / (1 - p))
+    return x
+
+
+def factors(rows: torch.Tensor, columns: torch.Tensor, p: float) -> torch.Tensor:
+    """0 with probability p, else 1 / (1 - p), for each pair of keys, float32."""
+    return (hashed(rows, columns) >= int((p - 0.5) * 2**32)).float().mul_(1 / (1 - p))
 
 
 class Noise:
-    """The dropout of one forward pass.
+    """The dropout of one forward pass; its dropouts are numbered by their order in the model.
+
+    Two neighbours, features or positions, take 16 bits each of one hash.
 
     Attributes:
         keys: (N,) int32, from `token_keys`.
@@ -100,30 +114,86 @@ class Noise:
 
     def _next(self) -> int:
         self._calls += 1
-        return call_key(self._calls)
+        return self._calls
 
     def hidden(self, shape: torch.Size, p: float) -> torch.Tensor:
         """Factors of the next hidden states: one row for each token, or each first token."""
-        columns = column_keys(shape[-1], str(self.keys.device)) ^ self._next()
-        whole = shape.numel() == len(self.keys) * shape[-1]
-        rows = self.keys if whole else self.keys[self.first]
-        return factors(rows[:, None], columns, p).view(shape)
+        firsts = shape.numel() != len(self.keys) * shape[-1]
+        (kept,) = self.features([self._next()], shape[-1], p, firsts)
+        return kept.mul_(1 / (1 - p)).view(shape)
 
     def shares(self, heads: int, p: float) -> Callable[[torch.Tensor], torch.Tensor]:
         """Factors of the next attention, as a function: positions (S, L) -> (S, heads, L, L).
 
         Padding does not change the factor of a position.
         """
-        call, device = self._next(), str(self.keys.device)
+        call = self._next()
 
         def of(places: torch.Tensor) -> torch.Tensor:
-            longest = places.shape[1]
-            columns = _pairs(heads, 1 << (longest - 1).bit_length(), device)[:, :longest] ^ call
-            rows = self.keys[places]
-            return factors(rows[:, None, :, None], columns[:, None, :], p)
+            (kept,) = self.attention([call], self.keys[places], heads, places.shape[1], p)
+            return kept.mul_(1 / (1 - p))
 
         return of
+
+    def features(
+        self,
+        calls: Sequence[int],
+        width: int,
+        p: float,
+        firsts: bool,
+        dtype: torch.dtype = torch.float32,
+    ) -> list[torch.Tensor]:
+        """1 where a feature is kept, else 0, for each of these dropouts: (N, width).
+
+        Args:
+            firsts: one row for each first token, not for each token.
+        """
+        rows = self.keys[self.first] if firsts else self.keys
+        size = len(rows) * ((width + 1) // 2)
+        found: list[torch.Tensor] = []
+        for some in self._groups(calls, size):
+            columns = _feature_keys(some, width, str(rows.device))
+            found += _kept(rows[:, None], columns, width, p, dtype)
+        return found
+
+    def attention(
+        self,
+        calls: Sequence[int],
+        rows: torch.Tensor,
+        heads: int,
+        places: int,
+        p: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> list[torch.Tensor]:
+        """1 where a probability is kept, else 0, for each of these: (S, heads, L, places).
+
+        Args:
+            rows: (S, L) keys of the tokens that attend.
+        """
+        pairs = (places + 1) // 2
+        found: list[torch.Tensor] = []
+        for some in self._groups(calls, rows.numel() * heads * pairs):
+            # As many keys as a power of two, so that few lengths are kept.
+            columns = _place_keys(some, heads, 1 << (pairs - 1).bit_length(), str(rows.device))
+            found += _kept(rows[:, None, :, None], columns[..., :pairs], places, p, dtype)
+        return found
+
+    def _groups(self, calls: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+        """These calls in groups whose hashes are computed at once."""
+        count = max(1, _AT_ONCE[self.keys.device.type] // max(1, size))
+        for start in range(0, len(calls), count):
+            yield tuple(calls[start : start + count])
 
     def begin_head(self) -> None:
         """Numbers the head's dropouts, whatever the encoder's depth."""
         self._calls = _HEAD
+
+
+def _kept(
+    rows: torch.Tensor, columns: torch.Tensor, width: int, p: float, dtype: torch.dtype
+) -> tuple[torch.Tensor, ...]:
+    """For each call: 1 with probability 1 - p, else 0, (*rows, width)."""
+    halves = hashed(rows, columns).view(torch.int16)[..., :width]
+    out = torch.empty(halves.shape, dtype=dtype, device=halves.device)
+    bound = min(round(p * 2**16), 2**16 - 1) - 2**15
+    return torch.ge(halves, bound, out=out).unbind(0)

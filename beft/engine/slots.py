@@ -21,7 +21,7 @@ from beft.study.recipe import Recipe
 MOMENTS = ("theta", "mean", "square", "steps")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Leaf:
     """The slots of one bias, or of one parameter of the head."""
 

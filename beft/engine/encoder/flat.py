@@ -1,8 +1,7 @@
 """Batches without padding: all real tokens of all sequences in one row."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -41,35 +40,52 @@ class Flat:
     lengths: torch.Tensor  # (S,) tokens of each sequence
     sequences: list[int]  # the number of sequences of each run
     noise: Noise | None = None  # dropout; None when it is off
-    _grids: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict, repr=False)
+    # the index arrays of `flatten` and `_blocks`, by name
+    more: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    _grids: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = field(
+        default_factory=dict, repr=False
+    )
+    _paddings: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
 
-    def grid(self, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two index tensors between rows (N * heads, ...) and blocks (S, heads, L, ...).
+    def grid(self, heads: int, parts: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two index tensors between rows (N * parts * heads, ...) and blocks.
+
+        Parts are such as query, key and value side by side; each block holds its first part, its
+        second and so on, (parts, S, heads, L, ...).
 
         Returns:
             Block position -> row, for the positions of all blocks; row -> block position.
         """
-        if heads not in self._grids:
-            self._grids[heads] = _grid(self, heads)
-        return self._grids[heads]
+        if (heads, parts) not in self._grids:
+            self._grids[heads, parts] = _grid(self, heads, parts)
+        return self._grids[heads, parts]
+
+    def padding(self, block: int, heads: int, dtype: torch.dtype) -> torch.Tensor | None:
+        """A block's `mask` for each head, (S * heads, 1, L)."""
+        mask, key = self.blocks[block].mask, (block, heads)
+        if mask is not None and key not in self._paddings:
+            self._paddings[key] = mask.repeat_interleave(heads, 0).to(dtype)
+        return None if mask is None else self._paddings[key]
 
     def owner(self, rows: int) -> torch.Tensor:
         """The run of each token, (N,), or of each first token, (S,), whichever has `rows` rows."""
-        if rows == len(self.slots):
-            return self.slots
-        return self._tokens_owner
+        return self.slots if rows == len(self.slots) else self.more["owner"]
 
-    def counts(self, rows: int) -> list[torch.Tensor]:
-        """Rows of each sequence, and sequences of each run; only the latter for first tokens."""
-        return [self._sizes] if rows == len(self.slots) else [self.lengths, self._sizes]
+    def sums(self, rows: torch.Tensor) -> torch.Tensor:
+        """The sum over each run of rows of all tokens, or of first tokens: (R, width) float32.
 
-    @cached_property
-    def _sizes(self) -> torch.Tensor:
-        return torch.tensor(self.sequences, device=self.slots.device)
-
-    @cached_property
-    def _tokens_owner(self) -> torch.Tensor:
-        return self.slots.repeat_interleave(self.lengths, output_size=self.ids.shape[1])
+        No row is multiplied: 0 * NaN of a diverging run would reach the other runs.
+        """
+        if len(self.sequences) == 1:
+            return rows.sum(0, keepdim=True, dtype=torch.float32)
+        rows, steps = rows.float(), [self.more["run_sequences"]]
+        if len(rows) != len(self.slots):
+            # On a GPU in two steps, because a run's rows are many for one thread.
+            steps = [self.first, *steps] if rows.is_cuda else [self.more["run_tokens"]]
+        for starts in steps:
+            every = self.more["every"][: len(rows)]
+            rows = torch.embedding_bag(rows, every, starts, False, 0)[0]
+        return rows
 
     def inputs(self) -> dict[str, object]:
         """Arguments of the base model."""
@@ -88,70 +104,107 @@ def flatten(
     """
     examples = [(share.data, row) for share in shares for row in share.rows]
     lengths = np.concatenate([share.lengths() for share in shares])
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    total = int(lengths.sum())
-    counts = [len(share.rows) for share in shares]
-
-    def tensor(values: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(values, device=device)
-
-    types = noise = None
+    starts = np.cumsum(lengths) - lengths
+    counts = np.array([len(share.rows) for share in shares])
+    place = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+    slots = np.repeat(np.arange(len(shares)), counts)
+    rows = {
+        "ids": np.concatenate([data.ids[row] for data, row in examples]),
+        "positions": place + offset,
+        "first": starts,
+        "slots": slots,
+        "lengths": lengths,
+        "place": place,
+        "owner": np.repeat(slots, lengths),
+        "every": np.arange(len(place)),
+        "run_sequences": np.cumsum(counts) - counts,
+    }
+    rows["run_tokens"] = starts[rows["run_sequences"]]
     if shares[0].data.types is not None:
         segments = [data.types[row] for data, row in examples if data.types is not None]
-        types = tensor(np.concatenate(segments))[None]
+        rows["types"] = np.concatenate(segments)
     if seeds is not None:
         numbers = np.concatenate(
             [s.start + np.arange(n) for s, n in zip(shares, counts, strict=True)]
         )
-        keys = token_keys(np.repeat(seeds, counts), numbers, lengths)
-        noise = Noise(tensor(keys), tensor(starts))
-    blocks, cells = _blocks(lengths, starts, device, tensor)
+        rows["keys"] = token_keys(np.repeat(seeds, counts), numbers, lengths)
+    split = SPLIT[device.partition(":")[0]]
+    rows |= _blocks(lengths, starts, split)
+    there = _moved(rows, device)
+    noise = Noise(there["keys"].int(), there["first"]) if seeds is not None else None
     return Flat(
-        ids=tensor(np.concatenate([data.ids[row] for data, row in examples]))[None],
-        positions=tensor(np.arange(total) - np.repeat(starts, lengths) + offset)[None],
-        types=types,
-        blocks=blocks,
-        cells=cells,
-        first=tensor(starts),
-        slots=tensor(np.repeat(np.arange(len(shares)), counts)),
-        lengths=tensor(lengths),
-        sequences=counts,
+        ids=there["ids"][None],
+        positions=there["positions"][None],
+        types=there["types"][None] if "types" in there else None,
+        blocks=[_block(there, i) for i in range(sum(n.startswith("places") for n in there))],
+        cells=there["cells"],
+        first=there["first"],
+        slots=there["slots"],
+        lengths=there["lengths"],
+        sequences=counts.tolist(),
         noise=noise,
+        more=there,
     )
 
 
-def _blocks(
-    lengths: np.ndarray, starts: np.ndarray, device: str, tensor: Callable
-) -> tuple[list[Block], torch.Tensor]:
-    """Sequences by length, in as few blocks as waste little, and `Flat.cells`."""
+def _moved(arrays: Mapping[str, np.ndarray], device: str) -> dict[str, torch.Tensor]:
+    """Arrays of integers on the device, int64: copied there all at once."""
+    flat = np.concatenate([a.reshape(-1).astype(np.int64, copy=False) for a in arrays.values()])
+    whole = torch.from_numpy(flat)
+    if device != "cpu":
+        whole = whole.pin_memory().to(device, non_blocking=True)
+    parts = whole.split([a.size for a in arrays.values()])
+    return {
+        name: part if array.ndim == 1 else part.view(array.shape)
+        for (name, array), part in zip(arrays.items(), parts, strict=True)
+    }
+
+
+def _blocks(lengths: np.ndarray, starts: np.ndarray, worth: int) -> dict[str, np.ndarray]:
+    """Sequences by length, in as few blocks as waste little.
+
+    Returns:
+        `places0`, `real0`, `places1` and so on; real is left out where nothing is padding. `cells`,
+        `order`, `rank`. For each token `before`, the positions of the blocks before its own, and
+        `size` and `width`, the positions of its block and their number in a sequence.
+    """
     ranking = np.argsort(-lengths, kind="stable")
-    blocks, cells, done = [], np.empty(int(lengths.sum()), np.int64), 0
-    for members in np.split(ranking, _cuts(lengths[ranking], SPLIT[device.partition(":")[0]])):
+    found = {"order": ranking, "rank": np.argsort(ranking, kind="stable")}
+    found |= {n: np.empty(lengths.sum(), np.int64) for n in ("cells", "before", "size", "width")}
+    done = 0
+    for i, members in enumerate(np.split(ranking, _cuts(lengths[ranking], worth))):
         length, column = lengths[members][:, None], np.arange(lengths[members[0]])
         real = column < length
         places = starts[members][:, None] + np.minimum(column, length - 1)
-        cells[places[real]] = done + np.flatnonzero(real)
+        own = places[real]
+        found["cells"][own] = done + np.flatnonzero(real)
+        found["before"][own], found["size"][own], found["width"][own] = done, real.size, len(column)
         done += real.size
-        if real.all():
-            blocks.append(Block(tensor(places), None, None))
-        else:
-            mask = np.where(real, 0.0, -np.inf).astype(np.float32)[:, None]
-            blocks.append(Block(tensor(places), tensor(real), tensor(mask)))
-    return blocks, tensor(cells)
+        found[f"places{i}"] = places
+        if not real.all():
+            found[f"real{i}"] = real
+    return found
 
 
-def _grid(flat: Flat, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    head = torch.arange(heads, device=flat.cells.device)
-    there, back, steps, done = [], [], [], 0
-    for block in flat.blocks:
-        count, longest = block.places.shape
-        there.append((block.places[:, None] * heads + head[:, None]).view(-1))
-        cell = torch.arange(count * longest, device=head.device)
-        back.append(done * heads + cell + cell // longest * longest * (heads - 1))
-        steps.append(torch.full_like(cell, longest))
-        done += count * longest
-    first, step = torch.cat(back)[flat.cells], torch.cat(steps)[flat.cells]
-    return torch.cat(there), (first[:, None] + head * step[:, None]).view(-1)
+def _block(there: Mapping[str, torch.Tensor], number: int) -> Block:
+    real = there.get(f"real{number}")
+    if real is None:
+        return Block(there[f"places{number}"], None, None)
+    return Block(there[f"places{number}"], real.bool(), real.log()[:, None])  # log(0) is -inf
+
+
+def _grid(flat: Flat, heads: int, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
+    lanes = torch.arange(parts * heads, device=flat.cells.device).view(parts, heads)
+    there = [
+        (block.places[None, :, None] * (parts * heads) + lanes[:, None, :, None]).view(-1)
+        for block in flat.blocks
+    ]
+    more = flat.more
+    # A token's position among those of its head; the heads of a sequence, then those of a part.
+    base = (flat.cells + (parts - 1) * more["before"] - more["place"]) * heads + more["place"]
+    back = base[:, None, None] + (lanes // heads) * heads * more["size"][:, None, None]
+    back = back + (lanes % heads) * more["width"][:, None, None]
+    return there[0] if len(there) == 1 else torch.cat(there), back.view(-1)
 
 
 def _cuts(lengths: np.ndarray, worth: int) -> list[int]:

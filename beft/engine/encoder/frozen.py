@@ -1,6 +1,6 @@
 """Linear modules whose weights never change: cast and packed once, for both directions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -10,56 +10,69 @@ from beft.models.encoder import Encoder
 
 
 class Frozen:
-    """A linear module's weight and bias, in the form that this device multiplies fastest.
+    """The weight and bias of linear modules, in the form that this device multiplies fastest.
+
+    Several modules of one input are one: their outputs stand side by side.
 
     Attributes:
-        weight: (out, in) in the type that products are computed in.
-        bias: (out,) in the same type, or None.
+        dtype: that products are computed in.
+        bias: (out,) in this type, or None.
+        packs: whether products read a packed copy of the weight.
     """
 
-    def __init__(self, module: torch.nn.Linear, dtype: torch.dtype):
-        self.weight = module.weight.detach().to(dtype)
-        self.bias = None if module.bias is None else module.bias.detach().to(dtype)
-        self.packs = not self.weight.is_cuda and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    def __init__(self, modules: Sequence[torch.nn.Linear], dtype: torch.dtype):
+        self.dtype, self._weights = dtype, [module.weight.detach() for module in modules]
+        biases = [m.bias.detach() for m in modules if m.bias is not None]
+        self.bias = _joined(biases).to(dtype) if biases else None
+        self.packs = (  # in float32 products are as fast with the weight as it is
+            dtype == torch.bfloat16
+            and not self._weights[0].is_cuda
+            and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        )
+
+    @cached_property
+    def _weight(self) -> torch.Tensor:
+        """(out, in)"""
+        return _joined(self._weights).to(self.dtype)
 
     @cached_property
     def _forward(self) -> torch.Tensor:
-        return self._packed(self.weight)
+        return _packed(_joined(self._weights).to(self.dtype))
 
     @cached_property
     def _backward(self) -> torch.Tensor:
-        return self._packed(self.weight.t().contiguous())
+        return _packed(_joined(self._weights).to(self.dtype).t().contiguous())
 
-    def _packed(self, weight: torch.Tensor) -> torch.Tensor:
-        if self.packs and weight.dtype == torch.bfloat16:
-            return torch.ops.mkldnn._reorder_linear_weight(weight, None)
-        return weight
-
-    def product(self, x: torch.Tensor, bias: bool) -> torch.Tensor:
-        """x (..., in) times the weight, with or without the bias, (..., out)."""
-        return self._times(x, self._forward, self.bias if bias else None)
+    def product(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """x (..., in) times the weight, and this bias added, (..., out)."""
+        x = x.to(self.dtype)
+        return _times(x, self._forward, bias) if self.packs else linear(x, self._weight, bias)
 
     def back(self, grad: torch.Tensor) -> torch.Tensor:
         """The gradient of x from the gradient of the product."""
-        if not self.packs:  # no second copy of the weights, which may be many
-            return grad.to(self.weight.dtype) @ self.weight
-        return self._times(grad, self._backward, None)
+        grad = grad.to(self.dtype)
+        return _times(grad, self._backward, None) if self.packs else grad @ self._weight
 
-    def _times(
-        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
-        x = x.to(self.weight.dtype)
-        if not self.packs:
-            return linear(x, weight, bias)
-        # torch's compiler uses this on CPUs: the weight is not packed anew in each product.
-        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
+
+def _packed(weight: torch.Tensor) -> torch.Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight, None)
+
+
+def _times(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    # torch's compiler uses this on CPUs: the weight is not packed anew in each product.
+    return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Side by side; the parameter itself where there is one, so that it is held once."""
+    return parts[0].detach() if len(parts) == 1 else torch.cat([p.detach() for p in parts])
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, frozen: Frozen, bias: bool):
         ctx.frozen, ctx.dtype = frozen, x.dtype
-        return frozen.product(x, bias)
+        return frozen.product(x, frozen.bias if bias else None)
 
     @staticmethod
     def backward(ctx, grad):
@@ -70,7 +83,7 @@ def frozen_linears(encoder: Encoder, dtype: torch.dtype) -> dict[str, Frozen]:
     """Name -> frozen form of the linear modules outside the head."""
     heads = {name.rpartition(".")[0] for name in encoder.head}
     return {
-        name: Frozen(module, dtype)
+        name: Frozen([module], dtype)
         for name, module in encoder.model.named_modules()
         if isinstance(module, torch.nn.Linear) and name not in heads
     }

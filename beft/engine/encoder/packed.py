@@ -12,7 +12,9 @@ from beft.engine.batches import by_tokens
 from beft.engine.encoder.flat import Flat, first_position, flatten
 from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.padded import losses_of
-from beft.engine.encoder.rowwise import computing, first_states, heads
+from beft.engine.encoder.rowwise import computing, dropping, first_states, heads
+from beft.engine.encoder.table import table_of
+from beft.engine.encoder.written import written_states
 from beft.engine.precision import autocast, lowered
 from beft.engine.shares import Share
 from beft.engine.slots import Slots
@@ -30,13 +32,19 @@ class Flattened(Slots[Encoder, Encoded]):
         super().__init__(model, recipes, train, device)
         self.offset = first_position(model.model.base_model)
         dtype = torch.bfloat16 if lowered(device, self.settings["precision"]) else torch.float32
-        self.linears = frozen_linears(model, dtype)
+        self.table = table_of(model, dtype)
+        self.linears = {} if self.table else frozen_linears(model, dtype)
 
     def logits(self, flat: Flat, runs: Sequence[int]) -> torch.Tensor:
         """The head's outputs of all sequences, (S, labels), run after run."""
-        values = {leaf.parameter: self.value(leaf, runs) for leaf in self.leaves}
-        head = {n: v for n, v in values.items() if n in self.model.head}
-        biases = {n: v for n, v in values.items() if n not in head}
+        values = {leaf: self.value(leaf, runs) for leaf in self.leaves}
+        head = {leaf.parameter: v for leaf, v in values.items() if leaf.site is None}
+        if self.table is not None:
+            own = {(x.site.layer, x.site.term): v for x, v in values.items() if x.site is not None}
+            states = written_states(self.table, flat, own)
+            with dropping(self.model, flat.noise):
+                return heads(self.model, flat, states, head)
+        biases = {leaf.parameter: v for leaf, v in values.items() if leaf.site is not None}
         with computing(self.model, flat, self.linears, biases):
             return heads(self.model, flat, first_states(self.model, flat), head)
 

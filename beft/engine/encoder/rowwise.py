@@ -24,22 +24,14 @@ class AddOwn(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, biases, flat: Flat, add=True):
-        ctx.flat, ctx.runs = flat, len(biases)
+        ctx.flat = flat
         if not add:
             return x.view_as(x)
         return x + biases.to(x.dtype).index_select(0, flat.owner(x.shape[1]))
 
     @staticmethod
     def backward(ctx, grad):
-        # Added row by row, not by a product with ones and zeros: 0 * NaN of a diverging run would
-        # reach the other runs.
-        rows, count = grad[0].float(), grad.shape[1]
-        if grad.is_cuda:  # in two steps, because a run's rows are many for one thread
-            for lengths in ctx.flat.counts(count):
-                rows = torch.segment_reduce(rows, "sum", lengths=lengths, unsafe=True)
-            return grad, rows, None, None
-        sums = rows.new_zeros(ctx.runs, rows.shape[1])
-        return grad, sums.index_add_(0, ctx.flat.owner(count), rows), None, None
+        return grad, ctx.flat.sums(grad[0]), None, None
 
 
 @contextmanager
@@ -66,8 +58,11 @@ def computing(
             _replace_forward(stack, module, forward_of(module, frozen))
         for parameter, values in biases.items():
             _install_bias(stack, model, parameter, values, flat)
-        if flat.noise is not None:
-            _install_dropout(stack, encoder, flat.noise)
+        stack.enter_context(dropping(encoder, flat.noise))
+        # Attention modules pass their dropout on only while they train; their children do not.
+        for site in encoder.sites.of("q"):
+            attention = model.get_submodule(site.module.rpartition(".")[0])
+            attention.training = flat.noise is not None
         _install_cut(stack, encoder, flat)
         yield
 
@@ -90,19 +85,20 @@ def _install_bias(
     stack.callback(hook.remove)
 
 
-def _install_dropout(stack: ExitStack, encoder: Encoder, noise: Noise) -> None:
+@contextmanager
+def dropping(encoder: Encoder, noise: Noise | None) -> Iterator[None]:
+    """Makes every dropout of the model, besides attention's, that of the row."""
+
     def drop(
         module: torch.nn.Dropout, args: tuple[torch.Tensor], out: torch.Tensor
     ) -> torch.Tensor:
-        return args[0] * noise.hidden(args[0].shape, module.p)
+        return args[0] * noise.hidden(args[0].shape, module.p)  # type: ignore[union-attr]
 
-    for module in encoder.model.modules():
-        if isinstance(module, torch.nn.Dropout) and module.p > 0:
-            stack.callback(module.register_forward_hook(drop).remove)
-    # Attention modules pass their dropout on only while they train; their children do not.
-    for site in encoder.sites.of("q"):
-        attention = encoder.model.get_submodule(site.module.rpartition(".")[0])
-        attention.training = True
+    with ExitStack() as stack:
+        for module in encoder.model.modules() if noise is not None else ():
+            if isinstance(module, torch.nn.Dropout) and module.p > 0:
+                stack.callback(module.register_forward_hook(drop).remove)
+        yield
 
 
 def _install_cut(stack: ExitStack, encoder: Encoder, flat: Flat) -> None:

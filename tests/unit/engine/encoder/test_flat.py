@@ -91,3 +91,34 @@ def test_one_block_more_is_made_only_where_it_saves_enough(batches):
     for block, width, following in zip(flat.blocks, widths, widths[1:], strict=False):
         left -= len(block.places)
         assert left * (width**2 - following**2) > module.SPLIT["cpu"]
+
+
+@given(BATCHES, st.integers(1, 3), st.integers(2, 3))
+@LAWS
+def test_parts_stand_one_after_the_other_in_each_block(batches, heads, parts):
+    flat, _ = made(batches)
+    there, back = flat.grid(heads, parts)
+    rows = torch.arange(flat.ids.numel() * heads * parts)
+    assert torch.equal(rows[there][back], rows)
+    one, done = flat.grid(heads)[0], 0
+    for block in flat.blocks:
+        size = block.places.numel() * heads
+        part = there[done * parts : (done + size) * parts].view(parts, size)
+        alone = one[done : done + size]
+        for i in range(parts):
+            expected = alone // heads * heads * parts + i * heads + alone % heads
+            assert torch.equal(part[i], expected)
+        done += size
+
+
+@given(BATCHES)
+@LAWS
+def test_sums_of_runs_are_those_of_their_rows(batches):
+    flat, _ = made(batches)
+    for count in (flat.ids.numel(), len(flat.slots)):
+        rows = torch.arange(2.0 * count).view(count, 2)
+        owner = flat.owner(count)
+        expected = torch.stack([rows[owner == run].sum(0) for run in range(len(batches))])
+        assert torch.equal(flat.sums(rows), expected)
+        rows[owner == 0] = float("nan")
+        assert torch.equal(flat.sums(rows)[1:], expected[1:])

@@ -13,7 +13,7 @@ def test_equals_the_module(packs, dtype, close, bias):
     torch.manual_seed(0)
     module = torch.nn.Linear(24, 10, bias=bias)
     x = torch.randn(1, 7, 24).requires_grad_()
-    frozen = Frozen(module, dtype)
+    frozen = Frozen([module], dtype)
     frozen.packs &= packs
     expected = module(x)
     got = forward_of(module, frozen)(x)
@@ -28,7 +28,7 @@ def test_equals_the_module(packs, dtype, close, bias):
 
 def test_a_bias_taken_from_the_module_is_left_out():
     module = torch.nn.Linear(4, 3)
-    frozen, x = Frozen(module, torch.float32), torch.ones(2, 4)
+    frozen, x = Frozen([module], torch.float32), torch.ones(2, 4)
     kept, module.bias = module.bias, None
     torch.testing.assert_close(forward_of(module, frozen)(x), x @ module.weight.T)
     module.bias = kept
@@ -39,8 +39,7 @@ def test_a_bias_taken_from_the_module_is_left_out():
 def test_the_private_products_of_torch_are_those_that_frozen_calls():
     """`Frozen` calls two operators that torch does not document.
 
-    If this fails after an update of torch, read what replaced them and adapt `Frozen._packed` and
-    `Frozen._times`. Without them runs on CPUs still work, several times slower in bfloat16.
+    If this fails after an update of torch, read what replaced them and adapt `_packed` and `_times`. Without them runs on CPUs still work, several times slower in bfloat16.
     """
     found = {
         name: str(getattr(torch.ops.mkldnn, name).default._schema)
@@ -55,4 +54,4 @@ def test_the_private_products_of_torch_are_those_that_frozen_calls():
             "mkldnn::_reorder_linear_weight(Tensor self, int? batch_size=None) -> Tensor Y"
         ),
     }
-    assert Frozen(torch.nn.Linear(4, 3), torch.float32).packs
+    assert Frozen([torch.nn.Linear(4, 3)], torch.bfloat16).packs
