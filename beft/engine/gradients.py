@@ -11,7 +11,6 @@ import torch
 
 from beft.engine.base import Examples
 from beft.engine.decoder.gradients import answer_gradients
-from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.gradients import flat_gradients, padded_gradients
 from beft.engine.memory import Passes, fitting_tokens, step_tokens
 from beft.models.base import Model
@@ -84,10 +83,8 @@ def _work(
     if isinstance(model, Decoder):
         return partial(answer_gradients, model, parameters, data, device)
     assert isinstance(model, Encoder)
-    if flat:
-        linears = frozen_linears(model, torch.float32)
-        return partial(flat_gradients, model, parameters, linears, data, device)
-    return partial(padded_gradients, model, parameters, data, device)
+    gradients = flat_gradients if flat else padded_gradients
+    return partial(gradients, model, parameters, data, device)
 
 
 def _chunks(

@@ -8,9 +8,12 @@ import torch
 
 from beft.data.encoded import Encoded
 from beft.engine.batches import collate
+from beft.engine.encoder.backward import backward
 from beft.engine.encoder.flat import Flat, first_position, flatten
-from beft.engine.encoder.frozen import Frozen
+from beft.engine.encoder.forward import forward
+from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.rowwise import AddOwn, computing, first_states, head_logits
+from beft.engine.encoder.table import table_of
 from beft.engine.shares import Share
 from beft.models.encoder import Encoder
 
@@ -30,12 +33,7 @@ def log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def flat_gradients(
-    encoder: Encoder,
-    parameters: Parameters,
-    linears: Mapping[str, Frozen],
-    data: Encoded,
-    device: str,
-    rows: np.ndarray,
+    encoder: Encoder, parameters: Parameters, data: Encoded, device: str, rows: np.ndarray
 ) -> dict[str, torch.Tensor]:
     """The gradient of log p(y_i|x_i) for each example: parameter name -> (rows, width).
 
@@ -43,16 +41,33 @@ def flat_gradients(
     to every token, so its gradient for an example is the sum over that example's tokens of the
     gradient of what it is added to.
     """
-    model = encoder.model
     shares = [Share(i, data, rows[i : i + 1]) for i in range(len(rows))]
-    row = flatten(shares, first_position(model.base_model), device)
-    slots = {n: p.new_zeros(len(rows), len(p), requires_grad=True) for n, p in parameters.items()}
+    row = flatten(shares, first_position(encoder.model.base_model), device)
+    labels = data.labels[torch.as_tensor(rows)].to(device)
+    table = table_of(encoder, torch.float32)
+    if table is None:
+        return _hooked(encoder, parameters, row, labels)
+    states, tapes = forward(table, row, {}, 0)
+    states.requires_grad_(True)
+    total = log_likelihood(head_logits(encoder, row, states), labels).sum()
+    (grad,) = torch.autograd.grad(total, states)
+    keys = {s.parameter: (s.layer, s.term) for s in encoder.sites.sites}
+    found = backward(table, row, tapes, [keys[name] for name in parameters], grad)
+    return {name: found[keys[name]] for name in parameters}
+
+
+def _hooked(
+    encoder: Encoder, parameters: Parameters, row: Flat, labels: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """The same with the model's own forward pass."""
+    model, count = encoder.model, len(row.sequences)
+    slots = {n: p.new_zeros(count, len(p), requires_grad=True) for n, p in parameters.items()}
+    linears = frozen_linears(encoder, torch.float32)
     with computing(encoder, row, linears, {}), ExitStack() as stack:
         for name, slot in slots.items():
             module = model.get_submodule(name.rpartition(".")[0])
             stack.callback(module.register_forward_hook(_sums_into(slot, row)).remove)
         logits = head_logits(encoder, row, first_states(encoder, row))
-    labels = data.labels[torch.as_tensor(rows)].to(device)
     total = log_likelihood(logits, labels).sum()
     return dict(zip(slots, torch.autograd.grad(total, list(slots.values())), strict=True))
 

@@ -39,7 +39,8 @@ def test_a_bias_taken_from_the_module_is_left_out():
 def test_the_private_products_of_torch_are_those_that_frozen_calls():
     """`Frozen` calls two operators that torch does not document.
 
-    If this fails after an update of torch, read what replaced them and adapt `_packed` and `_times`. Without them runs on CPUs still work, several times slower in bfloat16.
+    If this fails after an update of torch, read what replaced them and adapt `_packed` and
+    `_times`. Without them runs on CPUs still work, several times slower in bfloat16.
     """
     found = {
         name: str(getattr(torch.ops.mkldnn, name).default._schema)

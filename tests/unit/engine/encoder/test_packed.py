@@ -10,6 +10,7 @@ from support.recipes import recipe
 from beft.data.encoded import Encoded
 from beft.engine.batches import collate
 from beft.engine.dispatch import engine, groups, serves
+from beft.engine.encoder import packed
 from beft.engine.encoder.packed import Flattened
 from beft.engine.encoder.padded import predict
 from beft.engine.noise import Noise
@@ -155,6 +156,7 @@ def test_dropout_is_wherever_the_model_has_it(tmp_path, architecture, monkeypatc
             return real(noise, *arguments)
 
         monkeypatch.setattr(Noise, name, counted)
+    monkeypatch.setattr(packed, "table_of", lambda encoder, dtype: None)
     slots = Flattened(encoder, [recipe("b_v", dropout=0.1)], [data], "cpu")
     slots.measured = True
     slots.step({0: np.arange(4)}, {0: 1})
@@ -162,7 +164,10 @@ def test_dropout_is_wherever_the_model_has_it(tmp_path, architecture, monkeypatc
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "xlm-roberta", "camembert", "electra"])
-def test_behind_the_last_attention_only_first_tokens_are_computed(tmp_path, architecture):
+def test_behind_the_last_attention_only_first_tokens_are_computed(
+    tmp_path, architecture, monkeypatch
+):
+    monkeypatch.setattr(packed, "table_of", lambda encoder, dtype: None)
     encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), 2)
     data, rows = of_lengths([3, 5, 4, 6], takes_types(encoder)), []
     for site in encoder.sites.of("intermediate"):
