@@ -130,8 +130,9 @@ class Noise:
         call = self._next()
 
         def of(places: torch.Tensor) -> torch.Tensor:
-            (kept,) = self.attention([call], self.keys[places], heads, places.shape[1], p)
-            return kept.mul_(1 / (1 - p))
+            count, longest = places.shape
+            (kept,) = self.attention([call], self.keys[places], heads, longest, p)
+            return kept.mul_(1 / (1 - p)).view(count, heads, longest, longest)
 
         return of
 
@@ -153,7 +154,7 @@ class Noise:
         found: list[torch.Tensor] = []
         for some in self._groups(calls, size):
             columns = _feature_keys(some, width, str(rows.device))
-            found += _kept(rows[:, None], columns, width, p, dtype)
+            found += _kept(rows[:, None], columns, width, p, dtype).unbind(0)
         return found
 
     def attention(
@@ -165,7 +166,7 @@ class Noise:
         p: float,
         dtype: torch.dtype = torch.float32,
     ) -> list[torch.Tensor]:
-        """1 where a probability is kept, else 0, for each of these: (S, heads, L, places).
+        """1 where a probability is kept, else 0, for each of these: (S * heads, L, places).
 
         Args:
             rows: (S, L) keys of the tokens that attend.
@@ -175,7 +176,8 @@ class Noise:
         for some in self._groups(calls, rows.numel() * heads * pairs):
             # As many keys as a power of two, so that few lengths are kept.
             columns = _place_keys(some, heads, 1 << (pairs - 1).bit_length(), str(rows.device))
-            found += _kept(rows[:, None, :, None], columns[..., :pairs], places, p, dtype)
+            kept = _kept(rows[:, None, :, None], columns[..., :pairs], places, p, dtype)
+            found += kept.view(len(some), -1, rows.shape[1], places).unbind(0)
         return found
 
     def _groups(self, calls: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
@@ -191,9 +193,10 @@ class Noise:
 
 def _kept(
     rows: torch.Tensor, columns: torch.Tensor, width: int, p: float, dtype: torch.dtype
-) -> tuple[torch.Tensor, ...]:
-    """For each call: 1 with probability 1 - p, else 0, (*rows, width)."""
-    halves = hashed(rows, columns).view(torch.int16)[..., :width]
+) -> torch.Tensor:
+    """For each call: 1 with probability 1 - p, else 0, (calls, *rows, width)."""
+    halves = hashed(rows, columns).view(torch.int16)
+    halves = halves if halves.shape[-1] == width else halves[..., :width]
     out = torch.empty(halves.shape, dtype=dtype, device=halves.device)
     bound = min(round(p * 2**16), 2**16 - 1) - 2**15
-    return torch.ge(halves, bound, out=out).unbind(0)
+    return torch.ge(halves, bound, out=out)

@@ -40,6 +40,7 @@ class Slots(Engine[Pretrained, Data]):
         theta: (P,) float32, the trained scalars of all runs.
         owner: (P,) the run of each scalar.
         measured: whether the memory of a pass has been measured.
+        segments: the scalars of each bias of each run in `theta`; `segment_owner`: its run.
     """
 
     def __init__(
@@ -88,6 +89,9 @@ class Slots(Engine[Pretrained, Data]):
             index = torch.tensor(runs, device=self.device)
             name, site = (what, None) if isinstance(what, str) else (what.parameter, what)
             self.leaves.append(Leaf(name, site, tuple(runs), index, values, given[what]))
+        widths = [given[what].numel() for what, runs in wanted.items() for _ in runs]
+        self.segments = torch.tensor(widths, device=self.device)
+        self.segment_owner = torch.cat([leaf.index for leaf in self.leaves])
 
     def _initial_head(self, seed: int) -> dict[str, torch.Tensor]:
         init_head(self.model, seed)
@@ -135,11 +139,8 @@ class Slots(Engine[Pretrained, Data]):
 
     def _norms(self, gradient: torch.Tensor) -> torch.Tensor:
         """The norm of each run's gradient, (R,); summed in double and always in the same order."""
-        squares = torch.zeros(len(self.recipes), dtype=torch.float64, device=gradient.device)
-        parts = gradient.split([leaf.values.numel() for leaf in self.leaves])
-        for leaf, part in zip(self.leaves, parts, strict=True):
-            each = part.view(len(leaf.runs), -1).double().square().sum(1)
-            squares.index_add_(0, leaf.index, each)
+        each = torch.segment_reduce(gradient.double().square(), "sum", lengths=self.segments)
+        squares = each.new_zeros(len(self.recipes)).index_add_(0, self.segment_owner, each)
         return squares.sqrt().float()
 
     def _gradient(
@@ -156,8 +157,8 @@ class Slots(Engine[Pretrained, Data]):
             torch.zeros_like(v).view(-1) if g is None else g.reshape(-1)
             for g, v in zip(grads, values, strict=True)
         ]
-        losses = [float(part.sum()) for part in each.detach().cpu().split(counts)]
-        return losses, torch.cat(flat_grads)
+        starts = np.cumsum(counts) - counts
+        return np.add.reduceat(each.detach().cpu().numpy(), starts).tolist(), torch.cat(flat_grads)
 
     @abstractmethod
     def _losses(

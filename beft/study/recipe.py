@@ -8,7 +8,7 @@ from beft.study.identity import digest
 from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
 
-RECIPE_VERSION = 2  # bumped when the same recipe would give other numbers (beft/code_identity.py)
+RECIPE_VERSION = 3  # bumped when the same recipe would give other numbers (beft/code_identity.py)
 SOURCE_VERSION = 1  # bumped when the same dataset would be normalised differently
 # The same of local files, and of class names that are numbers or booleans, which were read
 # differently when the others were not.

@@ -45,7 +45,9 @@ class Flat:
     _grids: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = field(
         default_factory=dict, repr=False
     )
-    _paddings: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False)
+    _paddings: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = field(
+        default_factory=dict, repr=False
+    )
 
     def grid(self, heads: int, parts: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         """Two index tensors between rows (N * parts * heads, ...) and blocks.
@@ -60,12 +62,22 @@ class Flat:
             self._grids[heads, parts] = _grid(self, heads, parts)
         return self._grids[heads, parts]
 
-    def padding(self, block: int, heads: int, dtype: torch.dtype) -> torch.Tensor | None:
-        """A block's `mask` for each head, (S * heads, 1, L)."""
-        mask, key = self.blocks[block].mask, (block, heads)
-        if mask is not None and key not in self._paddings:
-            self._paddings[key] = mask.repeat_interleave(heads, 0).to(dtype)
-        return None if mask is None else self._paddings[key]
+    def padding(
+        self, block: int, heads: int, dtype: torch.dtype
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Of a block's matrices: what is added to scores of padding, and 0 in rows of padding.
+
+        Returns:
+            (S * heads, 1, L), (S * heads, L, 1); None where there is no padding.
+        """
+        mask, real = self.blocks[block].mask, self.blocks[block].real
+        if mask is None or real is None:
+            return None, None
+        if (block, heads) not in self._paddings:
+            both = (mask, real[..., None])
+            added, kept = (x.repeat_interleave(heads, 0).to(dtype) for x in both)
+            self._paddings[block, heads] = added, kept
+        return self._paddings[block, heads]
 
     def owner(self, rows: int) -> torch.Tensor:
         """The run of each token, (N,), or of each first token, (S,), whichever has `rows` rows."""
@@ -114,7 +126,6 @@ def flatten(
         "first": starts,
         "slots": slots,
         "lengths": lengths,
-        "place": place,
         "owner": np.repeat(slots, lengths),
         "every": np.arange(len(place)),
         "run_sequences": np.cumsum(counts) - counts,
@@ -164,26 +175,29 @@ def _blocks(lengths: np.ndarray, starts: np.ndarray, worth: int) -> dict[str, np
     """Sequences by length, in as few blocks as waste little.
 
     Returns:
-        `places0`, `real0`, `places1` and so on; real is left out where nothing is padding. `cells`,
-        `order`, `rank`. For each token `before`, the positions of the blocks before its own, and
-        `size` and `width`, the positions of its block and their number in a sequence.
+        `places0`, `real0`, `places1` and so on; real is left out where nothing is padding. `order`,
+        `rank`, `cells`. For each position of all blocks `tokens`, its index in the row, `column`,
+        its place in its sequence, `before`, the positions of the blocks before its own, `size`
+        and `width`, the positions of its block and their number in a sequence.
     """
     ranking = np.argsort(-lengths, kind="stable")
     found = {"order": ranking, "rank": np.argsort(ranking, kind="stable")}
-    found |= {n: np.empty(lengths.sum(), np.int64) for n in ("cells", "before", "size", "width")}
-    done = 0
+    each: dict[str, list[np.ndarray]] = {}
+    done, cells = 0, np.empty(lengths.sum(), np.int64)
     for i, members in enumerate(np.split(ranking, _cuts(lengths[ranking], worth))):
         length, column = lengths[members][:, None], np.arange(lengths[members[0]])
         real = column < length
         places = starts[members][:, None] + np.minimum(column, length - 1)
-        own = places[real]
-        found["cells"][own] = done + np.flatnonzero(real)
-        found["before"][own], found["size"][own], found["width"][own] = done, real.size, len(column)
+        cells[places[real]] = done + np.flatnonzero(real)
+        own = {"tokens": places, "column": column, "before": done, "size": real.size}
+        for name, value in (own | {"width": len(column)}).items():
+            each.setdefault(name, []).append(np.broadcast_to(value, real.shape).reshape(-1))
         done += real.size
         found[f"places{i}"] = places
         if not real.all():
             found[f"real{i}"] = real
-    return found
+    found |= {name: np.concatenate(values) for name, values in each.items()}
+    return found | {"cells": cells, "every_cell": np.arange(done)}
 
 
 def _block(there: Mapping[str, torch.Tensor], number: int) -> Block:
@@ -194,17 +208,18 @@ def _block(there: Mapping[str, torch.Tensor], number: int) -> Block:
 
 
 def _grid(flat: Flat, heads: int, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
-    lanes = torch.arange(parts * heads, device=flat.cells.device).view(parts, heads)
-    there = [
-        (block.places[None, :, None] * (parts * heads) + lanes[:, None, :, None]).view(-1)
-        for block in flat.blocks
-    ]
     more = flat.more
-    # A token's position among those of its head; the heads of a sequence, then those of a part.
-    base = (flat.cells + (parts - 1) * more["before"] - more["place"]) * heads + more["place"]
-    back = base[:, None, None] + (lanes // heads) * heads * more["size"][:, None, None]
-    back = back + (lanes % heads) * more["width"][:, None, None]
-    return there[0] if len(there) == 1 else torch.cat(there), back.view(-1)
+    lanes = torch.arange(parts * heads, device=flat.cells.device)
+    before, column = more["before"], more["column"]
+    # A position among those of its head; the heads of a sequence, then those of a part.
+    base = (more["every_cell"] + (parts - 1) * before - column) * heads + column
+    position = more["size"][:, None] * (lanes // heads * heads)
+    position += more["width"][:, None] * (lanes % heads)
+    position += base[:, None]
+    source = more["tokens"][:, None] * (parts * heads) + lanes
+    there = torch.empty(position.numel(), dtype=position.dtype, device=position.device)
+    there.scatter_(0, position.view(-1), source.view(-1))
+    return there, position.index_select(0, flat.cells).view(-1)
 
 
 def _cuts(lengths: np.ndarray, worth: int) -> list[int]:

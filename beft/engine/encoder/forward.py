@@ -23,7 +23,7 @@ class Tape:
     """What the backward pass through a layer needs."""
 
     attention: Attention
-    kept: list[Kept]
+    kept: Kept
     attended: Dropped
     normed: Stats
     inner: torch.Tensor  # input of the activation

@@ -45,12 +45,12 @@ class Frozen:
 
     def product(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """x (..., in) times the weight, and this bias added, (..., out)."""
-        x = x.to(self.dtype)
+        x = typed(x, self.dtype)
         return _times(x, self._forward, bias) if self.packs else linear(x, self._weight, bias)
 
     def back(self, grad: torch.Tensor) -> torch.Tensor:
         """The gradient of x from the gradient of the product."""
-        grad = grad.to(self.dtype)
+        grad = typed(grad, self.dtype)
         return _times(grad, self._backward, None) if self.packs else grad @ self._weight
 
 
@@ -59,8 +59,14 @@ def _packed(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _times(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    x = x if x.is_contiguous() else x.contiguous()
     # torch's compiler uses this on CPUs: the weight is not packed anew in each product.
-    return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def typed(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`x.to(dtype)`, and no operation where it has the type."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
