@@ -84,18 +84,28 @@ def _signed(number: int) -> int:
     return number - 2**32 if number >= 2**31 else number
 
 
-def hashed(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """32 mixed bits of each pair of keys: the shapes broadcast, int32."""
+def factors(rows: torch.Tensor, columns: torch.Tensor, p: float) -> torch.Tensor:
+    """0 with probability p, else 1 / (1 - p), for each pair: the shapes broadcast, float32.
+
+    Both keys together go through MurmurHash3's finaliser; its upper bits decide.
+    """
+    x = rows ^ columns
+    y = x >> 16
+    x ^= y.bitwise_and_(0xFFFF)
+    x *= _signed(0x85EBCA6B)
+    torch.bitwise_right_shift(x, 13, out=y)
+    x ^= y.bitwise_and_(0x7FFFF)
+    x *= _signed(0xC2B2AE35)
+    return (x >= int((p - 0.5) * 2**32)).float().mul_(1 / (1 - p))
+
+
+def _hashed(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """32 mixed bits of each pair of keys, shorter: both halves decide, and keys are random."""
     x = rows ^ columns
     x *= _signed(0x85EBCA6B)
     x ^= x >> 15
     x *= _signed(0xC2B2AE35)
     return x
-
-
-def factors(rows: torch.Tensor, columns: torch.Tensor, p: float) -> torch.Tensor:
-    """0 with probability p, else 1 / (1 - p), for each pair of keys, float32."""
-    return (hashed(rows, columns) >= int((p - 0.5) * 2**32)).float().mul_(1 / (1 - p))
 
 
 class Noise:
@@ -195,7 +205,7 @@ def _kept(
     rows: torch.Tensor, columns: torch.Tensor, width: int, p: float, dtype: torch.dtype
 ) -> torch.Tensor:
     """For each call: 1 with probability 1 - p, else 0, (calls, *rows, width)."""
-    halves = hashed(rows, columns).view(torch.int16)
+    halves = _hashed(rows, columns).view(torch.int16)
     halves = halves if halves.shape[-1] == width else halves[..., :width]
     out = torch.empty(halves.shape, dtype=dtype, device=halves.device)
     bound = min(round(p * 2**16), 2**16 - 1) - 2**15

@@ -18,7 +18,7 @@ from beft.study.project import load
 
 SHARE = 0.25
 STUDY = {"tasks": ["demo_similarity"], "selectors": []}  # its metric, a correlation, moves freely
-RATE = 0.05  # so high that the metrics go up and down, and the splits disagree on the best epoch
+RATE = 0.1  # so high that the metrics go up and down, and the splits disagree on the best epoch
 
 
 def trained(folder: Path, seeds: list[int], **training: object) -> dict[tuple[str, int], Path]:
