@@ -99,12 +99,18 @@ def factors(rows: torch.Tensor, columns: torch.Tensor, p: float) -> torch.Tensor
     return (x >= int((p - 0.5) * 2**32)).float().mul_(1 / (1 - p))
 
 
+# As tensors: a number would be made one, of the right type, in every operation.
+_FIRST, _SECOND, _SHIFT = (
+    torch.tensor(n, dtype=torch.int32) for n in (_signed(0x85EBCA6B), _signed(0xC2B2AE35), 15)
+)
+
+
 def _hashed(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """32 mixed bits of each pair of keys, shorter: both halves decide, and keys are random."""
     x = rows ^ columns
-    x *= _signed(0x85EBCA6B)
-    x ^= x >> 15
-    x *= _signed(0xC2B2AE35)
+    x *= _FIRST
+    x ^= x >> _SHIFT
+    x *= _SECOND
     return x
 
 
@@ -208,5 +214,10 @@ def _kept(
     halves = _hashed(rows, columns).view(torch.int16)
     halves = halves if halves.shape[-1] == width else halves[..., :width]
     out = torch.empty(halves.shape, dtype=dtype, device=halves.device)
-    bound = min(round(p * 2**16), 2**16 - 1) - 2**15
-    return torch.ge(halves, bound, out=out)
+    return torch.ge(halves, _bound(p), out=out)
+
+
+@lru_cache(maxsize=64)
+def _bound(p: float) -> torch.Tensor:
+    """What a fraction p of all 16-bit numbers is less than."""
+    return torch.tensor(min(round(p * 2**16), 2**16 - 1) - 2**15, dtype=torch.int16)
