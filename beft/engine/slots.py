@@ -157,8 +157,8 @@ class Slots(Engine[Pretrained, Data]):
             torch.zeros_like(v).view(-1) if g is None else g.reshape(-1)
             for g, v in zip(grads, values, strict=True)
         ]
-        starts = np.cumsum(counts) - counts
-        return np.add.reduceat(each.detach().cpu().numpy(), starts).tolist(), torch.cat(flat_grads)
+        parts = np.split(each.detach().cpu().numpy(), np.cumsum(counts)[:-1])
+        return [float(part.sum()) for part in parts], torch.cat(flat_grads)
 
     @abstractmethod
     def _losses(

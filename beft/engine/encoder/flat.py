@@ -195,7 +195,7 @@ def _blocks(lengths: np.ndarray, starts: np.ndarray, worth: int) -> dict[str, np
         done += real.size
         found[f"places{i}"] = places
         if not real.all():
-            found[f"real{i}"] = real
+            found[f"real{i}"] = real.astype(np.int64)
     found |= {name: np.concatenate(values) for name, values in each.items()}
     return found | {"cells": cells, "every_cell": np.arange(done)}
 

@@ -133,7 +133,7 @@ def _attention(table: Table, layer: Layer, flat: Flat, masks: Masks) -> Attentio
         heads=table.heads,
         firsts=layer.query is not None,
         scaling=(len(layer.biases["q"]) // table.heads) ** -0.5,
-        masks=drop and [masks[drop.number, i] for i in range(len(flat.blocks))],
+        masks=[masks[drop.number, i] for i in range(len(flat.blocks))] if drop else None,
         boost=drop.boost if drop else 1.0,
         # Products as small as a head's are several times slower in bfloat16 on many CPUs.
         dtype=torch.float32 if on_cpu else table.dtype,

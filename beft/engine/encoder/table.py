@@ -15,11 +15,14 @@ from beft.models.terms import PROJECTIONS, TERMS
 
 # Name -> function of the intermediate layer, and its gradient from that of the outcome and input.
 Both = tuple[Callable[[torch.Tensor], torch.Tensor], Callable[..., torch.Tensor]]
-_tanh = {"approximate": "tanh"}
+_TANH: Both = (
+    partial(gelu, approximate="tanh"),
+    partial(torch.ops.aten.gelu_backward, approximate="tanh"),
+)
 ACTIVATIONS: dict[str, Both] = {
     "gelu": (gelu, torch.ops.aten.gelu_backward),
-    "gelu_new": (partial(gelu, **_tanh), partial(torch.ops.aten.gelu_backward, **_tanh)),
-    "gelu_pytorch_tanh": (partial(gelu, **_tanh), partial(torch.ops.aten.gelu_backward, **_tanh)),
+    "gelu_new": _TANH,
+    "gelu_pytorch_tanh": _TANH,
     "relu": (relu, lambda grad, x: torch.ops.aten.threshold_backward(grad, x, 0)),
 }
 
@@ -165,7 +168,7 @@ class _Numbers:
     def __init__(self) -> None:
         self.count = 0
 
-    def next(self, module: torch.nn.Module | None) -> Drop | None:
+    def next(self, module: Any) -> Drop | None:
         if module is None or not module.p:
             return None
         self.count += 1
