@@ -207,5 +207,5 @@ def _provenance(root: Path, code: str, pack: str, inputs: dict) -> dict:
         **{"commit": "0" * 40, "dirty": False, "code": code, "device": "cpu", "host": "made-up"},
         **{"command": f"beft train data/packs/{pack}", "hardware": "none", "threads": 1},
         **{"started": "2026-01-01T00:00:00+00:00", "seconds": 60.0, "peak_memory_mb": 900.0},
-        **{"inputs": inputs, "runs_together": 5, "versions": dict.fromkeys(names, "1")},
+        **{"inputs": inputs, "precision": "float32", "versions": dict.fromkeys(names, "1")},
     }

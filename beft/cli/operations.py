@@ -75,8 +75,8 @@ def verify(
         if code_identity.code_digest() not in accepted_code.accepted():
             raise UserError("--repair cannot judge edited code: see the first line above")
         return
-    if found:
-        complain([f"{len(lines)} problems in study '{project.name}'"])
+    if wrong := {problem.line for problem in found if problem.wrong}:
+        complain([f"{len(wrong)} problems in study '{project.name}'"])
         sys.exit(1)
     print(f"{len(project.recipes)} runs of study '{project.name}' are what their recipes say")
 

@@ -16,6 +16,11 @@ def lowered(device: str, precision: str) -> bool:
     return bool(capable.get("avx512_bf16") or capable.get("bf16"))
 
 
+def real(device: str, precision: str) -> str:
+    """The precision that a device computes in, `float32` or `bfloat16`, whatever `auto` means."""
+    return "bfloat16" if lowered(device, precision) else "float32"
+
+
 def autocast(device: str, precision: str) -> torch.autocast:
     """A context that computes in bfloat16, or one that changes nothing."""
     enabled = lowered(device, precision)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from beft.store import accepted_code
+from beft.store.precision import Computed, computed
 from beft.store.run_folder import Run, open_run
 from beft.study.layout import Layout
 from beft.study.recipe import Pack, Recipe
@@ -10,10 +11,11 @@ from beft.study.recipe import Pack, Recipe
 
 @dataclass(frozen=True)
 class Left:
-    """The runs of a pack that do not count."""
+    """The runs of a pack that do not count, and what is known of the others."""
 
     runs: list[Recipe] = field(default_factory=list)  # all of them
     refused: dict[str, str] = field(default_factory=dict)  # folder -> why it does not count
+    computed: list[Computed] = field(default_factory=list)  # the precision of those that do
 
 
 def left_of(layout: Layout, pack: Pack) -> Left:
@@ -30,6 +32,8 @@ def left_of(layout: Layout, pack: Pack) -> Left:
             found.runs.append(recipe)
             if run.is_written or manifest.is_file():
                 found.refused[str(run.folder)] = problem
+        elif run.status == "ok":
+            found.computed.append(computed(run))
     return found
 
 

@@ -13,6 +13,7 @@ from beft.operations.demand import Demand, demand_of
 from beft.operations.disk import disk_bytes
 from beft.operations.left import Left, left_of
 from beft.operations.profile import Profile
+from beft.store.precision import remarks
 from beft.study.grid import added_for_selectors
 from beft.study.project import Project
 from beft.study.recipe import Pack, Recipe
@@ -89,7 +90,8 @@ def as_table(plan: Plan) -> Table:
 def as_lines(plan: Plan) -> list[str]:
     """What is left to run and what it costs; with a profile, also what is not fetched yet."""
     lacking = _lacking(plan.project) if plan.profile else ()
-    return [*_summary(plan), *_refused(plan), *_cluster(plan), *lacking]
+    unlike = remarks(run for job in plan.jobs for run in job.left.computed)
+    return [*_summary(plan), *_refused(plan), *unlike, *_cluster(plan), *lacking]
 
 
 def _runs_by_cell(plan: Plan) -> Table:

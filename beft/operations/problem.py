@@ -10,12 +10,13 @@ from beft.study.project import Project
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong."""
+    """One thing that is wrong, or worth a remark."""
 
     line: str  # the message; it begins with the file or folder
     # Files to remove, and folders of runs or of the mirror to set aside, so that Snakemake makes
     # them again; empty if that does not help.
     redo: tuple[Path, ...] = ()
+    wrong: bool = True  # False: a remark on sound files
 
 
 def to_redo(problems: Iterable[Problem]) -> list[Path]:

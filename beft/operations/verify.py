@@ -9,13 +9,14 @@ from beft.selectors.score_files import render_cell
 from beft.store import accepted_code
 from beft.store.files import read_json
 from beft.store.measurement_files import timing_flaw
+from beft.store.precision import remarks
 from beft.study.project import Project
 
 UNCHECKED = "cannot be checked, since runs it is from are unsound"
 
 
 def problems(project: Project) -> list[Problem]:
-    """Everything that is wrong with a study's data and reports; empty if all is well.
+    """Everything that is wrong with a study's data and reports, and remarks on its runs.
 
     Scores are computed again from sound runs. Reports are computed again only if nothing else is
     wrong; otherwise their checksums tell which files are damaged.
@@ -36,7 +37,8 @@ def problems(project: Project) -> list[Problem]:
     sealed = list(verify_reports.sealed(project))
     if not found:
         found += verify_reports.reports(project, to_redo(sealed))
-    return found + [problem for problem in sealed if set(to_redo(found)).isdisjoint(problem.redo)]
+    found += [problem for problem in sealed if set(to_redo(found)).isdisjoint(problem.redo)]
+    return found + [Problem(line, wrong=False) for line in remarks(check.computed)]
 
 
 def _scores(project: Project, unsound: set[str]) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from beft.store import accepted_code
 from beft.store.files import in_the_way
 from beft.store.inputs import SOURCE
 from beft.store.manifest import read_manifest
+from beft.store.precision import Computed, computed
 from beft.store.run_folder import Run, open_run
 from beft.study.layout import Layout
 from beft.study.project import Project
@@ -85,6 +86,7 @@ class Check:
 
     project: Project
     broken: set[Path]  # files of inputs that are damaged, with which nothing is compared
+    computed: list[Computed] = field(default_factory=list)  # the precision of whole runs
 
     @cached_property
     def accepted(self) -> list[str]:
@@ -115,6 +117,8 @@ class Check:
             yield Problem(f"{folder}: {run.foreign}", (folder, manifest))
         elif problem := self._metrics(run):
             yield Problem(f"{folder}: {problem}", (folder, manifest))
+        elif run.metrics["status"] == "ok":
+            self.computed.append(computed(run))
 
     def _metrics(self, run: Run) -> str | None:
         """What is wrong with a run's metrics; None without the labels that they depend on."""

@@ -15,7 +15,7 @@ from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames
 from beft.report.page import render
 from beft.report.tables.formats import write_table
-from beft.report.tables.registry import TABLES, by_epoch
+from beft.report.tables.registry import TABLES, by_epoch, made
 from beft.store.files import CHECKSUMS, to_json, write_file
 from beft.study.identity import sha256
 
@@ -45,7 +45,7 @@ def write_tables(frames: Frames, reports: Path) -> list[Path]:
     paths = []
     _drop_others(reports / "tables", wanted(frames, "tables", TABLES))
     for name in wanted(frames, "tables", TABLES):
-        paths += write_table(TABLES[name](seen(name, frames)), reports / "tables")
+        paths += write_table(made(name, seen(name, frames)), reports / "tables")
     metrics = metrics_json.dump(metrics_json.metrics_json(frames))
     write_file(reports / "metrics.json", metrics.encode())
     return [*paths, reports / "metrics.json"]

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from beft.engine.base import Engine
+from beft.engine.precision import real
 from beft.store.files import write_file
 from beft.training.state import Control, State
 
@@ -35,6 +36,7 @@ def save_states(engine: Engine, states: list[State], control: Control) -> None:
         plain[-1]["seconds"] += time.monotonic() - control.started
         plain[-1]["refused"] += engine.passes.refused
     texts = {"digests": _digests(engine), "states": json.dumps(plain)}
+    texts["precision"] = _precision(engine)
     checksum = {"checksum": _checksum(texts, tensors)}
     write_file(control.checkpoint, save(tensors, metadata=texts | checksum))
 
@@ -47,6 +49,10 @@ def resume(engine: Engine, control: Control) -> list[State] | None:
         metadata, tensors = _read(control.checkpoint)
         if metadata["digests"] != _digests(engine):
             raise ValueError("it belongs to other runs")
+        if metadata["precision"] != _precision(engine):
+            raise ValueError(
+                f"its runs computed in {metadata['precision']}, which is not used here"
+            )
         states = [State(**plain) for plain in json.loads(metadata["states"])]
     except FileNotFoundError:
         return None
@@ -86,6 +92,11 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     if texts.pop("checksum") != _checksum(texts, tensors):
         raise ValueError("its checksum differs")
     return texts, tensors
+
+
+def _precision(engine: Engine) -> str:
+    """What the runs compute in here; with `auto`, another machine may differ."""
+    return real(engine.device, engine.settings["precision"])
 
 
 def _digests(engine: Engine) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beft.engine.dispatch import engine, groups, packs_together, serves
-from beft.engine.precision import lowered
+from beft.engine.precision import real
 from beft.errors import UserError, one_line
 from beft.store.files import set_aside, sweep, to_json, write_folder
 from beft.store.locks import Lock
@@ -160,7 +160,6 @@ class Job:
             raise UserError(
                 f"{loader.layout.source(runs[0])}: changed while this job ran; run it again"
             )
-        lower = lowered(device, runs[0].training["precision"])
         for recipe, state, given in zip(runs, states, data, strict=True):
             if recipe.digest not in todo:
                 continue
@@ -175,7 +174,7 @@ class Job:
                 runs_together=len(runs),
                 tokens_per_pass=used.passes.tokens or None,  # None: whole batches
                 passes_refused=state.refused + used.passes.refused,
-                precision="bfloat16" if lower else "float32",
+                precision=real(device, recipe.training["precision"]),
                 **demonstrated(given),
             )
             files = run_files(recipe, state, model, len(given.train)) | extra

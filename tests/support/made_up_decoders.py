@@ -47,6 +47,8 @@ def decoders(
                     "cpu",
                     "2 cores",
                     1,
+                    "bfloat16",
+                    "bfloat16",
                     "3.11.9",
                     "2.13.0",
                 ]

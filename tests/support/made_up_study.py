@@ -111,7 +111,8 @@ def _run(rows, model, task, regime, technique, seed, rng) -> None:
         rows["problems"].append([digest, status, reason])
     if status in ("ok", "diverged"):
         rows["provenance"].append(
-            [digest, "0123abcd" * 5, False, "feed" * 16, "cpu", "2 cores, 16 GiB", 1, "3.11.9",
+            [digest, "0123abcd" * 5, False, "feed" * 16, "cpu", "2 cores, 16 GiB", 1,
+             "float32", "float32", "3.11.9",
              "2.13.0", "5.23.0", "0.1.0", "2026-01-01T00:00:00+00:00", "beft train", 0, 2048, 0]
         )  # fmt: skip
 

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from beft.errors import one_line
+from beft.report.analysis import precision
 from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames, rows_of
 from beft.study.recipe import HELD_OUT
 
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
-COLUMNS = [*KEYS, "split", "mean", "std", "n", "planned", "status", "short", "reason"]
+VALUES = ["mean", "std", "n", "planned", "status", "short", "problem", "reason", "precision"]
 MEASUREMENT = "untuned"  # trains nothing: only its gradients are used
 Name = TypeVar("Name")
 EXPLAINED = {"best": "best epoch of each run", "last": "last epoch of each run"}
@@ -155,13 +156,14 @@ def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per (model, task, regime, technique, split) that the study plans.
 
     Returns:
-        `COLUMNS`: mean and std are fractions (std: sample deviation, undefined below two runs),
+        `VALUES`: mean and std are fractions (std: sample deviation, undefined below two runs),
         n the runs that count, planned all of them; status is `ok` when every run counts, `partial`
-        when some do, else what became of them; short and reason say why runs do not count.
+        when some do, else what became of them; short and reason say why runs do not count, problem
+        and reason also that they differ in precision, which precision gives.
     """
     rows, keys = measured(frames, column), [*KEYS, "split"]
     if rows.empty:
-        return pd.DataFrame(columns=COLUMNS).set_index(keys, drop=False)
+        return pd.DataFrame(columns=[*keys, *VALUES]).set_index(keys, drop=False)
     values = rows.groupby(keys, sort=False)["value"]
     table = values.agg(mean="mean", std="std", n="count", planned="size").reset_index()
     lost: dict[tuple, list[tuple[str, str]]] = {}  # of each cell: status and reason of its runs
@@ -173,7 +175,7 @@ def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
         for *key, n, planned in table[[*keys, "n", "planned"]].itertuples(index=False, name=None)
     ]
     told = pd.DataFrame(stories, columns=["status", "short", "reason"], index=table.index)
-    return table.join(told)[COLUMNS].set_index(keys, drop=False)
+    return precision.told(table.join(told), frames)[[*keys, *VALUES]].set_index(keys, drop=False)
 
 
 def at(table: pd.DataFrame, *key: str) -> pd.Series | None:

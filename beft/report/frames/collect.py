@@ -5,6 +5,7 @@ from itertools import product
 from beft.report.frames import merges, scores, timings, uncertainty
 from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames, frame
+from beft.store.precision import recorded
 from beft.store.run_folder import Run, open_run
 from beft.store.run_format import Metrics
 from beft.study.fields import REGIMES
@@ -70,6 +71,8 @@ def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, object]
                 "digest": recipe.digest,
                 **origin,
                 **origin["versions"],
+                "precision": recorded(origin.get("precision")),
+                "precision_setting": training["precision"],
                 "added_biases": metrics.get("added_biases", 0),
             }
         ],

@@ -6,8 +6,8 @@ Imports no pandas: the rules of the workflow read the names, too.
 CELL = ["model", "task", "regime"]
 KEYS = [*CELL, "technique"]
 # columns of provenance that say what made a run
-MACHINE = ["commit", "dirty", "code", "device", "hardware", "threads", "python", "torch"]
-MACHINE += ["transformers", "beft"]
+MACHINE = ["commit", "dirty", "code", "device", "hardware", "threads", "precision", "python"]
+MACHINE += ["torch", "transformers", "beft"]
 _NAMES = {
     "runs": (
         "study,model,task,regime,technique,seed,learning_rate,epochs,train_examples,metric,best,"
@@ -17,8 +17,8 @@ _NAMES = {
     "history": "digest,epoch,train_loss,split,metric,value",
     "problems": "digest,status,reason",
     "provenance": (
-        "digest,commit,dirty,code,device,hardware,threads,python,torch,transformers,beft,started,"
-        "command,added_biases,tokens_per_pass,passes_refused"
+        "digest,commit,dirty,code,device,hardware,threads,precision,precision_setting,python,torch,"
+        "transformers,beft,started,command,added_biases,tokens_per_pass,passes_refused"
     ),
     "scores": "model,task,regime,seed,selector,term,layer,score,rank,inert",
     "trajectories": "digest,selector,epoch,q,k,v",

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.analysis import precision
 from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames, rows_of
 from beft.report.tables.table import DASH, Part, Shown, Table, digits, name, points
@@ -17,7 +18,7 @@ COLUMNS = (
 )
 TIDY = ["epoch", "model", "regime", "task", "split", "first", "second", "difference"]
 TIDY += ["low", "high", "runs", "examples", "p_runs", "p_runs_corrected", "p_examples"]
-TIDY += ["p_examples_corrected", "family", "better", "verdict", "note"]
+TIDY += ["p_examples_corrected", "family", "better", "verdict", "precision", "note"]
 P_VALUES = [column for column in TIDY if column.startswith("p_")]
 NUMBERS = ["difference", "low", "high", *P_VALUES]
 UNTESTED, OPEN = "not tested", "not separated"
@@ -44,7 +45,8 @@ def judged(frames: Frames) -> pd.DataFrame:
 
     Returns:
         `TIDY`; difference, low and high are fractions; better is the technique that is ahead
-        beyond chance, in several runs, or empty.
+        beyond chance, in several runs, or empty; precision says which runs had which, where they
+        differ.
     """
     table = frames.comparisons.astype(dict.fromkeys(NUMBERS, float))
     ranks = {key: {place: i for i, place in enumerate(grid.order(frames, key))} for key in CELL}
@@ -54,7 +56,14 @@ def judged(frames: Frames) -> pd.DataFrame:
     table = table.iloc[order].reset_index(drop=True)
     said = [verdict(row) for row in rows_of(table)]
     table = table.assign(better=[b for b, _ in said], verdict=[words for _, words in said])
-    return table.assign(note=table["note"].fillna(""))[TIDY]
+    known = precision.of_cells(frames)
+    against = [
+        precision.against(known, (*place, first), (*place, second))
+        for *place, first, second in zip(
+            *(table[k] for k in (*CELL, "first", "second")), strict=True
+        )
+    ]
+    return table.assign(precision=against, note=table["note"].fillna(""))[TIDY]
 
 
 def verdict(row) -> tuple[str, str]:
@@ -104,7 +113,8 @@ def _row(row) -> tuple[Shown, ...]:
         Shown(ends if math.isfinite(row.low) else DASH, problem=row.note, reason=row.note),
         *map(Shown, map(_p, (row.p_runs, row.p_runs_corrected))),
         *map(Shown, map(_p, (row.p_examples, row.p_examples_corrected))),
-        *map(Shown, (str(row.runs), str(row.examples or DASH), row.verdict)),
+        *map(Shown, (str(row.runs), str(row.examples or DASH))),
+        Shown(row.verdict, problem=row.precision, reason=row.precision),
     )
 
 

@@ -67,7 +67,7 @@ def _cell(cell) -> Shown:
         return Shown(DASH, problem="not planned", reason="not part of this study")
     spread = f"± {percent(cell['std'])} " if math.isfinite(cell["std"]) else ""
     spread = f"{spread}(n={cell['n']})" if cell["n"] else ""
-    return Shown(percent(cell["mean"]), spread, problem=cell["short"], reason=cell["reason"])
+    return Shown(percent(cell["mean"]), spread, problem=cell["problem"], reason=cell["reason"])
 
 
 def _scores(setting: Setting) -> Iterator[Shown]:

@@ -6,6 +6,7 @@ from itertools import combinations
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.analysis import precision
 from beft.report.analysis import published as paper
 from beft.report.analysis import selection as chosen
 from beft.report.frames.columns import CELL, KEYS
@@ -14,12 +15,13 @@ from beft.report.tables.comparisons import verdicts
 from beft.report.tables.table import DASH, Shown, beside, between, percent
 
 BIAS_TERMS = tuple(f"b_{term}" for term in chosen.TERMS)
-SELECTED, INERT, AHEAD = "†", "°", "*"
+SELECTED, INERT, AHEAD, APART = "†", "°", "*", "≠"
 LEADING = (
     f"{AHEAD} the best of the bias terms is ahead of each other one by more than chance explains "
     "(table comparisons, corrected); without it, bold says nothing about significance."
 )
 CHOSEN = f"{SELECTED} the term that the projection selector chose."
+OTHER = f"{APART} computed in another precision than techniques beside it."
 PAPER = (
     "paper: its number, of the best epoch on the reported set, for the same model, task, metric, "
     "regime and technique"
@@ -27,14 +29,14 @@ PAPER = (
 AVERAGED = "Avg.: the mean over the columns, given only where every planned run of the row counts."
 TIDY = ["model", "regime", "technique", "task", "split", "metric", "mean", "std", "n"]
 TIDY += ["planned", "low", "high", "paper", "paper_deviation", "paper_table", "difference"]
-TIDY += ["selected", "best", "separated", "inert", "status", "reason", "note"]
+TIDY += ["selected", "best", "separated", "inert", "precision", "apart", "status", "reason", "note"]
 
 
 def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
     """The cells of the study in order of display, with the paper's numbers and all marks.
 
     Returns:
-        `TIDY` and `short`; mean, std, low and high are fractions, paper, its deviation and the
+        `TIDY` and `problem`; mean, std, low and high are fractions, paper, its deviation and the
         difference to it percent; note is about the interval.
     """
     table = grid.cells(frames, column).reset_index(drop=True)
@@ -45,7 +47,10 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
     names = frames.runs.dropna(subset=["metric"]).drop_duplicates("task").set_index("task")
     table["metric"] = table["task"].map(names["metric"]).fillna("")
     table = _with_selector(_with_paper(_with_interval(table, frames, column)), frames)
-    return _with_best(table, verdicts(frames, column))
+    table = _with_best(table, verdicts(frames, column))
+    apart = precision.apart(frames)
+    keys = table[KEYS].itertuples(index=False, name=None)
+    return table.assign(apart=[key in apart for key in keys])
 
 
 def _with_interval(table: pd.DataFrame, frames: Frames, column: str) -> pd.DataFrame:
@@ -112,13 +117,14 @@ def cell(row) -> Shown:
         return Shown(DASH, problem="not planned", reason="not part of this study")
     theirs = beside(row.paper, row.mean)
     marks = AHEAD * row.separated + SELECTED * row.selected + INERT * row.inert
+    marks += APART * row.apart
     place = (row.model, row.task, row.regime, row.technique)
     if not row.n:
-        return Shown(DASH, "", theirs, marks, row.short, row.reason, place=place)
+        return Shown(DASH, "", theirs, marks, row.problem, row.reason, place=place)
     spread = f"± {percent(row.std)} " if math.isfinite(row.std) else ""
     spread += f"(n={row.n}/{row.planned})"
     return Shown(
-        percent(row.mean), spread, theirs, marks, row.short, row.reason, bool(row.best),
+        percent(row.mean), spread, theirs, marks, row.problem, row.reason, bool(row.best),
         interval=between(row.low, row.high), place=place,
     )  # fmt: skip
 
@@ -143,11 +149,13 @@ def measure_notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     names = tidy.drop_duplicates("task")
     metric = ", ".join(f"{row.task}: {row.metric}" for row in rows_of(names) if row.metric)
     chosen_on = f" {grid.chosen_epoch(frames)}" if column == "best" else ""
+    apart = "apart" in tidy and tidy["apart"].any()
     return [
         f"Each number is the mean over seeds of the {grid.EXPLAINED[column]}, on the validation "
         f"set, ± sample deviation, n how many of the planned runs count.{chosen_on}",
         *interval_notes(tidy),
         f"Metrics: {metric}." if metric else "",
+        OTHER if apart else "",
     ]
 
 

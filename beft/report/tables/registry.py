@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 
+from beft.report.analysis import precision
 from beft.report.frames.schema import Frames
 from beft.report.tables.comparisons import comparisons
 from beft.report.tables.extension import extension
@@ -26,10 +28,19 @@ def by_epoch(name: str, frames: Frames) -> dict[str, Table]:
         `best` and `last`, both from the same function; only `any` of a table that does not
         depend on the epoch.
     """
-    make = TABLES[name]
-    if "column" not in inspect.signature(make).parameters:
-        return {"any": make(frames)}
-    return {"best": make(frames), "last": make(frames, "last")}
+    if "column" not in inspect.signature(TABLES[name]).parameters:
+        return {"any": made(name, frames)}
+    return {"best": made(name, frames), "last": made(name, frames, "last")}
+
+
+def made(name: str, frames: Frames, *column: str) -> Table:
+    """A table, with a note on runs whose precision differs.
+
+    Args:
+        column: `best` or `last`, for tables that depend on the epoch.
+    """
+    table = TABLES[name](frames, *column)
+    return replace(table, notes=(*table.notes, *precision.notes(frames, table.tidy)))
 
 
 TABLES: dict[str, Callable[..., Table]] = {

@@ -23,7 +23,7 @@ from beft.report.tables.table import (
 
 TIDY = [*KEYS, "trained_percent", "seconds", "seconds_std", "train_seconds"]
 TIDY += ["repeats", "repeats_planned", "ratio", "split", "metric", "mean", "std", "n", "planned"]
-TIDY += ["low", "high", "status", "reason", "paper_trained_percent", "paper_seconds"]
+TIDY += ["low", "high", "precision", "status", "reason", "paper_trained_percent", "paper_seconds"]
 TIDY += ["paper_ratio", "paper", "paper_deviation", "difference", "note"]
 REFERENCE = "b_v"  # what run times are divided by
 
@@ -61,7 +61,7 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
             }
             | _share_and_metric(frames, key)
         )
-    table = pd.DataFrame(rows, columns=[*dict.fromkeys([*TIDY, "short", "time_short"])])
+    table = pd.DataFrame(rows, columns=[*dict.fromkeys([*TIDY, "problem", "time_short"])])
     return _with_paper(_with_ratio(table))
 
 
@@ -85,8 +85,10 @@ def _score(cells: pd.DataFrame, at: tuple) -> dict[str, object]:
     row = grid.at(cells, *at)
     if row is None:  # timed, and none of its runs is in the frame
         nothing = {"mean": math.nan, "std": math.nan, "n": 0, "planned": 0}
-        return {**nothing, "status": "missing", "short": "missing", "reason": "missing"}
-    return {key: row[key] for key in ("mean", "std", "n", "planned", "status", "short", "reason")}
+        said = dict.fromkeys(("status", "problem", "reason"), "missing")
+        return {**nothing, **said, "precision": ""}
+    facts = ("mean", "std", "n", "planned", "status", "problem", "reason", "precision")
+    return {key: row[key] for key in facts}
 
 
 def _interval(frames: Frames, at: tuple) -> dict[str, object]:
@@ -164,7 +166,7 @@ def _line(row) -> tuple[Shown, ...]:
         percent(row.mean),
         f"{spread}(n={row.n}/{row.planned})" if row.n else "",
         theirs,
-        problem=row.short,
+        problem=row.problem,
         reason=row.reason,
         interval=between(row.low, row.high),
         place=(row.model, row.task, row.regime, row.technique),

@@ -124,6 +124,19 @@ def change_code(run: Run) -> None:
     edited(run, "metrics.json")
 
 
+def test_runs_that_differ_in_precision_are_told_in_one_line(root, capsys):
+    project = load(root / "params.yaml")
+    for recipe in project.recipes:
+        finish(project, recipe, 10)
+    assert "precision" not in said(capsys, root)
+    odd = [r for r in project.recipes if r.technique == "b_v" and r.regime == "low"][0]
+    rmtree(project.layout.run(odd))
+    finish(project, odd, 10, precision="bfloat16")
+    (line,) = (text for text in said(capsys, root).splitlines() if "precision" in text)
+    assert line.startswith("different precision: in 1 cell, the runs of one technique")
+    assert line.endswith(f"{odd.cell()}/b_v: 2 float32, 1 bfloat16")
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_runs_that_verify_refuses_are_left_to_do_and_said_to_be_refused(root, capsys, case):
     project = load(root / "params.yaml")

@@ -1,5 +1,6 @@
 """Data that change behind the same pin: every command says so, and there is a way out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,9 +9,12 @@ import pytest
 from support import sandbox, tiny, trained
 
 from beft import code_identity
+from beft.cli import operations
 from beft.cli.data import fetch
 from beft.data.mirror.stock import stock
 from beft.errors import UserError
+from beft.operations import verify as verifying
+from beft.operations import verify_runs
 from beft.operations.left import left_of
 from beft.operations.problem import repair
 from beft.operations.verify import problems
@@ -314,3 +318,29 @@ def test_a_damaged_source_is_its_own_problem_and_no_runs(project):
     repair(project, problems(project))
     fetch(params=project.root / "params.yaml")
     assert open_run(project.layout, recipe).status == "ok" and told(project, "data/sources") == []
+
+
+def test_runs_that_differ_in_precision_are_a_remark_and_no_error(project, capsys, monkeypatch):
+    """A run's numbers belong to its recipe in either precision, and tables mark the cell."""
+    (recipe,) = project.recipes
+    real = verify_runs.computed
+
+    def two(run):
+        found = real(run)
+        return replace(found, setting="auto", precision=next(given))
+
+    given = iter(["float32", "bfloat16"])
+    monkeypatch.setattr(verify_runs, "computed", two)
+    twice = replace(project)
+    vars(twice)["recipes"] = [recipe, recipe]
+    (found,) = (p for p in problems(twice) if "precision" in p.line)
+    assert not found.wrong and not found.redo
+    assert found.line.endswith("/b_v: 1 float32, 1 bfloat16")
+    given = iter([""])
+    (found,) = (p for p in problems(project) if "precision" in p.line)
+    assert found.line == "unknown precision: 1 of 1 runs do not record theirs" and not found.wrong
+    found = replace(found, line="a remark")
+    monkeypatch.setattr(verifying, "problems", lambda project: [found])
+    operations.verify(params=project.root / "params.yaml")
+    told = capsys.readouterr()
+    assert told.err == "beft: a remark\n" and "are what their recipes say" in told.out

@@ -10,6 +10,7 @@ from beft.report.analysis import published
 from beft.report.frames.collect import settings
 from beft.study.fields import check_for_shells
 from beft.study.project import load, load_for_workflow
+from beft.study.recipe import kind_of
 from beft.study.study_files import is_elsewhere, mistakable, study_files
 
 PARAMS = {
@@ -315,3 +316,14 @@ def test_a_study_may_lie_elsewhere(root, tmp_path_factory):
     assert mistakable(root) == []
     (root / "studies" / "folder").symlink_to(outside.parent)
     assert mistakable(root) == [root / "studies" / "folder"]
+
+
+@pytest.mark.parametrize("name", ["paper", "real_small"])
+def test_studies_that_are_compared_with_others_name_their_precision(name):
+    """`auto` would be bfloat16 on one machine and float32 on another, under one digest."""
+    recipes = load(sandbox.ROOT / "params.yaml", name).recipes
+    assert {r.training["precision"] for r in recipes} <= {"float32", "bfloat16"}
+    if name == "paper":
+        for kind, precision in (("encoder", "float32"), ("decoder", "bfloat16")):
+            own = {r.training["precision"] for r in recipes if kind_of(r.model) == kind}
+            assert own == {precision}

@@ -1,6 +1,7 @@
 """The training loop against a plain loop, its checkpoint, its failures, and what it leaves."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from beft.models.encoder import init_head, load_encoder
 from beft.models.sites import read_biases
 from beft.tasks.metrics import sums
 from beft.techniques import TECHNIQUES
+from beft.training import checkpoint
 from beft.training.loop import train as train_runs
 from beft.training.state import Control, Data, Interrupted, State
 
@@ -203,6 +205,18 @@ def test_checkpoint_of_another_recipe_or_damaged_is_not_used(encoder, data, tmp_
     again = train(encoder, data, recipe(), c)
     assert again.history == expected.history
     assert "not usable" in caplog.text
+
+
+def test_checkpoint_of_another_precision_is_not_used(encoder, data, tmp_path, caplog, monkeypatch):
+    """With `auto`, a machine without bfloat16 does not go on with what one with it began."""
+    c, steps = control(tmp_path), iter((False, False, True))
+    monkeypatch.setattr(checkpoint, "real", lambda device, name: "bfloat16")
+    with pytest.raises(Interrupted):
+        train(encoder, data, recipe(), replace(c, stop=lambda: next(steps)))
+    monkeypatch.setattr(checkpoint, "real", lambda device, name: "float32")
+    again = train(encoder, data, recipe(), c)
+    assert "computed in bfloat16, which is not used here" in caplog.text
+    assert again.history == train(encoder, data, recipe(), control(tmp_path / "alone")).history
 
 
 def test_a_run_does_not_depend_on_earlier_runs_of_the_process(folder, data, tmp_path):
