@@ -1,5 +1,6 @@
 """`python -m benchmarks [PART ...] [--smoke]`: measures all parts, or some.
 
+Then it writes the figure and docs/performance.md from all results on file; `docs` does only this.
 With `--smoke` a part only tries itself in seconds: its smallest form, tiny models, no network.
 """
 
@@ -8,6 +9,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 if __name__ == "__main__":  # before libraries read it
@@ -15,7 +17,20 @@ if __name__ == "__main__":  # before libraries read it
     # Trainer takes every GPU that it sees, with a larger batch.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
-from benchmarks import cluster, decoder, engine, figure, gpu, measure, memory, packs, pipeline
+from benchmarks import (
+    cluster,
+    decoder,
+    engine,
+    few,
+    figure,
+    gpu,
+    measure,
+    memory,
+    packs,
+    page,
+    pipeline,
+    steps,
+)
 
 PEERS = [
     "case",
@@ -29,7 +44,9 @@ PEERS = [
 ]
 PARTS = {
     "engine": (engine.run, PEERS),
-    "packs": (packs.run, ["case", "ours_seconds", "seconds_per_run", "peer_seconds", "ratio"]),
+    "packs": (packs.run, packs.COLUMNS),
+    "steps": (steps.run, steps.COLUMNS),
+    "few": (few.run, few.COLUMNS),
     "decoder": (decoder.run, PEERS),
     "pipeline": (pipeline.run, ["case", "ours_seconds", "limit_seconds", "note"]),
     "cluster": (cluster.run, ["case", "seconds", "count", "per_second", "memory_mb", "note"]),
@@ -40,22 +57,33 @@ DEFAULT = [name for name in PARTS if name != "memory"]  # it needs more memory t
 
 
 def main(words: list[str]) -> int:
-    """Measures what is named; prints a table each; draws the figure from what is on file."""
+    """Measures what is named; prints a table each; draws and writes from what is on file."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--smoke", action="store_true", help="try it in seconds; write no results")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}, docs")
+    parser.add_argument("--smoke", action="store_true", help="try it in seconds; keep no results")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="for results; default: on file")
     wish = parser.parse_args(words)
-    if unknown := set(wish.parts) - set(PARTS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; valid: {', '.join(PARTS)}")
+    if unknown := set(wish.parts) - {*PARTS, "docs"}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; valid: {', '.join(PARTS)}, docs")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        if wish.smoke:
-            measure.RESULTS = Path(folder)
+        if wish.smoke or wish.to:
+            measure.RESULTS = wish.to or Path(folder)
         for name in wish.parts or DEFAULT:
-            run, columns = PARTS[name]
-            measure.show(name, run(wish.smoke), columns)
+            if name != "docs":
+                _measure(name, wish.smoke)
         print(figure.draw())
+        if measure.RESULTS == measure.ON_FILE:
+            print(*page.write(), sep="\n")
     return 0
+
+
+def _measure(name: str, smoke: bool) -> None:
+    """One part, with the seconds that it took."""
+    run, columns = PARTS[name]
+    start = measure.begin(0 if smoke else 1)
+    rows = run(smoke)
+    measure.show(f"{name}: {time.perf_counter() - start.clock:.0f} s", rows, columns)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ fi
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 left() { echo $((end - SECONDS > 5 ? end - SECONDS : 5)); }
 $python -c 'import torch; print(torch.cuda.get_device_name(0), torch.__version__)'
-timeout "$(left)" $python -m pytest -p no:cacheprovider -m gpu tests/gpu
+timeout $((limit / 2)) $python -m pytest -p no:cacheprovider -m gpu tests/gpu # leaves time to measure
 status=$?
 BEFT_MEMORY_GB=24 timeout "$(left)" $python -m benchmarks.memory opt-6.7b || status=1
 timeout "$(left)" $python -m benchmarks gpu || status=1

@@ -1,18 +1,17 @@
 """The engine against its peers: one run, a sweep, exact Fisher. Writes results/engine.json."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import ModuleType
 
-import numpy as np
 import torch
 
-from beft.engine.batches import collate
-from beft.engine.encoder.gradients import log_likelihood
 from beft.engine.gradients import measure
 from benchmarks import measure as M
 from benchmarks import ours, peers
@@ -21,7 +20,9 @@ from benchmarks.random_material import tiny
 
 REPEATS = 4  # one seed each
 SEEDS = [0, 1, 2, 3]  # of each term of the sweep
-FACTS = {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
+TERMS = list(peers.LINEARS)
+ALONE = SEEDS[:1]  # seeds of the peer's scripts one by one; a script for each term takes minutes
+FACTS = {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE, "terms": TERMS}
 
 
 def run(smoke: bool = False) -> list[dict]:
@@ -32,17 +33,18 @@ def run(smoke: bool = False) -> list[dict]:
 
 def _cases(source: Material, smoke: bool) -> list[dict]:
     many, few = (1, 1) if smoke else (REPEATS, 2)
+    here = source if smoke else None
     rows: list[dict] = []
     for case in (
-        lambda: one_run("one_run_fp32", source, "float32", "peft", many),
         lambda: one_run("one_run_best", source, "bfloat16", "peft", many),
-        lambda: fisher("fisher_1000", source, every=False, repeats=few),
-        lambda: fisher("fisher_1000_all_gradients", source, every=True, repeats=few),
-        lambda: sweep(source if smoke else None),
-        lambda: one_run("one_run_best_freeze", source, "bfloat16", "freeze", few),
+        lambda: one_run("one_run_fp32", source, "float32", "peft", few),
+        lambda: one_run("one_run_best_freeze", source, "bfloat16", "freeze", 1),
+        lambda: fisher("fisher_1000", source, few),
+        lambda: sweep("sweep_4x4", here, together=False),
+        lambda: sweep("sweep_4x4_two_at_a_time", here, together=True),
     ):
         rows.append(case())
-        M.save("engine", rows, material=source.name, **FACTS)
+        M.save("engine", rows, material=source.name, examples=len(source.train), **FACTS)
     return rows
 
 
@@ -65,15 +67,13 @@ def one_run(case: str, source: Material, precision: str, kind: str, repeats: int
     return M.alternate(case, own, peer, repeats, note)
 
 
-def fisher(case: str, source: Material, every: bool, repeats: int) -> dict:
-    """Exact squared gradients of all biases; the metric is the sum over v, which must be equal.
-
-    Args:
-        every: the loop leaves gradients on for all parameters, as such loops often do; else for
-            the biases alone.
-    """
+def fisher(case: str, source: Material, repeats: int) -> dict:
+    """Exact squared gradients of all biases; the metric is the sum over v, which must be equal."""
     encoder = source.encoder()
     train, _ = source.encoded(encoder.tokenizer)
+    biases = {site.parameter for site in encoder.sites.sites}
+    model = peers.untuned(source)
+    model.load_state_dict(encoder.model.state_dict())  # with the same head
 
     def own(repeat: int) -> tuple[float, float]:
         start = time.perf_counter()
@@ -82,82 +82,73 @@ def fisher(case: str, source: Material, every: bool, repeats: int) -> dict:
 
     def loop(repeat: int) -> tuple[float, float]:
         start = time.perf_counter()
-        total = _loop(encoder, train, every)
-        return time.perf_counter() - start, total
+        squares = peers.mean_squares(model, train, biases)
+        seconds = time.perf_counter() - start
+        return seconds, float(sum(squares[s.parameter].sum() for s in encoder.sites.of("v")))
 
     own(0)
-    kind = "of all parameters" if every else "of the biases alone"
-    note = f"float32, against a loop of batch size 1 with gradients {kind}"
+    note = "float32, against a loop of batch size 1 with gradients of the biases alone"
     return M.alternate(case, own, loop, repeats, note)
 
 
-def _loop(encoder, data, every: bool) -> float:
-    """Sum over v of the mean squared gradient, one example at a time."""
-    model = encoder.model.eval()
-    wanted = {site.parameter for site in encoder.sites.sites}
-    named = {n: p for n, p in model.named_parameters() if every or n in wanted}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in named)
-    squares = {n: torch.zeros_like(p) for n, p in named.items() if n in wanted}
-    for row in range(len(data)):
-        batch = collate(data, np.array([row]), 0, "cpu")
-        label = batch.pop("labels")
-        likelihood = log_likelihood(model(**batch).logits, label).sum()
-        grads = dict(zip(named, torch.autograd.grad(likelihood, list(named.values())), strict=True))
-        for name, square in squares.items():
-            square += grads[name] ** 2
-    of_v = [site.parameter for site in encoder.sites.of("v")]
-    return float(sum(squares[name].sum() for name in of_v)) / len(data)
-
-
-def sweep(here: Material | None) -> dict:
+def sweep(case: str, here: Material | None, together: bool) -> dict:
     """Four terms, four seeds, from the start of the first process to the end of the last.
 
-    The peer's runs go one by one, each with all cores, as a script in a loop does; ours as two
-    jobs of one core each, as `snakemake --cores 2` starts them.
+    Ours are two jobs of one core each, as `snakemake --cores 2` starts them. A run of the peer's
+    is a script of its own.
 
     Args:
         here: what to try it on in this process, one seed of each term; None measures processes.
+        together: whether the peer's scripts go two at a time, each on one core. Otherwise they go
+            one by one, each on all cores, as in a loop; those of some seeds stand for all.
     """
     seeds = SEEDS[:1] if here else SEEDS
-    terms = list(peers.LINEARS)
-    halves = [{"terms": terms[i::2], "seeds": seeds, "precision": "bfloat16"} for i in (0, 1)]
-    found: dict[str, list[float]] = {"ours": [], "peer": []}
+    of_peer = seeds if together else ALONE
+    threads = 1 if together else torch.get_num_threads()
+    found: dict[str, dict[str, list[float]]] = {}
 
     def own(repeat: int) -> tuple[float, float]:
+        halves = [{"terms": TERMS[i::2], "seeds": seeds} for i in (0, 1)]
+        wishes = [half | {"precision": "bfloat16", "threads": 1} for half in halves]
         start = time.perf_counter()
-        results = _answers(ours, [half | {"threads": 1} for half in halves], here)
+        results = _answers(ours, wishes, 2, here)
         seconds = time.perf_counter() - start
-        found["ours"] = [a for r in results for a in r["accuracies"]]
-        of_v = next(r["by_term"]["v"] for r in results if "v" in r["by_term"])
-        return seconds, statistics.fmean(of_v)
+        found["ours"] = {term: a for r in results for term, a in r["by_term"].items()}
+        return seconds, _mean(found["ours"])
 
     def peer(repeat: int) -> tuple[float, float]:
-        start, of_v = time.perf_counter(), []
-        for term in terms:
-            for seed in seeds:
-                wish = {"kind": "peft", "term": term, "seed": seed, "precision": "bfloat16"}
-                (result,) = _answers(peers, [wish], here)
-                found["peer"].append(result["accuracy"])
-                of_v += [result["accuracy"]] if term == "v" else []
-        return time.perf_counter() - start, statistics.fmean(of_v)
+        kind = {"kind": "peft", "precision": "bfloat16", "threads": threads}
+        wishes = [kind | {"term": t, "seed": s} for t in TERMS for s in of_peer]
+        start = time.perf_counter()
+        results = iter(_answers(peers, wishes, 2 if together else 1, here))
+        seconds = (time.perf_counter() - start) * len(seeds) / len(of_peer)
+        found["peer"] = {t: [next(results)["accuracy"] for _ in of_peer] for t in TERMS}
+        return seconds, _mean(found["peer"])
 
-    row = M.alternate("sweep_4x4", own, peer, 1, "bfloat16, 16 runs, processes and all")
-    return row | {"accuracies": found}
+    measured = f"{len(TERMS) * len(of_peer)} of {len(TERMS) * len(seeds)} scripts"
+    order = "two at a time, one core each" if together else "one by one"
+    note = f"bfloat16, processes and all; the peer's scripts {order}, {measured} measured"
+    return M.alternate(case, own, peer, 1, note) | {"accuracies": found}
 
 
-def _answers(side: ModuleType, wishes: list[dict], here: Material | None) -> list[dict]:
+def _mean(by_term: dict[str, list[float]]) -> float:
+    return statistics.fmean(a for accuracies in by_term.values() for a in accuracies)
+
+
+def _answers(
+    side: ModuleType, wishes: list[dict], at_once: int, here: Material | None
+) -> list[dict]:
     """What one side answers to several wishes, each in a process of its own unless `here`."""
     if here:
         return [side.answer(here, wish) for wish in wishes]
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, "-m", side.__name__, json.dumps(wish)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+
+    def answer(wish: dict) -> dict:
+        words = [sys.executable, "-m", side.__name__, json.dumps(wish)]
+        own = {"OMP_NUM_THREADS": str(wish["threads"]), "TOKENIZERS_PARALLELISM": "false"}
+        done = subprocess.run(
+            words, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=True
         )
-        for wish in wishes
-    ]
-    return [json.loads(job.communicate()[0].splitlines()[-1]) for job in jobs]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    with ThreadPoolExecutor(at_once) as workers:
+        return list(workers.map(answer, wishes))

@@ -26,16 +26,17 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import PrinterCallback
 
 from beft.data.encoded import Encoded
-from beft.engine.dispatch import engine
 from beft.models.encoder import load_encoder
 from beft.models.loading import quiet_transformers
 from beft.training.provenance import peak_memory_mb, reset_peak_memory
 from benchmarks import measure as M
 from benchmarks import ours, peers
-from benchmarks.material import BATCH, EPOCHS, Material, recipe
+from benchmarks.material import EPOCHS, Material, recipe
 from benchmarks.random_material import CONFIGS, SMALL, WHOLE, random_material
+from benchmarks.steps import steps_of
 
-PACKS, REPEATS, MATRIX = (1, 4, 16, 32), 3, 8192  # runs per pack; of each; width of a product
+PACKS = {"bert_base": (1, 4, 16, 32), "roberta_base": (1, 32)}  # runs per pack
+REPEATS, MATRIX = 2, 8192  # of each case; width of a product
 FEW = 64  # examples to warm up with
 FIGURES = ("ours_seconds", "peer_seconds", "ratio", "runs_per_hour", "peer_runs_per_hour")
 FIGURES += ("peak_memory_mb", "peer_peak_memory_mb", "matrix_share")
@@ -61,13 +62,13 @@ def run(smoke: bool = False) -> list[dict]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not smoke:
         return [{"case": f"gpu_{name}", "note": "not measured: no GPU"} for name in CONFIGS]
-    size, counts, repeats = (SMALL, (1, 4), 1) if smoke else (WHOLE, PACKS, REPEATS)
+    size, repeats = (SMALL, 1) if smoke else (WHOLE, REPEATS)
     rate = matrix_rate(device, 256 if smoke else MATRIX)
     rows: list[dict] = []
     for name in CONFIGS:
         with random_material(name, size) as material:
             work, peer = flops(material), _peer(material, device, repeats)
-            for runs in counts:
+            for runs in (1, 4) if smoke else PACKS[name]:
                 own = _ours(material, runs, device, repeats)
                 found = _figures(runs, own, peer, runs * work / rate)
                 kernels, waits = launches(material, runs, device)
@@ -101,21 +102,13 @@ def flops(material: Material) -> float:
 
 def launches(material: Material, runs: int, device: str) -> tuple[float, float]:
     """(kernels that a training step of the pack starts, times that it waits for the GPU)."""
-    encoder = load_encoder(material.model, 2, device=device)
-    train = material.encoded(encoder.tokenizer)[0]
-    made = [recipe(material, "b_v", seed, "bfloat16") for seed in range(runs)]
-    used = engine(encoder, made, [train] * runs, device, flat=True)
-    rows = np.arange(min(len(train), BATCH))
-
-    def step(number: int) -> None:
-        used.step(dict.fromkeys(range(runs), rows), dict.fromkeys(range(runs), number))
-
-    step(0)  # warms up
     on_gpu = [ProfilerActivity.CUDA] if device != "cpu" else []
-    with profile(activities=[ProfilerActivity.CPU, *on_gpu]) as seen:
+    with (
+        steps_of(material, runs, "bfloat16", device) as step,
+        profile(activities=[ProfilerActivity.CPU, *on_gpu]) as seen,
+    ):
         for number in range(STEPS):
             step(number)
-    used.close()
     counts = {event.key: event.count for event in seen.key_averages()}
     started = sum(n for key, n in counts.items() if "LaunchKernel" in key)
     waits = sum(n for key, n in counts.items() if "Synchronize" in key)

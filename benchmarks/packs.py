@@ -1,6 +1,7 @@
 """What a run costs: by runs per pack, by training examples, and against the floor that the matrix
 units set. Writes results/packs.json."""
 
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -16,8 +17,9 @@ from benchmarks.random_material import tiny
 RUNS = (1, 2, 4, 8, 16)
 EXAMPLES = (250, 1000, 4000)
 PRECISION = "bfloat16"
-EPOCHS = 1
-PASSES = 15  # of a product, for the matrix rate
+EPOCHS, REPEATS = 1, 3  # repetitions of packs of one run
+PASSES = 50  # of a product, for the matrix rate
+COLUMNS = ["case", "ours_seconds", "seconds_per_run", "times_floor", "peer_seconds", "ratio"]
 
 
 def run(smoke: bool = False) -> list[dict]:
@@ -33,22 +35,34 @@ def _cases(
 ) -> list[dict]:
     encoder = source.encoder()
     train, validation = source.encoded(encoder.tokenizer)
-    floor = floor_seconds(encoder, train, validation)
     rows: list[dict] = []
+    facts = floor_seconds(encoder, train, validation)
 
     def keep(row: dict) -> None:
         rows.append(row)
-        M.save("packs", rows, material=source.name, epochs=EPOCHS, precision=PRECISION, **floor)
+        M.report(row)
+        M.save("packs", rows, material=source.name, epochs=EPOCHS, precision=PRECISION, **facts)
 
-    def own(count: int, train: Encoded) -> float:
-        pack = [recipe(source, "b_v", seed, PRECISION, epochs=EPOCHS) for seed in range(count)]
+    def own(count: int, train: Encoded, precision: str = PRECISION) -> float:
+        pack = [recipe(source, "b_v", seed, precision, epochs=EPOCHS) for seed in range(count)]
         return ours.train(encoder, pack, train, validation)[0]
 
+    def pack(case: str, count: int, precision: str) -> dict:
+        repeats = REPEATS if count == 1 else 1
+        seconds = [own(count, train, precision) / count for _ in range(repeats)]
+        each = statistics.median(seconds)
+        return {
+            "case": case,
+            "ours_seconds": round(count * each, 3),
+            "seconds_per_run": round(each, 3),
+            "times_floor": round(each / facts["floor_seconds"][precision], 2),
+            "raw": [round(s, 3) for s in seconds],
+        }
+
     own(1, train)
+    keep(pack("float32_1", 1, "float32"))
     for count in runs:
-        seconds = own(count, train)
-        each = round(seconds / count, 3)
-        keep({"case": f"pack_{count}", "ours_seconds": round(seconds, 3), "seconds_per_run": each})
+        keep(pack(f"pack_{count}", count, PRECISION))
     for examples, some in by_examples.items():
         part, _ = some.encoded(encoder.tokenizer)
         trainer = peers.trainer_of("peft", some, "v", 0, PRECISION, EPOCHS)
@@ -85,7 +99,7 @@ def floor_seconds(encoder, train, validation) -> dict:
         "training_tokens": trained,
         "validation_tokens": scored,
         "gflops": {name: round(rate / 1e9) for name, rate in rates.items()},
-        "floor_seconds": {name: round(work / rate, 3) for name, rate in rates.items()},
+        "floor_seconds": {name: round(work / rate, 6) for name, rate in rates.items()},
     }
 
 

@@ -57,8 +57,8 @@ class Speed:
         return f"{self.hardware}: {rates} ({how if self.runs else 'assumed, not measured'})"
 
 
-# 30 % of the data sheet's 19.5 and 312 TFLOP/s; of a core of an AMD EPYC, as measured in
-# docs/performance.md (101 and 220 GFLOP/s).
+# 30 % of the data sheet's 19.5 and 312 TFLOP/s; of 101 and 220 GFLOP/s, which a core of an AMD EPYC
+# reached. `python -m benchmarks packs` measures the rates of a machine.
 ASSUMED = {
     True: Speed("one A100 at 30 % of its peak", True, 5, {"float32": 5.85e12, "bfloat16": 93.6e12}),
     False: Speed(
