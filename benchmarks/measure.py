@@ -156,4 +156,4 @@ def show(title: str, rows: list[dict], columns: list[str]) -> None:
         table.add_column(column, justify=justify, min_width=_width(rows, column))
     for row in rows:
         table.add_row(*("" if row.get(c) is None else str(row[c]) for c in columns))
-    Console(width=120).print(table)
+    Console(width=140).print(table)
