@@ -13,9 +13,6 @@ _BESIDE = {
     "float16 or bfloat16",
     "compression_config": "compressed weights are not supported: use the checkpoint in float32, "
     "float16 or bfloat16",
-    "auto_map": "the model comes with code of its own, which is never run: use a model that "
-    "transformers computes itself; if transformers' own '{type}' computes this one too, delete the "
-    "key in a copy of the model and name the copy with 'path:'",
     "transformers_weights": "weights of another name are not read: delete the key and name the "
     "weights model.safetensors",
     "configuration_files": "other configurations are not read: delete the key",
@@ -57,7 +54,7 @@ def check_config(config: dict, tensors: int, label: str) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise UserError(f"{label}: {CONFIG} has no 'model_type'; fetch it again")
-    _check_beside(config, _BESIDE, CONFIG, label, kind)
+    _check_beside(config, _BESIDE, CONFIG, label)
     for key, value in _numbers(config):
         wrong = _flaw(key, value, tensors)
         if wrong:
@@ -73,13 +70,10 @@ def check_tokenizer_config(config: dict, label: str) -> None:
     _check_beside(config, _TOKENIZER_BESIDE, "tokenizer_config.json", label)
 
 
-def _check_beside(
-    config: dict, beside: dict[str, str], file: str, label: str, kind: str = ""
-) -> None:
+def _check_beside(config: dict, beside: dict[str, str], file: str, label: str) -> None:
     for key, advice in beside.items():
         if config.get(key):
-            told = advice.replace("{type}", one_line(kind, 60))
-            raise UserError(f"{label}: {file} has '{key}': {told}")
+            raise UserError(f"{label}: {file} has '{key}': {advice}")
 
 
 def _flaw(key: str, value: int | float, tensors: int) -> str | None:

@@ -31,10 +31,22 @@ def fused_projection(config: PreTrainedConfig | None) -> tuple[str, Layout] | No
     return (known[0], known[1](config)) if known and config is not None else None
 
 
-def _stacked(config: PreTrainedConfig) -> Layout:
-    """All of q, then all of k, then all of v."""
-    keys = getattr(config, "num_key_value_heads", config.num_attention_heads)
-    q, kv = config.num_attention_heads * _head_width(config), keys * _head_width(config)
+def covers(layout: Layout, rows: int) -> bool:
+    """Whether each row of a fused projection belongs to exactly one term."""
+    every = np.concatenate([part.index() for part in layout.values()])
+    return len(every) == rows and np.array_equal(np.sort(every), np.arange(rows))
+
+
+def _thirds(config: PreTrainedConfig) -> Layout:
+    """All of q, then all of k, then all of v, each as wide as all heads."""
+    width = config.num_attention_heads * _head_width(config)
+    return {"q": Rows(0, width), "k": Rows(width, width), "v": Rows(2 * width, width)}
+
+
+def _phi3(config: PreTrainedConfig) -> Layout:
+    """All of q, then all of k, then all of v; keys and values have fewer heads."""
+    width = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
+    q, kv = config.num_attention_heads * width, config.num_key_value_heads * width
     return {"q": Rows(0, q), "k": Rows(q, kv), "v": Rows(q + kv, kv)}
 
 
@@ -64,8 +76,8 @@ def _bigcode(config: PreTrainedConfig) -> Layout:
 
 
 def _head_width(config: PreTrainedConfig) -> int:
-    width = getattr(config, "head_dim", None)
-    return width or config.hidden_size // config.num_attention_heads
+    """As these attentions compute it; a `head_dim` of config.json they do not read."""
+    return config.hidden_size // config.num_attention_heads
 
 
 # Model type -> name of the fused linear and its layout: the reshapes of each attention's `forward`
@@ -73,9 +85,9 @@ def _head_width(config: PreTrainedConfig) -> int:
 _FUSED: dict[str, tuple[str, Callable[[PreTrainedConfig], Layout]]] = {
     "bloom": ("query_key_value", _each_head),
     "falcon": ("query_key_value", _falcon),
-    "gpt2": ("c_attn", _stacked),
+    "gpt2": ("c_attn", _thirds),
     "gpt_bigcode": ("c_attn", _bigcode),
     "gpt_neox": ("query_key_value", _each_head),
-    "mpt": ("Wqkv", _stacked),
-    "phi3": ("qkv_proj", _stacked),
+    "mpt": ("Wqkv", _thirds),
+    "phi3": ("qkv_proj", _phi3),
 }

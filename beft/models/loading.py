@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from beft.errors import UserError, one_line
 from beft.models.leftover import check_leftover
+from beft.models.own_code import check_own_code
 from beft.models.pretrained import Checkpoint, check_checkpoint
 from beft.models.weights import Tensors, bounded, lazy
 from beft.tasks.words import Plain
@@ -107,8 +108,10 @@ def read_config(checkpoint: Checkpoint, label: str, **settings: object) -> PreTr
     """The configuration of a checkpoint, with other settings where some are given.
 
     Raises:
-        UserError: It describes no model of transformers.
+        UserError: It describes no model of transformers, or one with other code of its own.
     """
+    if check_own_code(checkpoint.config, label):
+        log.info("%s: its own code is not run; transformers has the same classes", label)
     with checkpoint.view() as folder, _explained(f"{label}: config.json is not usable"):
         return AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **settings

@@ -56,9 +56,14 @@ class Checkpoint:
 
     @contextmanager
     def view(self) -> Iterator[Path]:
-        """A temporary folder that shows config.json and the tokenizer's files, and no other."""
+        """A temporary folder that shows config.json and the tokenizer's files, and no other.
+
+        Without `auto_map`, which names code: what reads this folder cannot ask for any.
+        """
         with TemporaryDirectory(prefix="beft-") as name:
-            for file in (CONFIG, *self.tokenizer):
+            shown = {key: value for key, value in self.config.items() if key != "auto_map"}
+            (Path(name) / CONFIG).write_text(json.dumps(shown), encoding="utf-8")
+            for file in self.tokenizer:
                 (Path(name) / file).symlink_to((self.folder / file).resolve())
             yield Path(name)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from beft.errors import UserError
-from beft.models.fused import Rows, fused_projection
+from beft.models.fused import Rows, covers, fused_projection
 from beft.models.roles import features, is_linear, under
 from beft.models.terms import PROJECTIONS
 
@@ -57,6 +57,13 @@ def find_stack(model: nn.Module) -> Stack:
     if len(blocks) > 1:
         raise _unknown(model, "a layer holds several attention blocks")
     _check_no_parallel_lists(model, paths[0])
+    for layer in lists[paths[0]] if rows else ():
+        _, size = features(layer.get_submodule(blocks[0]["q"]))
+        if not covers(rows, size):
+            raise UserError(
+                f"{type(model).__name__}: {fused} has {size} rows, which the heads and sizes in "
+                "config.json do not divide into q, k and v; fetch it again, or use another model"
+            )
     return Stack(paths[0], lists[paths[0]], blocks[0], rows)
 
 

@@ -11,6 +11,7 @@ from rich import filesize
 from rich.table import Table
 
 from beft.errors import UserError
+from beft.operations.ours import is_half_written, is_log, is_made, is_work
 from beft.store.files import remove
 from beft.store.locks import HEARTBEAT, PATIENCE, Lock, claimed, lock
 from beft.store.owners import living
@@ -39,10 +40,10 @@ LOGS: dict[str, Folder] = {
 class Thing:
     """A file or folder of one project."""
 
-    kind: str  # runs, packs, ..., logs, work, links
-    owner: str  # the model or task that it belongs to, or the path of a link; empty if none
+    kind: str  # runs, packs, ..., logs, work, links, others
+    owner: str  # its model or task, the path of a link, the folder of others; empty if none
     path: Path
-    named: bool  # whether a study still names it
+    named: bool  # whether a study still names it, or it is not known to be of this project
 
     def size(self) -> int:
         """Bytes of all files; of a link, not of what lies behind it."""
@@ -57,7 +58,9 @@ def run_folders(layout: Layout) -> list[Path]:
 
 
 def things(projects: list[Project]) -> list[Thing]:
-    """Every file and folder in data/ and logs/, and whether a study names it.
+    """Every file and folder in data/ and logs/, and whether it stays.
+
+    What this project did not write, to judge by its name, stays; so does what a study names.
 
     Raises:
         UserError: when a run that no study names is being trained, because the files that it
@@ -143,7 +146,15 @@ def _made(layout: Layout, kind: Folder, named: set[str], links: list[Path]) -> I
     for path in _below(base, DEPTHS[kind], links):
         if not path.name.startswith("."):
             key = path.relative_to(base).as_posix()
-            yield Thing(kind, key.partition("/")[0], path, key in named)
+            if key in named or is_made(kind, key, path):
+                yield Thing(kind, key.partition("/")[0], path, key in named)
+            else:
+                yield _others(path, base)
+
+
+def _others(path: Path, base: Path) -> Thing:
+    """What somebody else put there; it stays."""
+    return Thing("others", f"{base.parent.name}/{base.name}", path, True)
 
 
 def prune(layout: Layout, gone: list[Thing]) -> None:
@@ -186,15 +197,21 @@ def _logs(layout: Layout, named: dict[Folder, set[str]], links: list[Path]) -> I
             continue
         known = {os.path.splitext(key)[0] for key in named[LOGS[base.name]]}  # noqa: PTH122
         for path in _files(base, links):
-            key = path.relative_to(base).with_suffix("").as_posix()
-            yield Thing("logs", key.partition("/")[0], path, key in known)
+            key = path.relative_to(base)
+            if is_log(LOGS[base.name], key.as_posix()):
+                yield Thing("logs", key.parts[0], path, key.with_suffix("").as_posix() in known)
+            else:
+                yield _others(path, base)
 
 
 def _work(layout: Layout, needed: set[str], links: list[Path]) -> Iterator[Thing]:
     """Checkpoints and folders that were set aside; named if one of the `needed` runs uses them."""
     for path in _below(layout.folder("work"), 1, links):
         owners = _owners(path) if path.name.startswith("group-") else [path.name]
-        yield Thing("work", "", path, not needed.isdisjoint(owners))
+        if is_work(path.name):
+            yield Thing("work", "", path, not needed.isdisjoint(owners))
+        else:
+            yield _others(path, path.parent)
 
 
 def _half_written(layout: Layout, links: list[Path]) -> Iterator[Thing]:
@@ -202,7 +219,7 @@ def _half_written(layout: Layout, links: list[Path]) -> Iterator[Thing]:
     folders = [layout.folder(kind) for kind in DEPTHS]
     for folder in (*folders, layout.folder("collected"), layout.root / "reports"):
         for path in _files(folder, links):
-            if path.name.startswith(".") and path.suffix == ".tmp":
+            if is_half_written(path.name):
                 yield Thing("half-written", "", path, False)
 
 

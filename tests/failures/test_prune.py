@@ -44,8 +44,8 @@ def leftovers(project: Path) -> list[Path]:
     made = [
         project / "data" / "work" / f"{'0' * 16}.damaged" / "recipe.json",
         project / "data" / "work" / f"group-{'0' * 16}-{'1' * 16}" / "checkpoint.safetensors",
-        project / "data" / "scores" / ".half.abc.tmp",
-        project / "reports" / ".runs.csv.abc.tmp",
+        project / "data" / "scores" / ".half.abcd_123.tmp",
+        project / "reports" / ".runs.csv.abcd_123.tmp",
     ]
     for path in made:
         path.parent.mkdir(exist_ok=True)
@@ -80,6 +80,48 @@ def test_only_what_no_study_names_goes(project):
     done = sandbox.snakemake(project)
     assert "Nothing to be done" in done.stderr
     assert sandbox.beft(project, "verify").status == 0
+    assert "nothing to remove" in sandbox.beft(project, "prune", "--yes").said
+
+
+STRANGERS = (
+    "data/runs/tiny/demo_sentiment/low/b_v/seed-0/thesis/figure.pdf",
+    "data/runs/tiny/demo_sentiment/low/b_v/seed-0/0123456789abcdef0/notes.txt",
+    "data/runs/my/own/files/in/this/folder/notes.txt",
+    "data/runs/notes.txt",
+    "data/packs/tiny/demo_sentiment/low/table.xlsx",
+    "data/packs/tiny/demo_sentiment/low/{digest}.csv",
+    "data/scores/tiny/demo_sentiment/low/{digest}.xlsx",
+    "data/subsets/demo_sentiment/low/seed-0/mine.parquet",
+    "data/sources/demo_sentiment/raw/train.csv",
+    "data/models/tiny/weights/model.safetensors",
+    "data/timings/a/b/c/d",
+    "data/work/thesis/chapter.tex",
+    "data/work/.mine.tmp",
+    "data/scores/.mine.tmp",
+    "data/elsewhere/file",
+    "logs/train/tiny/demo_sentiment/low/notes.log",
+    "logs/mine.txt",
+)
+
+
+def test_what_others_put_there_stays(project):
+    """Also beside what goes, and inside a run that no study names."""
+    forget(project)
+    gone = next(project.glob("data/runs/tiny/demo_similarity/*/*/*/*"))
+    source = next(project.glob("data/sources/demo_similarity/*"))
+    inside = [gone / "my notes.txt", source / "thesis" / "train.parquet"]
+    placed = [project / name.format(digest="0" * 16) for name in STRANGERS] + inside
+    for path in placed:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    done = sandbox.beft(project, "prune", "--yes")
+    assert done.status == 0, done.said
+    assert [path for path in placed if not path.exists()] == []
+    assert "others" in done.said and "data/sources" in done.said
+    for folder in (gone, source):  # with all that belongs to what they wrote in
+        assert (folder / "checksums.json").is_file()
+    left = {path.name for path in project.glob("data/runs/tiny/demo_similarity/*/*/*/*")}
+    assert left == {gone.name}
     assert "nothing to remove" in sandbox.beft(project, "prune", "--yes").said
 
 

@@ -5,7 +5,8 @@ import torch
 from support import tiny
 from transformers import AutoModelForCausalLM
 
-from beft.models.fused import Rows, fused_projection
+from beft.errors import UserError
+from beft.models.fused import Rows, covers, fused_projection
 from beft.models.sites import find_sites
 
 
@@ -66,6 +67,53 @@ def test_runs_of_rows_become_an_index(rows, expected):
 def test_rows_worked_by_hand(architecture, changes, q, k, v):
     _, layout = fused_projection(tiny.decoder_config(architecture, **changes))
     assert {t: rows.index().tolist() for t, rows in layout.items()} == {"q": q, "k": k, "v": v}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "forged"),
+    [
+        ("gpt2", {"head_dim": 3}),
+        # twice as many rows of q, half as many of k and v: as many in all
+        ("gpt2", {"head_dim": 12, "num_key_value_heads": 1}),
+        ("gpt_neox", {"head_dim": 3}),
+        ("bloom", {"head_dim": 3}),
+        ("gpt_bigcode", {"head_dim": 3, "num_key_value_heads": 2}),
+        ("mpt", {"head_dim": 3, "num_key_value_heads": 1}),
+    ],
+)
+def test_settings_that_an_attention_does_not_read_move_no_row(architecture, forged):
+    _, plain = fused_projection(tiny.decoder_config(architecture))
+    settings = tiny.decoder_config(architecture)
+    for key, value in forged.items():
+        setattr(settings, key, value)
+    assert fused_projection(settings) == (_, plain)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "forged"),
+    [("mpt", {"n_heads": 3}), ("mpt", {"n_heads": 5}), ("gpt_bigcode", {"multi_query": False})],
+)
+def test_rows_that_do_not_fill_the_projection_are_refused(architecture, forged):
+    """The attention would fail, or read other rows than those that are tuned."""
+    model = AutoModelForCausalLM.from_config(tiny.decoder_config(architecture))
+    for key, value in forged.items():
+        setattr(model.config, key, value)
+    with pytest.raises(UserError, match=r"rows, which the heads and sizes in config.json do not"):
+        find_sites(model)
+
+
+@pytest.mark.parametrize(
+    ("layout", "rows", "expected"),
+    [
+        ({"q": Rows(0, 2), "k": Rows(2, 2), "v": Rows(4, 2)}, 6, True),
+        ({"q": Rows(0, 2), "k": Rows(2, 2), "v": Rows(4, 2)}, 7, False),
+        ({"q": Rows(0, 2), "k": Rows(1, 2), "v": Rows(4, 2)}, 6, False),
+        ({"q": Rows(0, 2), "k": Rows(2, 2), "v": Rows(4, 2)}, 5, False),
+        ({"q": Rows(0, 1, 3, 2), "k": Rows(1, 1, 3, 2), "v": Rows(2, 1, 3, 2)}, 6, True),
+    ],
+)
+def test_every_row_has_one_term(layout, rows, expected):
+    assert covers(layout, rows) == expected
 
 
 @pytest.mark.parametrize("architecture", ["opt", "llama", "gpt_neo"])

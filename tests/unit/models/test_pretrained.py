@@ -133,7 +133,6 @@ def test_an_adapter_beside_the_weights_is_refused(bert):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("auto_map", {"AutoModel": "evil.Evil"}, "code of its own, which is never run"),
         ("quantization_config", {"quant_method": "bitsandbytes"}, "quantised weights"),
         ("transformers_weights", "other.safetensors", "weights of another name"),
         ("configuration_files", ["config.4.0.0.json"], "other configurations"),
