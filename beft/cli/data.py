@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from beft.study.project import Project
 
 GB = 1e9
+FEW = 32  # tokens; with so many, there is room beside the special tokens of any model
 
 
 def fetch(
@@ -142,6 +143,7 @@ def _mark(project: "Project", folders: dict[str, Path]) -> list[UserError]:
             path, model = project.layout.folder("models") / marker, project.params.models[name]
             try:
                 mark_model(project.root, folders[name], name, model, path, _check_usable)
+                _check_lengths(project, folders[name], name)
             except UserError as error:
                 failures.append(error)
     return failures
@@ -151,6 +153,30 @@ def _check_usable(folder: Path, label: str, model: "Model") -> None:
     from beft.engine.usable import check_usable  # imports torch, which takes seconds
 
     check_usable(folder, label, model)
+
+
+def _check_lengths(project: "Project", folder: Path, name: str) -> None:
+    """Checks that no run of an encoder cuts its texts to nothing."""
+    from beft.study.recipe import kind_of
+
+    runs = [
+        r for r in project.recipes if r.model["alias"] == name and kind_of(r.model) == "encoder"
+    ]
+    short = {
+        (r.task["name"], r.training["max_length"]): r.task
+        for r in runs
+        if r.training["max_length"] < FEW
+    }
+    if short:
+        from beft.data.encoded import check_length
+        from beft.models.loading import load_tokenizer
+
+        tokenizer = load_tokenizer(folder, f"models.{name}: {folder}")
+        for (_, length), task in short.items():
+            try:
+                check_length(task, tokenizer, length)
+            except UserError as error:
+                raise error.within(f"models.{name}") from None
 
 
 def subsample(

@@ -67,6 +67,22 @@ def _fill(pieces: list[str], values: tuple[str, ...]) -> str:
     return "".join(p + v for p, v in zip(pieces, (*values, ""), strict=True))
 
 
+def check_length(task: Plain, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    """Checks that an example has room for a token of each text beside the special tokens.
+
+    Raises:
+        UserError: it has not, so all examples would be alike.
+    """
+    texts = len(task["text"])
+    special = tokenizer.num_special_tokens_to_add(pair=texts > 1)
+    if max_length < special + texts:
+        raise UserError(
+            f"tasks.{task['name']}: max_length {max_length} leaves no room for words: this model "
+            f"puts {special} special tokens around {texts} text{'s' * (texts > 1)}; set "
+            f"{special + texts} or more"
+        )
+
+
 def encode(
     table: pa.Table,
     task: Plain,
@@ -86,8 +102,10 @@ def encode(
         rows: the row of each example in its split, for messages. Default: its place in the table.
 
     Raises:
-        UserError: if the table lacks a column, or an example has no token.
+        UserError: if the table lacks a column, an example has no token, or all would be cut to
+            their special tokens.
     """
+    check_length(task, tokenizer, max_length)
     columns = [name for entry in task["text"] for name in fields(entry)]
     check_columns(table.column_names, columns, task["name"])
     out = tokenizer(

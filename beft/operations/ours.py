@@ -28,8 +28,10 @@ _WORK = (
     rf"|((source-)?{_DIGEST}|mirror-.+)\.(damaged|refused)(-\d+)?)"
 )
 _HALF = r"\..+\.[a-z0-9_]{8}\.tmp"  # as `store.files` names what it has not written to the end
-_RUN = (F.RECIPE, F.METRICS, F.HISTORY, F.PROVENANCE, F.GRADIENTS, F.BIASES, F.HEAD)
-_RUN += (F.PREDICTIONS, F.EXAMPLES, CHECKSUMS)
+_RUN = (
+    *(F.RECIPE, F.METRICS, F.HISTORY, F.PROVENANCE, F.GRADIENTS, F.BIASES, F.HEAD),
+    *(F.PREDICTIONS, F.EXAMPLES, CHECKSUMS),
+)
 _INSIDE: dict[Folder, str] = {
     "runs": "|".join(map(re.escape, _RUN)),
     "sources": rf".+\.parquet|{re.escape(SOURCE)}|{re.escape(CHECKSUMS)}",

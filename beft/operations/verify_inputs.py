@@ -6,7 +6,7 @@ from beft.data.mirror.lookup import MANIFEST, altered
 from beft.data.mirror.origins import changed_origin
 from beft.data.subsets import read_subset
 from beft.data.tables import read_table
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 from beft.operations.problem import Problem
 from beft.store.files import all_flaws, read_json
 from beft.store.inputs import SOURCE, broken_promise, marker_flaw
@@ -50,6 +50,12 @@ def models(project: Project) -> Iterator[Problem]:
         try:
             if problem := marker_flaw(marker, recipe.model):
                 yield Problem(f"{marker}: {problem}", (marker,))
+                continue
+            alias = recipe.model["alias"]
+            noted, expected = read_json(marker).get("path"), project.params.models[alias].path
+            if noted != expected:
+                line = f"says that the model is in {one_line(noted)}, params.yaml in {expected}"
+                yield Problem(f"{marker}: {line}; run 'beft fetch --model {alias}'", (marker,))
                 continue
             if changed := altered(project.root, marker):
                 line = f"{changed}: not what was fetched (sha256 differs from {marker})"

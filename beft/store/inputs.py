@@ -8,7 +8,7 @@ Both names are promises. Here they are compared with the content, and with what 
 from collections.abc import Mapping
 from pathlib import Path
 
-from beft.errors import UserError
+from beft.errors import UserError, one_line
 from beft.store.files import CHECKSUMS, flaw, recall_json
 from beft.study.identity import WEIGHTS, content_of, digest
 from beft.study.recipe import Recipe
@@ -76,10 +76,14 @@ def marker_flaw(marker: Path, model: Plain) -> str | None:
     Raises:
         UserError: when it is missing or damaged.
     """
-    sums, place = marked(marker), recall_json(marker).get("mirror")
-    if _may_be(sums, model) and place == (f"models/{model['hub']}" if "hub" in model else None):
-        return None
-    return f"lists other weights than its name says; run 'beft fetch --model {model['alias']}'"
+    remedy = f"run 'beft fetch --model {model['alias']}'"
+    if not _may_be(marked(marker), model):
+        return f"lists other weights than its name says; {remedy}"
+    place = recall_json(marker).get("mirror")
+    if place != (f"models/{model['hub']}" if "hub" in model else None):
+        where = "no folder of a mirror" if place is None else one_line(place)
+        return f"says that the model is in {where}, which is not its own; {remedy}"
+    return None
 
 
 def _may_be(sums: Mapping[str, str], model: Plain) -> bool:

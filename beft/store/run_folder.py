@@ -94,6 +94,7 @@ class Run:
         return self.flaw or self.foreign or self._unlisted()
 
     def _unlisted(self) -> str | None:
+        """Why a written run is not the one that its manifest was written for."""
         with suppress(UserError):  # a manifest that cannot be read says nothing
             if self.manifest is not None and self.manifest.is_file():
                 entry = read_manifest(self.manifest).get(self.recipe.digest)

@@ -23,6 +23,7 @@ from beft.study.fields import (
 )
 from beft.study.settings import Decoding, Defaults, Overrides
 from beft.study.yaml_file import read_yaml
+from beft.tasks.labels import spelt
 
 Kind = Literal["encoder", "decoder"]
 Metric = Literal["accuracy", "f1", "f1_macro", "matthews", "spearman", "pearson"]
@@ -164,6 +165,13 @@ class Task(TaskSettings):
             )
         if self.labels is not None and len(self.labels) == 1:
             raise ValueError("'labels' needs two or more classes, or [] for regression")
+        seen: dict[str, str] = {}
+        for name in self.labels or []:
+            if (other := seen.setdefault(spelt(name), name)) != name:
+                raise ValueError(
+                    f"'labels' names one value twice: '{other}' and '{name}', which files may "
+                    "write either way; keep one of them"
+                )
         return self
 
     def settings(self, kind: str) -> TaskSettings:

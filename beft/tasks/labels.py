@@ -107,17 +107,9 @@ def target(value: object) -> float:
 
 
 def _finder(names: Sequence[str]) -> Callable[[Any], int | None]:
-    """Finds the position of a value among names: the same text, else the same value."""
-    exact = {name: index for index, name in enumerate(names)}
-    loose: dict[str, int | None] = {}
-    for name, index in exact.items():
-        loose[spelt(name)] = None if spelt(name) in loose else index
-
-    def find(value: object) -> int | None:
-        index = exact.get(value) if isinstance(value, str) else None
-        return loose.get(spelt(value)) if index is None else index
-
-    return find
+    """Finds the position of a value among names, of which no two are one value."""
+    places = {spelt(name): index for index, name in enumerate(names)}
+    return lambda value: places.get(spelt(value))
 
 
 def _positions(names: Sequence[str]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from beft.code_identity import code_digest
+from beft.errors import UserError
 from beft.store.files import sweep
 from beft.store.locks import Lock, alone, claimed
 from beft.store.manifest import entry, write_manifest
@@ -47,6 +48,7 @@ def run_pack(
     # The commit is read and cached now, before anybody can edit the code.
     provenance.commit(layout.root)
     inputs = current_inputs(layout, pack.recipes[0])
+    _check_listed(layout, pack, manifest)
     origin = digest([code_digest(), inputs])
     loader = Loader(layout, device)
     with _stop_signals() as stop:
@@ -71,6 +73,17 @@ def run_pack(
         with alone(layout.work(f"pack-{manifest.stem}")):
             sweep(manifest)
             write_manifest(manifest, entries, pack.skip_inert)
+
+
+def _check_listed(layout: Layout, pack: Pack, manifest: Path) -> None:
+    """Checks that no sound run is another than the one that an earlier manifest was written for.
+
+    A new manifest would fit it, and nobody could tell any more.
+    """
+    for recipe in pack.recipes:
+        run = open_run(layout, recipe, manifest, quick=True)
+        if run.is_written and not run.flaw and not run.foreign and run.unsound:
+            raise UserError(f"{run.folder}: {run.unsound}")
 
 
 def _inert_runs(loader: Loader, pack: Pack) -> dict[str, str]:

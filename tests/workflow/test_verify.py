@@ -270,7 +270,7 @@ LIES: dict[str, tuple[Callable[[Path], object], str, str]] = {
             one(p, "data/models/*/*.json"), lambda m: m.update(mirror="models/owner/other")
         ),
         "data/models/tiny/",
-        "lists other weights than its name says",
+        "says that the model is in models/owner/other, which is not its own",
     ),
     "a source of another dataset": (
         lambda p: (

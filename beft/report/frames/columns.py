@@ -37,4 +37,13 @@ _NAMES = {
         "tuned_cosine,tuned_degrees,shift_cosine,shift_degrees"
     ),
 }
+# columns that hold numbers, in whichever frame they are (`best` and `last` are names elsewhere)
+_NUMBERS = (
+    "seed,learning_rate,epochs,train_examples,best,last,trainable_params,trainable_percent,"
+    "train_seconds,peak_memory_mb,demonstrations,least_demonstrations,train_loss,value,threads,"
+    "added_biases,tokens_per_pass,passes_refused,score,rank,q,k,v,mean_abs,relative,low,high,runs,"
+    "examples,difference,p_runs,p_examples,p_runs_corrected,p_examples_corrected,family,repeat,"
+    "seconds,tuned_cosine,tuned_degrees,shift_cosine,shift_degrees"
+)
+NUMBERS = frozenset(_NUMBERS.split(","))
 COLUMNS = {frame: names.split(",") for frame, names in _NAMES.items()}

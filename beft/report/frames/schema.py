@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from beft.errors import UserError
-from beft.report.frames.columns import COLUMNS
+from beft.errors import UserError, one_line
+from beft.report.frames.columns import COLUMNS, NUMBERS
 from beft.report.spreadsheet import guarded, unguarded
 from beft.store.files import read_json, to_json, write_file
 
@@ -102,11 +102,30 @@ def read(reports: Path) -> Frames:
             tables[name] = read_table(path)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: damaged ({error}); run 'beft report' again") from None
+        _check_columns(tables[name], COLUMNS[name], path)
     assert {f.name for f in fields(Frames)} == {*tables, "settings"}
     settings = read_json(reports / "settings.json")
     if not isinstance(settings, dict):
         raise UserError(f"{reports / 'settings.json'}: not a mapping; run 'beft report' again")
     return Frames(**tables, settings=settings)
+
+
+def _check_columns(table: pd.DataFrame, columns: list[str], path: Path) -> None:
+    """Checks that a frame has its columns, and numbers where numbers belong."""
+    if lacking := [column for column in columns if column not in table]:
+        raise UserError(
+            f"{path}: the column '{lacking[0]}' is missing; run 'beft report' to write it again"
+        )
+    for column in NUMBERS.intersection(columns):
+        values = table[column]
+        bad = values.notna() & pd.to_numeric(values, errors="coerce").isna()
+        if bad.any():
+            line = int(bad.to_numpy().argmax()) + 2
+            shown = one_line(values[bad].iloc[0], 60)
+            raise UserError(
+                f"{path}, line {line}: {column}: '{shown}' is no number; run 'beft report' to "
+                "write it again"
+            )
 
 
 def read_table(path: Path) -> pd.DataFrame:

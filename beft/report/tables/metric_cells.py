@@ -93,7 +93,8 @@ def _with_best(table: pd.DataFrame, better: dict[tuple, str]) -> pd.DataFrame:
     """Mark the best of the bias terms per place and split, and whether its lead is beyond chance.
 
     Only where at least two can be compared and none lacks a result (terms left out on purpose do
-    not count): a term that happens to be the only one that is done is not the best.
+    not count): a term that happens to be the only one that is done is not the best. Nor are terms
+    that are equal: then none is ahead.
 
     Args:
         better: see `comparisons.verdicts`.
@@ -103,6 +104,8 @@ def _with_best(table: pd.DataFrame, better: dict[tuple, str]) -> pd.DataFrame:
     for place, part in groups_of(terms, [*CELL, "split"]):
         if len(part) > 1 and part["mean"].notna().all():
             best = grid.ties(zip(part.index, part["mean"], strict=True))
+            if len(best) > 1:
+                continue
             table.loc[best, "best"] = True
             names = part["technique"]
             leads = [better.get((*place, *sorted(pair))) for pair in combinations(names, 2)]

@@ -69,8 +69,9 @@ def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[s
         shown[key] = replace(mean, paper=beside(theirs_mean, means[key]), place=place)
     for regime in dict.fromkeys(regime for regime, _ in means):
         terms = [(k, m) for k, m in means.items() if k[0] == regime and k[1] in BIAS_TERMS]
-        for key in grid.ties(terms) if sum(map(math.isfinite, dict(terms).values())) > 1 else []:
-            shown[key] = replace(shown[key], bold=True)
+        best = grid.ties(terms)
+        if len(best) == 1 and sum(map(math.isfinite, dict(terms).values())) > 1:
+            shown[best[0]] = replace(shown[best[0]], bold=True)
     return shown
 
 
@@ -87,7 +88,7 @@ def _paper_averages(rows: pd.DataFrame, labels: list) -> dict[tuple[str, str], f
 def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     notes = [
         *measure_notes(tidy, column, frames),
-        "Bold: the best of the bias terms in its regime and column.",
+        "Bold: the best of the bias terms in its regime and column; none where the best are equal.",
         LEADING if tidy["separated"].any() else "",
         CHOSEN if tidy["selected"].any() else "",
         f"{INERT} inert: the term's gradient is zero up to rounding, so tuning it trains the head "

@@ -60,7 +60,7 @@ def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     notes = [
         *first.measure_notes(tidy, column, frames),
         f"Smallest regime of each model: {mixed}." if each.nunique() > 1 else "",
-        "Bold: the best of the bias terms of a model in its column.",
+        "Bold: the best of the bias terms of a model in its column; none where the best are equal.",
         first.CHOSEN if tidy["selected"].any() else "",
         f"{first.INERT} inert: the term's gradient is zero up to rounding, so tuning it trains "
         "the head only." if tidy["inert"].any() else "",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from safetensors.torch import load_file, save_file
 from support import tiny
-from support.planted import TINY, Case, Place, Plant, remove, text, then, truncate
+from support.planted import TINY, Case, Place, Plant, params, remove, text, then, truncate
 
 WEIGHTS = f"{TINY}/model.safetensors"
 PICKLED = then(remove(WEIGHTS), text(f"{TINY}/pytorch_model.bin", b"\x80\x02."))
@@ -82,3 +82,11 @@ MODELS += [
         ("kind: decoder forgotten", opt, "fetch --model tiny", "'opt'", "add 'kind: decoder'"),
     ]
 ]  # fmt: skip
+MODELS.append(
+    Case(
+        "no room for words",
+        params("training", "max_length", to=2),
+        "fetch",
+        ("models.tiny: tasks.mine: max_length 2", "set 3 or more"),
+    )
+)

@@ -66,6 +66,9 @@ WRONG_VALUES = settings("params", params, [
     ]),
     *(((*TASK, key), value, "tasks.mine", word) for key, value, word in [
         ("labels", ["only"], "two or more"), ("labels", ["a", "a"], "'a' is listed twice"),
+        *(("labels", [*two, "x"], f"one value twice: '{two[0]}' and '{two[1]}'") for two in [
+            ("1", "1.0"), ("True", "true"), ("a", "a "), ("0", "-0"), ("1e2", "100"),
+        ]),
         ("labels", [True, False], "labels.0: Input should be a valid string: write it in quotes"),
         ("labels", 5, "labels"), ("text", [], "text"),
         ("text", ["a", "b", "c"], "text"), ("text", "sentence", "text"), ("labels", [], "classes"),

@@ -143,6 +143,23 @@ def test_exchanged_markers_are_refused_and_fetched_again(project):
     assert (one.read_bytes(), two.read_bytes()) == kept
 
 
+def test_a_marker_that_points_elsewhere_is_told_from_one_of_other_weights(project):
+    (key,) = project.models()
+    marker = project.layout.folder("models") / key
+    kept = marker.read_bytes()
+    marker.write_bytes(to_json(read_json(marker) | {"path": "models/other"}))
+    (line,) = told(project, "data/models")
+    assert "says that the model is in models/other, params.yaml in models/tiny; run 'beft" in line
+    fetch(params=project.root / "params.yaml")
+    assert marker.read_bytes() == kept and told(project, "data/models") == []
+    for place in ({"mirror": "models/own/x"}, {"path": None}, {"path": ["x"]}, {}):
+        noted = {k: v for k, v in read_json(marker).items() if k == "sha256"}
+        marker.write_bytes(to_json(noted | place))
+        (line,) = told(project, "data/models")
+        assert "says that the model is in" in line and "\n" not in line
+        marker.write_bytes(kept)
+
+
 def test_a_run_that_was_trained_under_an_exchanged_marker_is_found_later(project):
     (recipe,) = project.recipes
     folder = project.layout.run(recipe)

@@ -49,17 +49,29 @@ def test_a_marker_lists_the_weights_of_its_model(tmp_path, kind):
     [
         ("local", PINNED, {}),
         ("local", LOCAL | {"tokenizer.json": "e5"}, {}),
-        ("local", LOCAL, {"mirror": "models/own/m"}),
         ("pinned", LOCAL, {}),
         ("pinned", {}, {}),
-        ("pinned", PINNED, {"mirror": "models/own/other"}),
-        ("by revision", PINNED, {"mirror": "models/own/other"}),
-        ("by revision", PINNED, {"path": "here"}),
     ],
 )
 def test_a_marker_of_other_weights_is_told(tmp_path, kind, sums, place):
     problem = marker_flaw(marker(tmp_path, kind, sums, **place), MODELS[kind])
     assert problem == "lists other weights than its name says; run 'beft fetch --model m'"
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "words"),
+    [
+        ("local", {"mirror": "models/own/m"}, "models/own/m"),
+        ("pinned", {"mirror": "models/own/other"}, "models/own/other"),
+        ("by revision", {"mirror": "models/own/other"}, "models/own/other"),
+        ("by revision", {"path": "here"}, "no folder of a mirror"),
+    ],
+)
+def test_a_marker_of_another_place_is_told(tmp_path, kind, place, words):
+    problem = marker_flaw(marker(tmp_path, kind, SUMS[kind], **place), MODELS[kind])
+    assert problem == (
+        f"says that the model is in {words}, which is not its own; run 'beft fetch --model m'"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"sha256": 3}'])

@@ -1,6 +1,7 @@
 """Pack jobs: what is stopped goes on where it was, and only on what it was begun with."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from beft.cli.data import fetch, subsample
 from beft.errors import UserError
 from beft.models.encoder import load_encoder
 from beft.report.frames.collect import collect
+from beft.store.files import read_json, to_json
+from beft.study.identity import sha256
 from beft.study.project import Project, load
 from beft.training import pack as runner
 from beft.training import shared
@@ -124,3 +127,23 @@ def test_weights_that_change_while_they_are_loaded_leave_no_run(tmp_path, monkey
     with pytest.raises(UserError, match=r"tokenizer\.json: missing, or not what was fetched"):
         runner.run_pack(layout, pack, layout.pack(key))
     assert not layout.folder("runs").exists()
+
+
+def test_another_run_than_the_manifest_was_written_for_is_not_taken_over(whole, tmp_path):
+    """As `beft train` by hand might: its new manifest would fit whatever run lies there."""
+    folder = Path(shutil.copytree(whole, tmp_path / "project"))
+    (key, pack), *_ = project(folder, [0, 1]).packs.items()
+    layout = load(folder / "params.yaml").layout
+    runner.run_pack(layout, pack, layout.pack(key))  # nothing to do
+    there = layout.run(pack.recipes[0])
+    facts = read_json(there / "metrics.json")
+    facts["splits"]["validation"]["best"] = 0.99
+    (there / "metrics.json").write_bytes(to_json(facts))
+    sums = {name: sha256(there / name) for name in read_json(there / "checksums.json")}
+    (there / "checksums.json").write_bytes(to_json(sums))
+    before = layout.pack(key).read_bytes()
+    with pytest.raises(UserError, match=r"not the run that .* was written for; run 'beft verify"):
+        runner.run_pack(layout, pack, layout.pack(key))
+    assert layout.pack(key).read_bytes() == before
+    layout.pack(key).unlink()  # as snakemake does before it starts a job
+    runner.run_pack(layout, pack, layout.pack(key))

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from support import sandbox
 
@@ -133,4 +134,32 @@ def test_a_damaged_file_is_named(project, tmp_path, name, content) -> None:
     F.write(collect(project), tmp_path)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: (damaged|not a mapping)"):
+        F.read(tmp_path)
+
+
+SMALL = ("mini-rotary",), ("sst2",), ("low",)
+
+
+@pytest.mark.parametrize("name", F.COLUMNS)
+def test_a_column_that_is_missing_is_named(make, tmp_path, name) -> None:
+    F.write(make(*SMALL), tmp_path)
+    table = pd.read_csv(tmp_path / f"{name}.csv", dtype=str)
+    for column in (F.COLUMNS[name][0], F.COLUMNS[name][-1]):
+        table.drop(columns=column).to_csv(tmp_path / f"{name}.csv", index=False)
+        with pytest.raises(UserError, match=rf"{name}\.csv: the column '{column}' is missing; run"):
+            F.read(tmp_path)
+    table.assign(mine=1).to_csv(tmp_path / f"{name}.csv", index=False)
+    F.read(tmp_path)  # one more does no harm
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("runs", "seed"), ("runs", "best"), ("scores", "score"), ("intervals", "low")],
+)
+def test_a_value_that_is_no_number_is_named_with_its_line(make, tmp_path, name, column) -> None:
+    F.write(make(*SMALL), tmp_path)
+    table = pd.read_csv(tmp_path / f"{name}.csv", dtype=str, keep_default_na=False)
+    table.loc[1, column] = "much"
+    table.to_csv(tmp_path / f"{name}.csv", index=False)
+    with pytest.raises(UserError, match=rf"{name}\.csv, line 3: {column}: 'much' is no number"):
         F.read(tmp_path)

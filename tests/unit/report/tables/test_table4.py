@@ -5,6 +5,7 @@ from support.frames_of import frames_of
 
 from beft.report.frames.schema import Frames
 from beft.report.tables.formats import plain
+from beft.report.tables.table1 import table1
 from beft.report.tables.table4 import table4
 
 
@@ -46,6 +47,22 @@ def test_models_by_tasks_in_the_smallest_regime() -> None:
         ["bert-base-cased", "b_q", "48.0 (n=1/1) paper 47.2, +0.8", "— not planned"],
         ["roberta-base", "b_v", "91.0 (n=1/1) paper 90.5, +0.5", "— paper 62.1 1/1 diverged"],
     ]
+
+
+def test_no_term_is_bold_where_the_best_are_equal() -> None:
+    """As table `selection` says there: no term is ahead."""
+    for q, k, bold in ((0.4, 0.3, ["b_v"]), (0.5, 0.3, []), (0.5, 0.5, []), (0.6, 0.5, ["b_q"])):
+        terms = {"b_v": 0.5, "b_q": q, "b_k": k}
+        numbers = {("m", "cb", "low", term): value for term, value in terms.items()}
+        frames = study(numbers, METRICS, regimes=["low"], tasks={"cb": {}})
+        for table in (table4(frames), table1(frames)):
+            (part,) = table.parts
+            names = [row[1].text for row in part.rows if row[2].bold]
+            assert names == bold
+            best = table.tidy.loc[table.tidy["best"], "technique"]
+            assert best.tolist() == bold
+            if table.name == "table1":  # the average, too
+                assert [row[1].text for row in part.rows if row[-1].bold] == bold
 
 
 def test_another_metric_is_not_the_papers() -> None:
