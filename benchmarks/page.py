@@ -15,7 +15,8 @@ from benchmarks.material import ROOT
 TEMPLATE, PAGE, README = "performance.md.j2", ROOT / "docs" / "performance.md", ROOT / "README.md"
 LACKING = "Results of this section are not on file: run `make bench`."
 CLAIM = re.compile(r"[\d.]+ to [\d.]+ times as fast")
-FILES = ("engine", "packs", "steps", "few", "decoder", "pipeline", "gpu", "memory_gpu")
+# Each is written by a part; the last two by parts that need a GPU.
+FILES = ("engine", "packs", "steps", "few", "decoder", "pipeline", "cluster", "gpu", "memory_gpu")
 
 
 class Results(dict):

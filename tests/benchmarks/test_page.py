@@ -21,6 +21,12 @@ def test_the_readme_claims_what_the_results_give():
     assert found == page.claim()
 
 
+def test_results_of_parts_that_need_no_card_are_of_one_commit():
+    """Those that say how many cores were idle; older ones do not."""
+    results = [page.Results(name) for name in page.FILES if "gpu" not in name]
+    assert len({found["commit"] for found in results if "idle_cores" in found}) <= 1, "make bench"
+
+
 def test_the_template_has_no_numbers_of_its_own():
     text = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|`[^`]*`", "", TEMPLATE.read_text(), flags=re.S)
     for name in NAMES:

@@ -51,8 +51,8 @@ def test_part_runs_in_its_smallest_form_and_keeps_no_results(part, capsys):
 
 
 def test_results_of_the_smallest_forms_fill_the_page(tmp_path, capsys):
-    """All parts but those on a GPU, whose results on file are taken."""
-    for name in ("gpu.json", "memory_gpu.json"):
+    """All parts but those on a GPU and on a cluster, whose results on file are taken."""
+    for name in ("gpu.json", "memory_gpu.json", "cluster.json"):
         shutil.copy(measure.ON_FILE / name, tmp_path)
     before = sandbox.marks(measure.ON_FILE)
     assert main([*ON_THE_PAGE, "--smoke", "--to", str(tmp_path)]) == 0
