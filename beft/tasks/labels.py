@@ -100,8 +100,8 @@ def target(value: object) -> float:
         raise ValueError(f"label '{shown}' is not a number")
     number = float(text)
     lost = number == 0 and re.search("[1-9]", re.split("[eE]", text)[0]) is not None
-    whole = re.fullmatch(r"[+-]?[0-9]+", text) is not None
-    if lost or not abs(number) <= _LARGEST or (whole and int(text) != number):
+    whole = re.fullmatch(r"([+-]?[0-9]+)\.?0*", text)  # any other one may be rounded
+    if lost or not abs(number) <= _LARGEST or (whole and int(whole[1]) != number):
         raise ValueError(f"label {shown} is a number that a run cannot hold")
     return number
 

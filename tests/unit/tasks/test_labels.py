@@ -80,7 +80,18 @@ def test_names_that_a_reader_may_take_for_something_else(names, expected):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("3.5", 3.5), (Number("-2"), -2.0), (" 1e3 ", 1000.0), (".5", 0.5), ("2.", 2.0), ("0e0", 0.0)],
+    [
+        ("3.5", 3.5),
+        (Number("-2"), -2.0),
+        (" 1e3 ", 1000.0),
+        (".5", 0.5),
+        ("2.", 2.0),
+        ("0e0", 0.0),
+        ("9007199254740992.0", 2.0**53),
+        ("0.1000000000000000055", 0.1),
+        ("1e23", 1e23),
+        ("4503599627370497.25", 4503599627370497.0),
+    ],
 )
 def test_targets(value, expected):
     assert target(value) == expected and fits(str(value), ())
@@ -94,6 +105,9 @@ def test_targets(value, expected):
         "1e999",
         "1e39",
         "9007199254740993",
+        "9007199254740993.0",
+        "-9007199254740993.",
+        Number("9007199254740993.000"),
         "1" * 5000,
         "1e-400",
         "1_0",
