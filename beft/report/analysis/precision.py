@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from beft.report.frames.schema import Frames, rows_of
 from beft.store import precision as rule
 from beft.store.precision import Computed, Difference
 
+MOST = 5  # notes of a table
 Cell = tuple[str, str, str, str]  # model, task, regime, technique
 
 
@@ -101,8 +103,11 @@ def notes(frames: Frames, tidy: pd.DataFrame) -> Iterator[str]:
         if all(name in own for name, own in zip(found.place, shown, strict=True)):
             said = f"{found.technique}: {found.words}" if found.technique else found.words
             cases.setdefault(said, []).append(", ".join(found.place))
-    for said, places in cases.items():
+    for said, places in islice(cases.items(), MOST):
         yield f"Different precision: {said} ({_listed(places)})."
+    if (more := len(cases) - MOST) > 0:
+        cases_left = f"{more} more case{'s' * (more > 1)}"
+        yield f"Different precision: {cases_left}; provenance.csv has every run's."
 
 
 def _listed(places: Iterable[str]) -> str:

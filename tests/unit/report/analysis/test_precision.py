@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from beft.report.analysis import cells as grid
+from beft.report.analysis.precision import MOST
 from beft.report.frames.schema import Frames
 from beft.report.page.circumstances import problems
 from beft.report.tables import comparisons, metric_cells
@@ -117,3 +118,11 @@ def test_a_table_says_nothing_of_other_places(small, make):
     assert not any(
         "Different" in n for n in made("table1", grid.of_models(mixed, ["bert-base-cased"])).notes
     )
+
+
+def test_many_cases_are_cut(small):
+    """One note for each of some; the csv files have all."""
+    techniques = ("b_q", "b_k", "b_v", "all_biases", "full", "untuned")
+    mixed = computed(small, **dict.fromkeys(techniques, ["float32", "bfloat16", "float32"]))
+    notes = [n for n in made("table1", mixed).notes if n.startswith("Different precision")]
+    assert len(notes) == MOST + 1 and notes[-1].startswith("Different precision: 1 more case")
