@@ -46,7 +46,7 @@ plots: .venv/installed ## what moved since a commit (SINCE=HEAD~1), on a page th
 	@dvc plots diff $(SINCE)
 	@python workflow/offline.py dvc_plots/index.html
 
-bench: .venv/installed ## measure speed, into benchmarks/results/
+bench: .venv/installed ## measure speed, into benchmarks/results/ and docs/performance.md; takes 40 minutes
 	@python -m benchmarks
 
 help: ## this list

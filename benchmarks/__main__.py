@@ -66,6 +66,7 @@ def main(words: list[str]) -> int:
     if unknown := set(wish.parts) - {*PARTS, "docs"}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; valid: {', '.join(PARTS)}, docs")
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         if wish.smoke or wish.to:
             measure.RESULTS = wish.to or Path(folder)
@@ -75,6 +76,7 @@ def main(words: list[str]) -> int:
         print(figure.draw())
         if measure.RESULTS == measure.ON_FILE:
             print(*page.write(), sep="\n")
+    print(f"all: {time.perf_counter() - began:.0f} s")
     return 0
 
 

@@ -113,7 +113,7 @@ def sweep(case: str, here: Material | None, together: bool) -> dict:
         start = time.perf_counter()
         results = _answers(ours, wishes, 2, here)
         seconds = time.perf_counter() - start
-        found["ours"] = {term: a for r in results for term, a in r["by_term"].items()}
+        found["ours"] = {t: a[: len(of_peer)] for r in results for t, a in r["by_term"].items()}
         return seconds, _mean(found["ours"])
 
     def peer(repeat: int) -> tuple[float, float]:
@@ -144,10 +144,11 @@ def _answers(
 
     def answer(wish: dict) -> dict:
         words = [sys.executable, "-m", side.__name__, json.dumps(wish)]
-        own = {"OMP_NUM_THREADS": str(wish["threads"]), "TOKENIZERS_PARALLELISM": "false"}
-        done = subprocess.run(
-            words, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=True
-        )
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(wish["threads"]))
+        own = os.environ | threads
+        done = subprocess.run(words, cwd=ROOT, env=own, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}\n{done.stderr}")
         return json.loads(done.stdout.splitlines()[-1])
 
     with ThreadPoolExecutor(at_once) as workers:

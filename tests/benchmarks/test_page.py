@@ -21,6 +21,14 @@ def test_the_readme_claims_what_the_results_give():
     assert found == page.claim()
 
 
+@pytest.mark.parametrize("case", ["one_run_best", "sweep_4x4_two_at_a_time"])
+def test_the_readme_claims_no_loss_of_accuracy(case):
+    """Both sides differ by chance; cases of fewer than four seeds say nothing."""
+    row = page.Results("engine")["by"].get(case)
+    assert "no loss of accuracy" in " ".join(page.README.read_text().split())
+    assert row is None or row["ours_metric"] >= row["peer_metric"] - 0.01
+
+
 def test_results_of_parts_that_need_no_card_are_of_one_commit():
     """Those that say how many cores were idle; older ones do not."""
     results = [page.Results(name) for name in page.FILES if "gpu" not in name]
