@@ -24,7 +24,7 @@ from benchmarks import measure as M
 from benchmarks.material import MIRROR
 
 MODEL = "local/opt-mini-english"
-LENGTH, NEW_TOKENS, REPEATS = 512, 50, 3
+LENGTH, NEW_TOKENS, REPEATS = 512, 50, 2
 GENERATED = 200  # examples: the peer takes seconds for each
 DATASETS = {
     "sst2": ("nyu-mll/glue", "sst2"),
