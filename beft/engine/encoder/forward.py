@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from beft.engine.encoder.blocks import Attention, Kept
+from beft.engine.encoder.blocks import Attention, Drops, Kept
 from beft.engine.encoder.flat import Flat
 from beft.engine.encoder.frozen import Frozen
 from beft.engine.encoder.table import Drop, Layer, Norm, Table
@@ -37,11 +37,13 @@ def forward(
     """The last hidden states of first tokens, (S, H), and the tape of layers from `lowest` on."""
     with torch.no_grad(), torch.autocast(flat.ids.device.type, enabled=False):
         masks = _masks(table, flat)
+        attentions = {firsts: _attention(table, flat, firsts) for firsts in (False, True)}
         x = _embedded(table, flat, masks)
         tapes = {}
         for i, layer in enumerate(table.layers):
             own = {term: values[i, term] for term in layer.biases if (i, term) in values}
-            x, tape = _layer(table, layer, flat, x, own, masks)
+            attention = attentions[layer.query is not None]
+            x, tape = _layer(table, layer, flat, x, own, masks, attention)
             if lowest is not None and i >= lowest:
                 tapes[i] = tape
             del tape
@@ -104,7 +106,13 @@ def _embedded(table: Table, flat: Flat, masks: Masks) -> torch.Tensor:
 
 
 def _layer(
-    table: Table, layer: Layer, flat: Flat, x: torch.Tensor, own: Mapping, masks: Masks
+    table: Table,
+    layer: Layer,
+    flat: Flat,
+    x: torch.Tensor,
+    own: Mapping[str, torch.Tensor],
+    masks: Masks,
+    attention: Attention,
 ) -> tuple[torch.Tensor, Tape]:
     """Hidden states after a layer; of first tokens alone after the last one."""
     linear = partial(_linear, layer, own=own, flat=flat)
@@ -112,8 +120,11 @@ def _layer(
     if layer.query is not None:
         x = x.index_select(0, flat.first)
         query = linear(layer.query, ("q",), x)
-    attention = _attention(table, layer, flat, masks)
-    attended, kept = attention.forward(joint, query)
+    drops: Drops = None, 1.0
+    if flat.noise is not None and layer.shares is not None:
+        number, boost = layer.shares.number, layer.shares.boost
+        drops = [masks[number, i] for i in range(len(flat.blocks))], boost
+    attended, kept = attention.forward(joint, query, drops)
     attended = linear(layer.attention_output, ("attention_output",), attended)
     dropped, dropped_out = (_dropped(flat, d, masks) for d in (layer.attended, layer.out))
     summed = _added(x, attended, dropped)
@@ -125,16 +136,13 @@ def _layer(
     return x, Tape(attention, kept, dropped, normed, inner, dropped_out, output_normed)
 
 
-def _attention(table: Table, layer: Layer, flat: Flat, masks: Masks) -> Attention:
-    drop = None if flat.noise is None else layer.shares
+def _attention(table: Table, flat: Flat, firsts: bool) -> Attention:
     on_cpu = flat.ids.device.type == "cpu"
     return Attention(
         flat=flat,
         heads=table.heads,
-        firsts=layer.query is not None,
-        scaling=(len(layer.biases["q"]) // table.heads) ** -0.5,
-        masks=[masks[drop.number, i] for i in range(len(flat.blocks))] if drop else None,
-        boost=drop.boost if drop else 1.0,
+        firsts=firsts,
+        scaling=(len(table.layers[0].biases["q"]) // table.heads) ** -0.5,
         # Products as small as a head's are several times slower in bfloat16 on many CPUs.
         dtype=torch.float32 if on_cpu else table.dtype,
     )
