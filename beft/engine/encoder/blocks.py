@@ -32,24 +32,33 @@ class Shape(NamedTuple):
     number: int  # matrices before it
 
 
-@dataclass(frozen=True)
-class Kept:
+class Operands(NamedTuple):
+    """Matrices of a block, (S * heads, L, width); queries have one row where first tokens attend.
+
+    They are views of rows, so that what is written into one is in the rows.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class Kept(NamedTuple):
     """What the backward pass needs."""
 
-    spread: torch.Tensor  # rows of keys and values, and of queries unless they stand apart
-    queries: torch.Tensor | None
+    operands: list[Operands]
     shares: list[torch.Tensor]  # probabilities of each block, (S * heads, L or 1, L) float32
     drops: Drops
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Attention in the layers of one pass."""
+    """Attention in the layers of one pass, which share what is not kept."""
 
     flat: Flat
     heads: int
+    width: int  # of a head
     firsts: bool  # whether only first tokens attend
-    scaling: float  # of the scores
     dtype: torch.dtype  # of products as small as a head's
 
     @cached_property
@@ -60,6 +69,31 @@ class Attention:
         numbers = accumulate((c for c, _ in sizes[:-1]), initial=0)
         return [Shape(*of) for of in zip(*zip(*sizes, strict=True), starts, numbers, strict=True)]
 
+    @cached_property
+    def _attended(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Rows that are as many as queries, and the matrices in them."""
+        rows = self._empty(len(self.flat.slots) * self.heads if self.firsts else self._rows)
+        return rows, self._as_queries(rows)
+
+    @cached_property
+    def _gradients(self) -> tuple[torch.Tensor, torch.Tensor | None, list[Operands]]:
+        """Rows of keys, values and queries; rows of queries that stand apart; both by block."""
+        apart = self._empty(len(self.flat.slots) * self.heads) if self.firsts else None
+        rows = self._empty((2 if self.firsts else 3) * self._rows)
+        return rows, apart, self._operands(rows, apart)
+
+    @property
+    def scaling(self) -> float:
+        """Of the scores."""
+        return self.width**-0.5
+
+    @property
+    def _rows(self) -> int:
+        return sum(count * length for count, length, _, _ in self.shapes)
+
+    def _empty(self, rows: int) -> torch.Tensor:
+        return torch.empty(rows, self.width, dtype=self.dtype, device=self.flat.ids.device)
+
     def forward(
         self, joint: torch.Tensor, query: torch.Tensor | None, drops: Drops
     ) -> tuple[torch.Tensor, Kept]:
@@ -69,32 +103,24 @@ class Attention:
             joint: (N, 3 * H) queries, keys and values; (N, 2 * H) keys and values for first tokens.
             query: (S, H) of first tokens, else None.
         """
+        spread = self._spread(joint, 3 if query is None else 2)
+        operands = self._operands(spread, None if query is None else self._ordered(query))
+        out, results = self._attended
+        shares = []
         masks, boost = drops
-        parts = 3 if query is None else 2
-        width = joint.shape[1] // parts // self.heads
-        there, _ = self.flat.grid(self.heads, parts)
-        spread = typed(joint.view(-1, width).index_select(0, there), self.dtype)
-        queries = None if query is None else self._ordered(query)
-        rows = self._rows(spread.shape[0] // parts)
-        out, kept = spread.new_empty(rows, width), Kept(spread, queries, [], drops)
-        for i, (count, length, start, _) in enumerate(self.shapes):
-            size = count * length
-            q = self._queries(spread if queries is None else queries, i, parts)
-            k = cut(spread, parts * start + (parts - 2) * size, count, length, swap=True)
-            v = cut(spread, parts * start + (parts - 1) * size, count, length)
+        for i, (q, k, v) in enumerate(operands):
             share = softmax(typed(self._scores(i, q, k), torch.float32))
             used = share if masks is None else share * masks[i]
-            result = self._queries(out, i, 1)
-            result.baddbmm_(typed(used, v.dtype), v, beta=0, alpha=boost)
-            kept.shares.append(share)
-        return typed(self._joined(out), joint.dtype), kept
+            results[i].baddbmm_(typed(used, v.dtype), v, beta=0, alpha=boost)
+            shares.append(share)
+        return typed(self._joined(out), joint.dtype), Kept(operands, shares, drops)
 
     def _scores(self, i: int, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         padding, _ = self.flat.padding(i, self.heads, self.dtype)
         if padding is not None:
-            return torch.baddbmm(padding, q, k, alpha=self.scaling)
-        scores = q.new_empty(len(q), q.shape[1], k.shape[2])
-        return scores.baddbmm_(q, k, beta=0, alpha=self.scaling)
+            return torch.baddbmm(padding, q, k.mT, alpha=self.scaling)
+        scores = q.new_empty(len(q), q.shape[1], k.shape[1])
+        return scores.baddbmm_(q, k.mT, beta=0, alpha=self.scaling)
 
     def backward(
         self, grad: torch.Tensor, kept: Kept, only_values: bool
@@ -105,76 +131,81 @@ class Attention:
             only_values: of `joint` no more than the values, (N, H); none of `query`.
         """
         masks, boost = kept.drops
-        given = self._ordered(grad) if self.firsts else self._spread(grad)
-        parts = 1 if only_values else 2 if self.firsts else 3
-        there, back = self.flat.grid(self.heads, parts)
-        joint = given.new_empty(len(there), given.shape[1])
-        query = torch.empty_like(given) if self.firsts and not only_values else None
-        for i, (count, length, start, _) in enumerate(self.shapes):
-            g = self._queries(given, i, 1)
+        given = self._as_queries(self._ordered(grad) if self.firsts else self._spread(grad))
+        if only_values:
+            rows, apart = self._empty(self._rows), None
+            to_values = [self._cut(rows, s.start, s) for s in self.shapes]
+        else:
+            rows, apart, found = self._gradients
+            to_values = [of.values for of in found]
+        for i, g in enumerate(given):
             _, real = self.flat.padding(i, self.heads, self.dtype)
             if real is not None and not self.firsts:  # nobody reads what padding attends to
                 g *= real
             used = kept.shares[i] if masks is None else kept.shares[i] * masks[i]
-            v = cut(joint, parts * start + (parts - 1) * count * length, count, length)
-            v.baddbmm_(typed(used, g.dtype).mT, g, beta=0, alpha=boost)
+            to_values[i].baddbmm_(typed(used, g.dtype).mT, g, beta=0, alpha=boost)
             if not only_values:
-                self._through_scores(i, g, kept, joint, query)
-        found = joint.index_select(0, back).view(-1, parts * grad.shape[1])
-        joined = None if query is None else typed(self._joined(query), grad.dtype)
-        return typed(found, grad.dtype), joined
+                self._through_scores(i, g, kept, found[i])
+        joint = self._joined(rows, rows_apart=False)
+        return typed(joint, grad.dtype), None if apart is None else typed(
+            self._joined(apart), grad.dtype
+        )
 
-    def _through_scores(
-        self,
-        i: int,
-        g: torch.Tensor,
-        kept: Kept,
-        joint: torch.Tensor,
-        query: torch.Tensor | None,
-    ) -> None:
+    def _through_scores(self, i: int, g: torch.Tensor, kept: Kept, found: Operands) -> None:
         """Writes the gradients of a block's queries and keys."""
-        (count, length, start, _), parts = self.shapes[i], 3 if query is None else 2
-        size, begin = count * length, parts * start
-        inner = torch.bmm(g, cut(kept.spread, begin + (parts - 1) * size, count, length, swap=True))
-        inner = typed(inner, torch.float32)
-        masks, boost = kept.drops
+        (q, k, v), (masks, boost) = kept.operands[i], kept.drops
+        inner = typed(torch.bmm(g, v.mT), torch.float32)
         if masks is not None:
             inner *= masks[i]
-        inner = softmax_back(inner, kept.shares[i])
-        inner, alpha = typed(inner, g.dtype), boost * self.scaling
-        k = cut(kept.spread, begin + (parts - 2) * size, count, length)
-        q = self._queries(kept.spread if kept.queries is None else kept.queries, i, parts)
-        to_q = self._queries(joint if query is None else query, i, parts)
-        to_k = cut(joint, begin + (parts - 2) * size, count, length)
-        to_q.baddbmm_(inner, k, beta=0, alpha=alpha)
-        to_k.baddbmm_(inner.mT, q, beta=0, alpha=alpha)
+        inner = typed(softmax_back(inner, kept.shares[i]), g.dtype)
+        found.queries.baddbmm_(inner, k, beta=0, alpha=boost * self.scaling)
+        found.keys.baddbmm_(inner.mT, q, beta=0, alpha=boost * self.scaling)
 
-    def _queries(self, rows: torch.Tensor, i: int, parts: int) -> torch.Tensor:
-        """A block's matrices of what is as long as queries: the first part of its rows."""
-        count, length, start, number = self.shapes[i]
+    def _operands(self, rows: torch.Tensor, apart: torch.Tensor | None) -> list[Operands]:
+        """Of all blocks.
+
+        Args:
+            rows: of keys and values, and before them of queries, unless these stand apart.
+        """
+        parts = 3 if apart is None else 2
+        found = []
+        for shape in self.shapes:
+            size = shape.count * shape.length
+            starts = [parts * shape.start + part * size for part in range(parts)]
+            views = [self._cut(rows, start, shape) for start in starts]
+            if apart is not None:
+                views.insert(0, self._cut(apart, shape.number, shape._replace(length=1)))
+            found.append(Operands(*views))
+        return found
+
+    def _as_queries(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """The matrices of each block in rows that are as many as queries."""
         if self.firsts:
-            return cut(rows, number, count, 1)
-        return cut(rows, parts * start, count, length)
+            return [self._cut(rows, s.number, s._replace(length=1)) for s in self.shapes]
+        return [self._cut(rows, s.start, s) for s in self.shapes]
 
-    def _rows(self, every: int) -> int:
-        return self.heads * len(self.flat.slots) if self.firsts else every
+    def _cut(self, rows: torch.Tensor, start: int, shape: Shape) -> torch.Tensor:
+        """Matrices of the rows from `start` on."""
+        size, width = (shape.count, shape.length, self.width), self.width
+        return rows.as_strided(size, (shape.length * width, width, 1), start * width)
 
-    def _spread(self, rows: torch.Tensor) -> torch.Tensor:
-        """(N, H) in the order of `Flat.grid`: (rows of all matrices, width)."""
-        there, _ = self.flat.grid(self.heads)
-        return typed(rows.view(-1, rows.shape[1] // self.heads).index_select(0, there), self.dtype)
+    def _spread(self, rows: torch.Tensor, parts: int = 1) -> torch.Tensor:
+        """(N, parts * H) in the order of `Flat.grid`: (rows of all matrices, width)."""
+        there, _ = self.flat.grid(self.heads, parts)
+        return typed(rows.view(-1, self.width).index_select(0, there), self.dtype)
 
     def _ordered(self, rows: torch.Tensor) -> torch.Tensor:
         """(S, H) of first tokens in the order of the blocks: (S * heads, width)."""
         ordered = typed(rows.index_select(0, self.flat.more["order"]), self.dtype)
-        return ordered.view(-1, rows.shape[1] // self.heads)
+        return ordered.view(-1, self.width)
 
-    def _joined(self, rows: torch.Tensor) -> torch.Tensor:
-        """(N, H), or (S, H) of first tokens: the inverse of `_spread` and `_ordered`."""
-        width = self.heads * rows.shape[1]
-        if self.firsts:
-            return rows.view(-1, width).index_select(0, self.flat.more["rank"])
-        return rows.index_select(0, self.flat.grid(self.heads)[1]).view(-1, width)
+    def _joined(self, rows: torch.Tensor, rows_apart: bool = True) -> torch.Tensor:
+        """(N, parts * H), or (S, H) of first tokens: the inverse of `_spread` and `_ordered`."""
+        if self.firsts and rows_apart:
+            return rows.view(-1, self.heads * self.width).index_select(0, self.flat.more["rank"])
+        parts = len(rows) // self._rows
+        _, back = self.flat.grid(self.heads, parts)
+        return rows.index_select(0, back).view(-1, parts * self.heads * self.width)
 
 
 def softmax(scores: torch.Tensor) -> torch.Tensor:
@@ -192,12 +223,3 @@ def softmax_back(grad: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     by_column, columns = (x.view(-1, x.shape[-1]).t() for x in (grad, shares))
     found = torch._softmax_backward_data(by_column.contiguous(), columns, 0, torch.float32)
     return found.t().view(grad.shape)
-
-
-def cut(
-    rows: torch.Tensor, start: int, count: int, length: int, swap: bool = False
-) -> torch.Tensor:
-    """Matrices (count, length, width) of the rows from `start` on, or transposed; same memory."""
-    width = rows.shape[1]
-    size, stride = ((width, length), (1, width)) if swap else ((length, width), (width, 1))
-    return rows.as_strided((count, *size), (length * width, *stride), start * width)

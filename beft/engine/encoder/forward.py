@@ -8,7 +8,7 @@ import torch
 
 from beft.engine.encoder.blocks import Attention, Drops, Kept
 from beft.engine.encoder.flat import Flat
-from beft.engine.encoder.frozen import Frozen
+from beft.engine.encoder.frozen import Frozen, typed
 from beft.engine.encoder.table import Drop, Layer, Norm, Table
 
 Key = tuple[int, str]  # layer and term of a bias
@@ -141,8 +141,8 @@ def _attention(table: Table, flat: Flat, firsts: bool) -> Attention:
     return Attention(
         flat=flat,
         heads=table.heads,
+        width=len(table.layers[0].biases["q"]) // table.heads,
         firsts=firsts,
-        scaling=(len(table.layers[0].biases["q"]) // table.heads) ** -0.5,
         # Products as small as a head's are several times slower in bfloat16 on many CPUs.
         dtype=torch.float32 if on_cpu else table.dtype,
     )
@@ -159,12 +159,20 @@ def _linear(
     """A product with the biases of these terms: each run's own, or those of the model."""
     if not any(term in own for term in terms):
         return frozen.product(x, frozen.bias)
-    runs = len(flat.sequences)
-    parts = [own[t] if t in own else layer.biases[t].expand(runs, -1) for t in terms]
-    biases = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).to(frozen.dtype)
-    if runs == 1:
-        return frozen.product(x, biases[0])
-    return frozen.product(x, None).add_(biases.index_select(0, flat.owner(len(x))))
+    one = len(flat.sequences) == 1
+    parts = [
+        layer.biases[t] if t not in own else own[t][0] if one else torch.zeros_like(layer.biases[t])
+        for t in terms
+    ]
+    bias = typed(parts[0] if len(parts) == 1 else torch.cat(parts), frozen.dtype)
+    out = frozen.product(x, bias)
+    if not one:
+        width = out.shape[1] // len(terms)
+        for i, term in enumerate(terms):
+            if term in own:
+                added = typed(own[term], out.dtype).index_select(0, flat.owner(len(x)))
+                out[:, i * width : (i + 1) * width] += added
+    return out
 
 
 def _dropped(flat: Flat, drop: Drop | None, masks: Masks) -> Dropped:
