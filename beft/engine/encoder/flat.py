@@ -10,6 +10,9 @@ from beft.data.encoded import Encoded
 from beft.engine.noise import Noise, token_keys
 from beft.engine.shares import Share
 
+# A row has a multiple of so many tokens. Libraries prepare a product anew for each number of rows,
+# which costs more than the product, and matrix units take as many rows at a time.
+MULTIPLE = 16
 # Attention cells that one more block must save to be worth its overhead.
 SPLIT = {"cpu": 6000, "cuda": 500_000}
 
@@ -27,7 +30,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Flat:
-    """One row of tokens."""
+    """One row of tokens; copies of the last one follow it, up to a multiple of `MULTIPLE`."""
 
     # ids, positions, types: (1, N); `types` is None where the tokenizer gives none
     ids: torch.Tensor
@@ -39,6 +42,7 @@ class Flat:
     slots: torch.Tensor  # (S,) the run of each sequence; a run's tokens are contiguous
     lengths: torch.Tensor  # (S,) tokens of each sequence
     sequences: list[int]  # the number of sequences of each run
+    tokens: int  # of N, those of sequences
     noise: Noise | None = None  # dropout; None when it is off
     # the index arrays of `flatten` and `_blocks`, by name
     more: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
@@ -88,6 +92,7 @@ class Flat:
 
         No row is multiplied: 0 * NaN of a diverging run would reach the other runs.
         """
+        rows = rows[: self.tokens]
         if len(self.sequences) == 1:
             return rows.sum(0, keepdim=True, dtype=torch.float32)
         rows, steps = rows.float(), [self.more["run_sequences"]]
@@ -129,8 +134,8 @@ def flatten(
         "owner": np.repeat(slots, lengths),
         "every": np.arange(len(place)),
         "run_sequences": np.cumsum(counts) - counts,
+        "run_tokens": starts[np.cumsum(counts) - counts],
     }
-    rows["run_tokens"] = starts[rows["run_sequences"]]
     if shares[0].data.types is not None:
         segments = [data.types[row] for data, row in examples if data.types is not None]
         rows["types"] = np.concatenate(segments)
@@ -139,8 +144,11 @@ def flatten(
             [s.start + np.arange(n) for s, n in zip(shares, counts, strict=True)]
         )
         rows["keys"] = token_keys(np.repeat(seeds, counts), numbers, lengths)
-    split = SPLIT[device.partition(":")[0]]
-    rows |= _blocks(lengths, starts, split)
+    rows["cells"], blocks = _blocks(lengths, starts, SPLIT[device.partition(":")[0]])
+    copies = -len(place) % MULTIPLE
+    for name in {"ids", "positions", "types", "keys", "owner", "cells"} & set(rows):
+        rows[name] = np.append(rows[name], rows[name][-1:].repeat(copies))
+    rows |= blocks
     there = _moved(rows, device)
     noise = Noise(there["keys"].int(), there["first"]) if seeds is not None else None
     return Flat(
@@ -153,6 +161,7 @@ def flatten(
         slots=there["slots"],
         lengths=there["lengths"],
         sequences=counts.tolist(),
+        tokens=len(place),
         noise=noise,
         more=there,
     )
@@ -171,14 +180,17 @@ def _moved(arrays: Mapping[str, np.ndarray], device: str) -> dict[str, torch.Ten
     }
 
 
-def _blocks(lengths: np.ndarray, starts: np.ndarray, worth: int) -> dict[str, np.ndarray]:
+def _blocks(
+    lengths: np.ndarray, starts: np.ndarray, worth: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Sequences by length, in as few blocks as waste little.
 
     Returns:
-        `places0`, `real0`, `places1` and so on; real is left out where nothing is padding. `order`,
-        `rank`, `cells`. For each position of all blocks `tokens`, its index in the row, `column`,
-        its place in its sequence, `before`, the positions of the blocks before its own, `size`
-        and `width`, the positions of its block and their number in a sequence.
+        `Flat.cells` of tokens; and by name `places0`, `real0`, `places1` and so on (real is left
+        out where nothing is padding), `order`, `rank`; for each position of all blocks `tokens`,
+        its index in the row, `column`, its place in its sequence, `before`, the positions of the
+        blocks before its own, `size` and `width`, the positions of its block and their number in
+        a sequence.
     """
     ranking = np.argsort(-lengths, kind="stable")
     found = {"order": ranking, "rank": np.argsort(ranking, kind="stable")}
@@ -197,7 +209,7 @@ def _blocks(lengths: np.ndarray, starts: np.ndarray, worth: int) -> dict[str, np
         if not real.all():
             found[f"real{i}"] = real.astype(np.int64)
     found |= {name: np.concatenate(values) for name, values in each.items()}
-    return found | {"cells": cells, "every_cell": np.arange(done)}
+    return cells, found | {"every_cell": np.arange(done)}
 
 
 def _block(there: Mapping[str, torch.Tensor], number: int) -> Block:
