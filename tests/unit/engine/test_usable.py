@@ -74,11 +74,20 @@ def test_decoders_that_cannot_be_computed_in_rows_are_refused(made, architecture
     refused(made(architecture), DECODER, f"'{architecture}' does not take given positions")
 
 
-def test_settings_that_only_the_search_for_biases_reads_are_one_line(made, tmp_path):
+@pytest.mark.parametrize("value", [{"a": 1}, 3, None])
+def test_a_setting_that_the_model_does_not_read_changes_nothing(made, tmp_path, value):
     folder = Path(shutil.copytree(made("gpt2"), tmp_path / "m"))
-    content = json.loads((folder / "config.json").read_text()) | {"head_dim": {"a": 1}}
+    content = json.loads((folder / "config.json").read_text()) | {"head_dim": value}
     (folder / "config.json").write_text(json.dumps(content))
-    refused(folder, DECODER, r"config\.json does not describe this model \(TypeError")
+    check_usable(folder, "models.m", DECODER)
+
+
+def test_what_the_search_for_biases_raises_is_one_line(made, monkeypatch):
+    def search(*given: object, **settings: object) -> None:
+        raise TypeError("unsupported operand")
+
+    monkeypatch.setattr(usable, "load_decoder", search)
+    refused(made("gpt2"), DECODER, r"config\.json does not describe this model \(TypeError")
 
 
 def test_a_large_model_computes_nothing(made, monkeypatch):
