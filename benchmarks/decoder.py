@@ -1,17 +1,22 @@
 """Decoders against the usual loops: one forward per candidate, one prompt per generation.
 
+In-context learning is measured against the same code that computes each prompt from its start.
+
 Writes results/decoder.json.
 """
 
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from beft.data.demonstrations import draw
 from beft.data.prompts import Prompts, encode_prompts
+from beft.engine.decoder import prefixes
 from beft.engine.decoder.answer import answers
 from beft.engine.decoder.generate import newline_ids
 from beft.models import demo
@@ -20,6 +25,7 @@ from beft.study.params import Task
 from beft.study.resolve import resolve_task
 from beft.tasks.demo.generate import generate
 from beft.tasks.prompts import words_of
+from beft.tasks.words import Words
 from benchmarks import measure as M
 from benchmarks.material import MIRROR
 
@@ -34,6 +40,7 @@ DATASETS = {
 SCORED, ANSWERED = ("sst2", "copa"), ("squad",)
 DEMO_SCORED, DEMO_ANSWERED = ("demo_sentiment", "demo_choice"), ("demo_answer",)
 DEMO_EXAMPLES = 4
+DEMONSTRATIONS = 32  # of in-context learning, where they fit
 
 
 def run(smoke: bool = False) -> list[dict]:
@@ -54,24 +61,40 @@ def run(smoke: bool = False) -> list[dict]:
         data = {name: prompts(decoder, name) for name in names}
         rows.append(side(case, decoder, data, 1 if smoke else REPEATS))
         M.save("decoder", rows, model=folder.name if smoke else MODEL, max_length=LENGTH)
+    name = DEMO_SCORED[0] if smoke else SCORED[0]
+    shown = {name: prompts(decoder, name, DEMONSTRATIONS)}
+    rows.append(in_context("decoder_in_context", decoder, shown, 1 if smoke else REPEATS))
+    M.save("decoder", rows, model=folder.name if smoke else MODEL, max_length=LENGTH)
     return rows
 
 
-def prompts(decoder: Decoder, name: str) -> Prompts:
-    """The validation split of a task, tokenised; what both sides are given."""
-    if name in DATASETS:
-        hub, config = DATASETS[name]
-        path = MIRROR / "datasets" / hub / (config or "") / "validation.parquet"
-        table, task = pq.read_table(path), Task(hub=hub, config=config, revision="x")
-    else:
-        table = pa.table(generate(name, "validation")).slice(0, DEMO_EXAMPLES)
-        task = Task(demo=True)
-    view = resolve_task(name, task).prompt_dict()
-    words = words_of(table, {"name": name, **view}, name)
+def prompts(decoder: Decoder, name: str, demonstrations: int = 0) -> Prompts:
+    """The validation split of a task, tokenised; what both sides are given.
+
+    Args:
+        demonstrations: how many training examples precede each prompt, where they fit.
+    """
+    view, words = _words(name, "validation")
     if view["kind"] == "generation":
         words = words[:GENERATED]
     room = NEW_TOKENS if view["kind"] == "generation" else 0
-    return encode_prompts(words, decoder.tokenizer, LENGTH, room=room, where=name)
+    solved = draw(_words(name, "train")[1], demonstrations, 0) if demonstrations else None
+    return encode_prompts(
+        words, decoder.tokenizer, LENGTH, room=room, demonstrations=solved, where=name
+    )
+
+
+def _words(name: str, split: str) -> tuple[dict, list[Words]]:
+    """A task's prompt, and the examples of a split: those of the mirror, or a few of the demo's."""
+    if name in DATASETS:
+        hub, config = DATASETS[name]
+        path = MIRROR / "datasets" / hub / (config or "") / f"{split}.parquet"
+        table, task = pq.read_table(path), Task(hub=hub, config=config, revision="x")
+    else:
+        table = pa.table(generate(name, split)).slice(0, DEMO_EXAMPLES)
+        task = Task(demo=True)
+    view = resolve_task(name, task).prompt_dict()
+    return view, words_of(table, {"name": name, **view}, name)
 
 
 def metric(data: dict[str, Prompts], found: dict[str, np.ndarray], name: str) -> float:
@@ -101,6 +124,35 @@ def scoring(case: str, decoder: Decoder, data: dict[str, Prompts], repeats: int)
 
     counts = ", ".join(f"{len(d)} {t}" for t, d in data.items())
     note = f"float32, {counts}; against one forward per candidate"
+    return M.alternate(case, ours, peer, repeats, note)
+
+
+def in_context(case: str, decoder: Decoder, data: dict[str, Prompts], repeats: int) -> dict:
+    """Scores of prompts behind demonstrations, whose keys and values are computed once or anew."""
+    settings = {"precision": "float32", "scoring": "normalised"}
+    kept: dict[str, np.ndarray] = {}
+
+    def ours(_: int) -> tuple[float, float]:
+        start = time.perf_counter()
+        found = {t: answers(decoder, d, settings, "cpu") for t, d in data.items()}
+        seconds = time.perf_counter() - start
+        kept.update(found)
+        return seconds, metric(data, {t: f.argmax(1) for t, f in found.items()}, "accuracy")
+
+    def peer(_: int) -> tuple[float, float]:
+        with patch.object(prefixes, "LEAST", LENGTH):  # no common beginning is long enough
+            start = time.perf_counter()
+            found = {t: answers(decoder, d, settings, "cpu") for t, d in data.items()}
+            seconds = time.perf_counter() - start
+        for task, table in found.items():
+            np.testing.assert_allclose(kept[task], table, atol=1e-4)
+        return seconds, metric(data, {t: f.argmax(1) for t, f in found.items()}, "accuracy")
+
+    shown = [n for d in data.values() for n in d.demonstrated]
+    note = (
+        f"float32, {len(shown)} examples behind {np.mean(shown):.0f} of {DEMONSTRATIONS} "
+        "demonstrations on average; against no shared beginning"
+    )
     return M.alternate(case, ours, peer, repeats, note)
 
 

@@ -44,6 +44,10 @@ class Prompts:
             demonstrated=[self.demonstrated[r] for r in rows] if self.demonstrated else [],
         )
 
+    def without(self, first: int) -> "Prompts":
+        """The same examples without the first tokens of their prompts."""
+        return replace(self, prompts=[prompt[first:] for prompt in self.prompts])
+
     def length(self, row: int) -> int:
         """The number of tokens of an example's prompt and all its answers."""
         return len(self.prompts[row]) + sum(map(len, self.answers[row]))
@@ -148,7 +152,7 @@ def _example(
         ids, offsets = ids[:-1], offsets[:-1]
     whole = [text + answer + end for answer in answers]
     full = [_without_end(tokenizer(t, verbose=False)["input_ids"], tokenizer) for t in whole]
-    shared = min([len(ids), *(_common(ids, other) for other in full)])
+    shared = min([len(ids), *(common(ids, other) for other in full)])
     added = [other[shared:] for other in full]
     for answer, tokens in zip(answers, added, strict=True):
         if not tokens:
@@ -168,8 +172,8 @@ def _without_end(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int
     return ids
 
 
-def _common(first: list[int], second: list[int]) -> int:
-    """The length of the longest common prefix."""
+def common(first: list[int], second: list[int]) -> int:
+    """The number of first tokens that both have in common."""
     differing = (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
     return next(differing, min(len(first), len(second)))
 

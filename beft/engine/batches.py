@@ -1,12 +1,21 @@
 """Batches of examples: padded, by their number of tokens, and of a fixed size."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from beft.data.encoded import Encoded
-from beft.engine.base import Examples
+
+
+class Measured(Protocol):
+    """Examples, or groups of them."""
+
+    def __len__(self) -> int: ...
+
+    def length(self, row: int, /) -> int:
+        """Tokens of one."""
 
 
 def collate(data: Encoded, rows: np.ndarray, pad: int, device: str) -> dict[str, torch.Tensor]:
@@ -26,7 +35,7 @@ def collate(data: Encoded, rows: np.ndarray, pad: int, device: str) -> dict[str,
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def by_tokens(data: Examples, budget: int) -> Iterator[np.ndarray]:
+def by_tokens(data: Measured, budget: int) -> Iterator[np.ndarray]:
     """Rows in batches of at most `budget` tokens (or one example), longest first.
 
     Neighbours have similar lengths, so that padding them costs little, and the first batch needs

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
+from beft.engine.decoder.last import Given, last_layer_at, watched
 from beft.engine.decoder.rows import Rows
 from beft.engine.precision import autocast
 from beft.models.sites import Site
@@ -93,7 +94,11 @@ def candidate_scores(
     """
     past = None if cache is None else cache(len(rows.ids))
     prefix = 0 if past is None else past.get_seq_length()
-    with logits_at(model, rows.cells):
+    with ExitStack() as stack:
+        stack.enter_context(logits_at(model, rows.cells))
+        if not torch.is_grad_enabled():
+            past = watched(past, Given)
+            stack.enter_context(last_layer_at(model, rows, past))
         out = model(
             input_ids=rows.ids,
             position_ids=rows.positions + prefix,

@@ -1,8 +1,8 @@
 """Rows of tokens for one pass of a decoder: each prompt once, its candidates as branches.
 
 A candidate's tokens attend to the prompt and to earlier tokens of the same candidate, so that one
-pass gives the likelihood of all candidates. Short examples share a row. The last token of a
-candidate predicts nothing and is left out.
+pass gives the likelihood of all candidates. Short examples share a row. Prompts that begin alike
+can share that beginning. The last token of a candidate predicts nothing and is left out.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import torch
 
 from beft.data.prompts import Prompts
 
-WIDTH = 256  # tokens of a row that several examples share; longer examples do not share a row
+WIDTH = 64  # tokens of a row that several examples share; longer examples do not share a row
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,13 @@ class Item:
     run: int
     prompt: list[int]
     candidates: list[list[int]]
+    # First tokens of the prompt that the example before it has too: they are computed there. They
+    # are fewer than the prompt, and as many for all examples that follow one without any.
+    shared: int = 0
 
     def fed(self) -> int:
         """Tokens that the model reads."""
-        return len(self.prompt) + sum(len(c) - 1 for c in self.candidates)
+        return len(self.prompt) - self.shared + sum(len(c) - 1 for c in self.candidates)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Rows:
     mask: torch.Tensor  # (B, 1, W, W) added to attention scores: 0 or the type's lowest number
     owner: torch.Tensor  # (B, W) the run of each token
     cells: torch.Tensor  # (K,) flat positions (of B * W) at which logits are computed
+    queries: torch.Tensor  # (B, Q) the places of these cells in each row, filled up with any
+    asked: torch.Tensor  # (K,) flat positions (of B * Q) of each cell
     # (A,) index into `cells` of the logits that predict each token of all candidates
     predictors: torch.Tensor
     targets: torch.Tensor  # (A,) that token
@@ -74,43 +79,63 @@ def shelves(sizes: Sequence[int]) -> list[list[int]]:
     return rows
 
 
-def cells_of(examples: Sequence[Item]) -> tuple[list[np.ndarray], tuple[int, int]]:
-    """Flat positions of each example's tokens in the rows, and the shape (B, W) of the rows."""
-    sizes = [example.fed() for example in examples]
-    placed = shelves(sizes)
+def cells_of(
+    examples: Sequence[Item], apart: bool = False
+) -> tuple[list[np.ndarray], tuple[int, int]]:
+    """Flat positions of the tokens that each example adds to the rows, and the rows' shape (B, W).
+
+    Args:
+        apart: whether only examples with shared tokens share a row.
+    """
+    heads = [i for i, example in enumerate(examples) if not example.shared]
+    groups = [range(i, j) for i, j in zip(heads, [*heads[1:], len(examples)], strict=True)]
+    fed = [example.fed() for example in examples]
+    sizes = [sum(fed[i] for i in group) for group in groups]
+    placed = [[i] for i in range(len(groups))] if apart else shelves(sizes)
     width = max(sum(sizes[i] for i in row) for row in placed)
-    cells = [np.empty(0, np.int64)] * len(sizes)
+    cells = [np.empty(0, np.int64)] * len(examples)
     for b, row in enumerate(placed):
         start = b * width
-        for i in row:
-            cells[i] = np.arange(start, start + sizes[i])
-            start += sizes[i]
+        for i in (i for group in row for i in groups[group]):
+            cells[i] = np.arange(start, start + fed[i])
+            start += fed[i]
     return cells, (len(placed), width)
 
 
-def arrange(examples: Sequence[Item], device: str, dtype: torch.dtype = torch.float32) -> Rows:
+def arrange(
+    examples: Sequence[Item],
+    device: str,
+    dtype: torch.dtype = torch.float32,
+    apart: bool = False,
+) -> Rows:
     """The rows of these examples.
 
     Args:
         dtype: of the mask; the model's.
+        apart: whether only examples with shared tokens share a row.
     """
-    cells, shape = cells_of(examples)
-    ids, positions, owner, branch = (np.zeros(shape[0] * shape[1], np.int64) for _ in range(4))
-    # The number of each cell's example; empty cells have one each and attend to themselves.
-    example = -1 - np.arange(len(ids))
+    cells, shape = cells_of(examples, apart)
+    count = shape[0] * shape[1]
+    ids, positions, owner, stem, branch = (np.zeros(count, np.int64) for _ in range(5))
+    # The number of each cell's group of examples; empty cells have one each and see themselves.
+    group = -1 - np.arange(count)
     before: list[int] = []
     targets: list[int] = []
     candidate: list[int] = []
-    done = 0
+    done = head = 0
     for number, (item, cell) in enumerate(zip(examples, cells, strict=True)):
-        start = len(item.prompt)
-        example[cell], owner[cell] = number, item.run
-        ids[cell[:start]], positions[cell[:start]] = item.prompt, np.arange(start)
+        head = head if item.shared else number
+        start = len(item.prompt) - item.shared
+        group[cell], owner[cell], stem[cell] = head, item.run, number + 1
+        if item.shared:
+            stem[cells[head][: item.shared]] = 0
+        ids[cell[:start]] = item.prompt[item.shared :]
+        positions[cell[:start]] = np.arange(item.shared, len(item.prompt))
         first = start
         for c, tokens in enumerate(item.candidates):
             part = cell[first : first + len(tokens) - 1]
             ids[part], branch[part] = tokens[:-1], c + 1
-            positions[part] = start + np.arange(len(part))
+            positions[part] = len(item.prompt) + np.arange(len(part))
             before += [cell[start - 1], *part]
             targets += tokens
             candidate += [done + c] * len(tokens)
@@ -118,15 +143,24 @@ def arrange(examples: Sequence[Item], device: str, dtype: torch.dtype = torch.fl
         done += len(item.candidates)
     predicting, predictors = np.unique(np.array(before, np.int64), return_inverse=True)
 
+    row, column = np.divmod(predicting, shape[1])
+    slot = np.arange(len(row)) - np.searchsorted(row, row)
+    queries = np.zeros((shape[0], slot.max(initial=0) + 1), np.int64)
+    queries[row, slot] = column
+
     def tensor(values: np.ndarray | list[int]) -> torch.Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=device)
 
     return Rows(
         ids=tensor(ids).view(shape),
         positions=tensor(positions).view(shape),
-        mask=_mask(tensor(example).view(shape), tensor(branch).view(shape), dtype),
+        mask=_mask(
+            tensor(group).view(shape), tensor(stem).view(shape), tensor(branch).view(shape), dtype
+        ),
         owner=tensor(owner).view(shape),
         cells=tensor(predicting),
+        queries=tensor(queries),
+        asked=tensor(row * queries.shape[1] + slot),
         predictors=tensor(predictors),
         targets=tensor(targets),
         candidate=tensor(candidate),
@@ -135,11 +169,15 @@ def arrange(examples: Sequence[Item], device: str, dtype: torch.dtype = torch.fl
     )
 
 
-def _mask(example: torch.Tensor, branch: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Lets each token attend to earlier tokens of its example: the prompt and its candidate."""
-    same = example[:, :, None] == example[:, None, :]
-    visible = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
-    width = example.shape[1]
-    earlier = torch.ones(width, width, dtype=torch.bool, device=example.device).tril()
-    mask = torch.zeros(same.shape, dtype=dtype, device=example.device)
-    return mask.masked_fill_(~(same & visible & earlier), torch.finfo(dtype).min)[:, None]
+def _mask(
+    group: torch.Tensor, stem: torch.Tensor, branch: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    """Lets each token see earlier ones of its example: shared ones, its prompt, its candidate."""
+
+    def same(of: torch.Tensor, or_first: bool = True) -> torch.Tensor:
+        equal = of[:, None, :] == of[:, :, None]
+        return equal | (of[:, None, :] == 0) if or_first else equal
+
+    visible = (same(group, False) & same(stem) & same(branch)).tril()
+    mask = torch.zeros(visible.shape, dtype=dtype, device=group.device)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
