@@ -121,21 +121,20 @@ def _whole_batches(data: Examples, rows: np.ndarray, batch_size: int, tokens: in
 
 
 def _add(sums: list[Grads], grads: Grads, count: int, batch_size: int) -> int:
-    """Adds a chunk's statistics to the sums; returns its number of batches."""
+    """Adds a chunk's statistics, in float32, to the sums in double; returns its number of batches."""
     device = next(iter(grads.values())).device
     batch = torch.arange(count, device=device) // batch_size
-    sizes = torch.bincount(batch).double()
-    means = {}
+    sizes = torch.bincount(batch)
+    means, squares = {}, torch.zeros(len(sizes), dtype=torch.float64, device=device)
     for name, g in grads.items():
-        g = g.double()
-        sums[0][name] += (g**2).sum(0)
+        sums[0][name] += g.square().sum(0)
         sums[2][name] += g.abs().sum(0)
         total = g.new_zeros(len(sizes), g.shape[1]).index_add_(0, batch, g)
-        means[name] = total / sizes[:, None]
-    norms = torch.sqrt(sum(((m**2).sum(1) for m in means.values()), sizes.new_zeros(())))
-    scale = (1.0 / (norms + 1e-6)).clamp(max=1.0)[:, None]
+        means[name] = total.div_(sizes[:, None])
+        squares += means[name].square().sum(1)
+    scale = (1.0 / (squares.sqrt() + 1e-6)).clamp(max=1.0).float()[:, None]
     for name, mean in means.items():
-        sums[1][name] += ((mean * scale) ** 2).sum(0)
+        sums[1][name] += mean.mul_(scale).square_().sum(0)
     return len(sizes)
 
 
