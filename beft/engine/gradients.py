@@ -121,7 +121,7 @@ def _whole_batches(data: Examples, rows: np.ndarray, batch_size: int, tokens: in
 
 
 def _add(sums: list[Grads], grads: Grads, count: int, batch_size: int) -> int:
-    """Adds a chunk's statistics, in float32, to the sums in double; returns its number of batches."""
+    """Adds a chunk's float32 statistics to the double sums; returns its number of batches."""
     device = next(iter(grads.values())).device
     batch = torch.arange(count, device=device) // batch_size
     sizes = torch.bincount(batch)

@@ -84,7 +84,7 @@ def _layer(
     sums.add(i, ("output",), grad, boost)
     if last == "output":
         return None
-    grad = table.activation[1](layer.output.back(grad), tape.inner)
+    grad = table.activation.gradient(layer.output.back(grad), tape.inner)
     sums.add(i, ("intermediate",), grad, boost)
     if last == "intermediate":
         return None

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from beft.data.encoded import Encoded
+from beft.engine.encoder.evaluate import evaluate
 from beft.engine.encoder.flat import first_position, flatten
 from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.padded import predict
 from beft.engine.encoder.rowwise import computing, first_states, heads
 from beft.engine.encoder.table import table_of
-from beft.engine.encoder.written import written_states
 from beft.engine.shares import Share
 from beft.errors import one_line
 from beft.models.encoder import Encoder
@@ -49,6 +49,6 @@ def _logits(encoder: Encoder, data: Encoded, device: str) -> np.ndarray:
     head = {name: encoder.model.get_parameter(name)[None] for name in encoder.head}
     table = table_of(encoder, torch.float32)
     if table is not None:
-        return heads(encoder, row, written_states(table, row, {}), head).cpu().numpy()
+        return heads(encoder, row, evaluate(table, row, {}), head).cpu().numpy()
     with computing(encoder, row, frozen_linears(encoder, torch.float32), {}):
         return heads(encoder, row, first_states(encoder, row), head).cpu().numpy()

@@ -37,8 +37,8 @@ def forward(
     """The last hidden states of first tokens, (S, H), and the tape of layers from `lowest` on."""
     with torch.no_grad(), torch.autocast(flat.ids.device.type, enabled=False):
         masks = _masks(table, flat)
-        attentions = {firsts: _attention(table, flat, firsts) for firsts in (False, True)}
-        x = _embedded(table, flat, masks)
+        attentions = {firsts: attention_of(table, flat, firsts) for firsts in (False, True)}
+        x = embedded(table, flat, masks)
         tapes = {}
         for i, layer in enumerate(table.layers):
             own = {term: values[i, term] for term in layer.biases if (i, term) in values}
@@ -87,7 +87,7 @@ def _alike(drops: list[Drop | None]) -> dict[float, list[int]]:
     return found
 
 
-def _embedded(table: Table, flat: Flat, masks: Masks) -> torch.Tensor:
+def embedded(table: Table, flat: Flat, masks: Masks) -> torch.Tensor:
     """Hidden states before the first layer, (N, H)."""
     weights, norm = table.embeddings, table.embeddings.norm
     x = weights.words.index_select(0, flat.ids[0])
@@ -130,13 +130,13 @@ def _layer(
     summed = _added(x, attended, dropped)
     x, normed = _normed(summed, layer.attention_norm, own.get("attention_norm"), flat)
     inner = linear(layer.intermediate, ("intermediate",), x)
-    out = linear(layer.output, ("output",), table.activation[0](inner))
+    out = linear(layer.output, ("output",), table.activation.function(inner))
     summed = _added(x, out, dropped_out)
     x, output_normed = _normed(summed, layer.output_norm, own.get("output_norm"), flat)
     return x, Tape(attention, kept, dropped, normed, inner, dropped_out, output_normed)
 
 
-def _attention(table: Table, flat: Flat, firsts: bool) -> Attention:
+def attention_of(table: Table, flat: Flat, firsts: bool) -> Attention:
     on_cpu = flat.ids.device.type == "cpu"
     return Attention(
         flat=flat,

@@ -3,13 +3,17 @@ the biases of its run. Nothing else of the model is held or computed more than o
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from beft.data.encoded import Encoded
 from beft.engine.batches import by_tokens
+from beft.engine.encoder.evaluate import evaluate
 from beft.engine.encoder.flat import Flat, first_position, flatten
+from beft.engine.encoder.forward import Key
 from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.padded import losses_of
 from beft.engine.encoder.rowwise import computing, dropping, first_states, heads
@@ -21,6 +25,17 @@ from beft.engine.slots import Slots
 from beft.models.encoder import Encoder
 from beft.study.recipe import Recipe
 
+KEPT_TOKENS = 2**17  # of splits whose rows are kept for later evaluations
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A split as it is evaluated."""
+
+    data: Encoded
+    size: int  # tokens of a pass
+    rows: list[tuple[np.ndarray, Flat]]  # of each pass, the places of its examples and their row
+
 
 class Flattened(Slots[Encoder, Encoded]):
     """Slots of an encoder, computed without padding."""
@@ -30,6 +45,7 @@ class Flattened(Slots[Encoder, Encoded]):
     ):
         """See `Slots`."""
         super().__init__(model, recipes, train, device)
+        self.splits: list[_Split] = []
         self.offset = first_position(model.model.base_model)
         dtype = torch.bfloat16 if lowered(device, self.settings["precision"]) else torch.float32
         self.table = table_of(model, dtype)
@@ -37,16 +53,24 @@ class Flattened(Slots[Encoder, Encoded]):
 
     def logits(self, flat: Flat, runs: Sequence[int]) -> torch.Tensor:
         """The head's outputs of all sequences, (S, labels), run after run."""
-        values = {leaf: self.value(leaf, runs) for leaf in self.leaves}
-        head = {leaf.parameter: v for leaf, v in values.items() if leaf.site is None}
+        head, own = self._values(runs)
         if self.table is not None:
-            own = {(x.site.layer, x.site.term): v for x, v in values.items() if x.site is not None}
             states = written_states(self.table, flat, own)
             with dropping(self.model, flat.noise):
                 return heads(self.model, flat, states, head)
-        biases = {leaf.parameter: v for leaf, v in values.items() if leaf.site is not None}
+        names = {(site.layer, site.term): site.parameter for site in self.model.sites.sites}
+        biases = {names[key]: value for key, value in own.items()}
         with computing(self.model, flat, self.linears, biases):
             return heads(self.model, flat, first_states(self.model, flat), head)
+
+    def _values(
+        self, runs: Sequence[int]
+    ) -> tuple[dict[str, torch.Tensor], dict[Key, torch.Tensor]]:
+        """The head, by parameter, and the trained biases of these runs, (runs, *shape)."""
+        values = {leaf: self.value(leaf, runs) for leaf in self.leaves}
+        head = {leaf.parameter: v for leaf, v in values.items() if leaf.site is None}
+        own = {(x.site.layer, x.site.term): v for x, v in values.items() if x.site is not None}
+        return head, own
 
     @contextmanager
     def _losses(self, chunk: list[Share[Encoded]], seeds: dict[int, int]) -> Iterator[torch.Tensor]:
@@ -61,21 +85,40 @@ class Flattened(Slots[Encoder, Encoded]):
     def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
         """See `Engine.predict`."""
         out = [np.empty((len(data), self.model.labels), np.float32) for _ in runs]
-
-        def answered(pairs: np.ndarray) -> np.ndarray:
-            """Logits of pairs of a run and a row, run after run: (pairs, labels)."""
-            shares = [
-                Share(runs[i], data, rows[pairs[pairs // len(rows) == i] % len(rows)])
-                for i in np.unique(pairs // len(rows))
-            ]
-            flat = flatten(shares, self.offset, self.device)
-            return self.logits(flat, [share.run for share in shares]).cpu().numpy()
-
         with torch.inference_mode(), autocast(self.device, self.settings["precision"]):
-            for rows in by_tokens(data, 2 * self.passes.tokens // len(runs)):
-                every = np.arange(len(runs) * len(rows))
-                for pairs, logits in self.passes.attempt(every, answered):
-                    for i in np.unique(pairs // len(rows)):
-                        of_run = pairs // len(rows) == i
-                        out[i][rows[pairs[of_run] % len(rows)]] = logits[of_run]
+            for rows, flat in self._rows(data):
+                for run, found in zip(runs, out, strict=True):
+                    work = partial(self._outputs, data, (rows, flat), run)
+                    for some, logits in self.passes.attempt(rows, work):
+                        found[some] = logits
         return out
+
+    def _rows(self, data: Encoded) -> list[tuple[np.ndarray, Flat]]:
+        """The passes over a split: places of their examples, and the row of these."""
+        size = 2 * self.passes.tokens
+        for split in self.splits:
+            if split.data is data and split.size == size:
+                return split.rows
+        rows = [(r, self._row(data, r)) for r in by_tokens(data, size)]
+        tokens = sum(flat.ids.numel() for split in self.splits for _, flat in split.rows)
+        if tokens + sum(flat.ids.numel() for _, flat in rows) <= KEPT_TOKENS:
+            self.splits.append(_Split(data, size, rows))
+        return rows
+
+    def _row(self, data: Encoded, rows: np.ndarray) -> Flat:
+        return flatten([Share(0, data, rows)], self.offset, self.device)
+
+    def _outputs(
+        self, data: Encoded, known: tuple[np.ndarray, Flat], run: int, rows: np.ndarray
+    ) -> np.ndarray:
+        """Logits of examples by one run, (n, labels).
+
+        Args:
+            known: places of examples, and their row.
+        """
+        flat = known[1] if rows is known[0] else self._row(data, rows)
+        if self.table is None:
+            return self.logits(flat, [run]).cpu().numpy()
+        head, own = self._values([run])
+        states = evaluate(self.table, flat, {key: value[0] for key, value in own.items()})
+        return heads(self.model, flat, states, head).cpu().numpy()

@@ -1,6 +1,6 @@
 """The frozen weights of an encoder like BERT, in the form that the hand-written passes read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,21 +9,22 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.nn.functional import gelu, relu
 
-from beft.engine.encoder.frozen import Frozen
+from beft.engine.encoder.frozen import Activation, Frozen
 from beft.models.encoder import Encoder
 from beft.models.terms import PROJECTIONS, TERMS
 
-# Name -> function of the intermediate layer, and its gradient from that of the outcome and input.
-Both = tuple[Callable[[torch.Tensor], torch.Tensor], Callable[..., torch.Tensor]]
-_TANH: Both = (
+_TANH = Activation(
     partial(gelu, approximate="tanh"),
     partial(torch.ops.aten.gelu_backward, approximate="tanh"),
+    ("gelu", "tanh"),
 )
-ACTIVATIONS: dict[str, Both] = {
-    "gelu": (gelu, torch.ops.aten.gelu_backward),
+ACTIVATIONS = {
+    "gelu": Activation(gelu, torch.ops.aten.gelu_backward, ("gelu", "none")),
     "gelu_new": _TANH,
     "gelu_pytorch_tanh": _TANH,
-    "relu": (relu, lambda grad, x: torch.ops.aten.threshold_backward(grad, x, 0)),
+    "relu": Activation(
+        relu, lambda grad, x: torch.ops.aten.threshold_backward(grad, x, 0), ("relu", "")
+    ),
 }
 
 
@@ -119,7 +120,7 @@ class Table:
     embeddings: Embeddings
     layers: tuple[Layer, ...]
     heads: int
-    activation: Both
+    activation: Activation
     dtype: torch.dtype  # of hidden states and products
 
 

@@ -32,6 +32,6 @@ def written_states(table: Table, flat: Flat, values: Mapping[Key, torch.Tensor])
     Args:
         values: the trained biases, (R, width) for the runs of the row; all others are the model's.
     """
-    if values and torch.is_grad_enabled():
+    if values:
         return _States.apply(table, flat, list(values), *values.values())
     return forward(table, flat, values)[0].float()

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from transformers.activations import ACT2FN
 
 from beft.engine.encoder.frozen import Frozen, forward_of
+from beft.engine.encoder.table import ACTIVATIONS
 
 
 @pytest.mark.parametrize("packs", [True, False])
@@ -26,6 +28,23 @@ def test_equals_the_module(packs, dtype, close, bias):
     torch.testing.assert_close(grad, wanted, rtol=close, atol=2 * close)
 
 
+@pytest.mark.parametrize("fuses", [True, False])
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_products_with_an_activation_or_a_residual(fuses, dtype, close, name):
+    torch.manual_seed(0)
+    module, x, residual = torch.nn.Linear(24, 10), torch.randn(7, 24), torch.randn(7, 10)
+    frozen = Frozen([module], dtype)
+    if not fuses:
+        frozen.fuses = frozen.packs = False
+    expected = module(x).detach()
+    got = frozen.activated(x.to(dtype), frozen.bias, ACTIVATIONS[name])
+    wanted = ACT2FN[name](expected)
+    torch.testing.assert_close(got.float(), wanted, rtol=close, atol=close)
+    got = frozen.added(x.to(dtype), frozen.bias, residual.to(dtype))
+    torch.testing.assert_close(got.float(), expected + residual, rtol=close, atol=close)
+
+
 def test_a_bias_taken_from_the_module_is_left_out():
     module = torch.nn.Linear(4, 3)
     frozen, x = Frozen([module], torch.float32), torch.ones(2, 4)
@@ -37,15 +56,19 @@ def test_a_bias_taken_from_the_module_is_left_out():
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 def test_the_private_products_of_torch_are_those_that_frozen_calls():
-    """`Frozen` calls two operators that torch does not document.
+    """`Frozen` calls three operators that torch does not document.
 
-    If this fails after an update of torch, read what replaced them and adapt `_packed` and
-    `_times`. Without them runs on CPUs still work, several times slower in bfloat16.
+    If this fails after an update of torch, read what replaced them and adapt `_packed`, `_times`
+    and `Frozen.added`. Without them runs on CPUs still work, several times slower in bfloat16.
     """
     found = {
         name: str(getattr(torch.ops.mkldnn, name).default._schema)
         for name in ("_linear_pointwise", "_reorder_linear_weight")
     }
+    assert str(torch.ops.mkldnn._linear_pointwise.binary._schema) == (
+        "mkldnn::_linear_pointwise.binary(Tensor X, Tensor other, Tensor W, Tensor? B, str attr) "
+        "-> Tensor Y"
+    )
     assert found == {
         "_linear_pointwise": (
             "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, "
