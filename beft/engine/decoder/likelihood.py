@@ -107,7 +107,7 @@ def candidate_scores(
             use_cache=past is not None,
         )
     logits = out.logits[0].float()  # (K, V)
-    each = logits[rows.predictors, rows.targets] - torch.logsumexp(logits, dim=1)[rows.predictors]
+    each = torch.log_softmax(logits, dim=1)[rows.predictors, rows.targets]
     return each.new_zeros(len(rows.lengths)).index_add(0, rows.candidate, each)
 
 
