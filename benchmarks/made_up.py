@@ -142,7 +142,7 @@ def _run(made: Project, recipe: Recipe, provenance: dict, rng: np.random.Generat
     """Writes one run's folder; its entry in the manifest."""
     epochs = recipe.training["epochs"]
     diverged = bool(epochs) and rng.integers(DIVERGED) == 0
-    shown = int(rng.integers(epochs)) if diverged else max(epochs, 1)
+    shown = int(rng.integers(1, epochs)) if diverged else max(epochs, 1)
     right = rng.integers(ROWS // 2, ROWS, shown)  # right answers after each epoch
     values = (right / ROWS).tolist()
     reason = f"loss is not finite at step {shown}" if diverged else ""

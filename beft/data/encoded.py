@@ -9,9 +9,8 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from beft.data.labelled import Labelled
 from beft.errors import UserError
-from beft.tasks.metrics import sums
-from beft.tasks.metrics.classes import score
 from beft.tasks.words import Plain, check_columns, fields
 
 
@@ -36,13 +35,11 @@ class Encoded:
 
     def evaluate(self, predictions: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
         """Computes each metric as a fraction; NaN if a prediction is not finite."""
-        if not np.isfinite(predictions).all():
-            return dict.fromkeys(metrics, float("nan"))
-        return {metric: score(metric, predictions, self.labels.numpy()) for metric in metrics}
+        return Labelled(self.labels.numpy()).evaluate(predictions, metrics)
 
     def columns(self, predictions: np.ndarray, metric: str) -> np.ndarray:
         """What each example adds to the sums of a metric, (n, k); see `beft.tasks.metrics.sums`."""
-        return sums.columns(metric, predictions, self.labels.numpy())
+        return Labelled(self.labels.numpy()).columns(predictions, metric)
 
     def take(self, rows: np.ndarray) -> "Encoded":
         """Selects examples by their row numbers, in the given order."""

@@ -1,33 +1,37 @@
 """`beft verify`: the metrics of a run are those that its predictions and the labels give."""
 
-import csv
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from safetensors import SafetensorError
 
-from beft.data.encoded import Encoded
+from beft.data.labelled import Labelled
 from beft.data.mirror.lookup import locate
-from beft.data.prompts import Prompts, evaluated_rows, reader
 from beft.data.subsets import hold_out
-from beft.engine.base import Examples
 from beft.errors import UserError, one_line
-from beft.models.decoder import read_tokenizer
 from beft.store.run_folder import Run
-from beft.store.run_format import EXAMPLES, HISTORY, METRICS, PREDICTIONS, Epoch, Scores, column
+from beft.store.run_format import EXAMPLES, METRICS, PREDICTIONS, Epoch, Scores, column
 from beft.study.layout import Layout
-from beft.study.recipe import Recipe
+from beft.study.recipe import Recipe, kind_of, metrics_of
 from beft.tasks.metrics import sums
 from beft.tasks.prompts import words_of
-from beft.training.loop import metrics_of
-from beft.training.shared import is_decoder
 
 _DAMAGED = (OSError, SafetensorError)  # a file that is not listed, or is none of ours
 SAME = 1e-7  # sums may be added in another order
+
+
+class Examples(Protocol):
+    """The right answers of a split: `Labelled` for encoders, `Prompts` for decoders."""
+
+    def evaluate(self, predictions: np.ndarray, metrics: Sequence[str]) -> dict[str, float]:
+        """Each metric as a fraction."""
+
+    def columns(self, predictions: np.ndarray, metric: str) -> np.ndarray:
+        """The terms that each example adds to a metric's sums, (n, k)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Answers:
 
     def of(self, recipe: Recipe, split: str) -> Examples | None:
         """A split without its tokens; None if no tokenizer is here to read generated answers."""
-        drawn = recipe.model_path(), recipe.training["evaluated"] if is_decoder(recipe) else None
+        is_encoder = kind_of(recipe.model) == "encoder"
+        drawn = () if is_encoder else (recipe.model_path(), recipe.training["evaluated"])
         key = (recipe.source_path(), repr(recipe.task), split, *drawn)
         if key not in self.known:
             self.known[key] = self._read(recipe, split)
@@ -47,15 +52,20 @@ class Answers:
 
     def _read(self, recipe: Recipe, split: str) -> Examples | None:
         file, task = self.layout.source(recipe) / f"{split}.parquet", recipe.task
-        if not is_decoder(recipe):
+        if kind_of(recipe.model) == "encoder":
             labels = pq.read_table(file, columns=[task["label"]])[task["label"]].to_pylist()
-            return Encoded([], None, torch.tensor(labels))
+            return Labelled(np.array(labels, np.int64 if task["labels"] else np.float32))
+        from beft.data.prompts import Prompts, evaluated_rows  # they take seconds to import
+
         words = words_of(pq.read_table(file), task, f"{task['name']}/{split}")
         rows = evaluated_rows(words, recipe.training["evaluated"], task["name"])
         decode = self._reader(recipe) if task["kind"] == "generation" else str
         return Prompts([], [], [], [words[i] for i in rows], decode) if decode else None
 
     def _reader(self, recipe: Recipe) -> Callable[[Sequence[int]], str] | None:
+        from beft.data.prompts import reader
+        from beft.models.decoder import read_tokenizer
+
         try:
             path = locate(self.layout.root, self.layout.model(recipe))
             return reader(read_tokenizer(path, recipe.model["alias"]))
@@ -79,8 +89,7 @@ def metrics_flaw(run: Run, answers: Answers) -> str | None:
 def _differences(run: Run, answers: Answers) -> Iterator[str]:
     recipe, said = run.recipe, run.metrics
     names = metrics_of(recipe.task)
-    with (run.folder / HISTORY).open(encoding="utf-8", newline="") as file:
-        history = {int(row["epoch"]): row for row in csv.DictReader(file)}
+    columns, history = _history(run)
     yield from _unequal("metric", said["metric"], names[0])
     yield from _unequal("epochs", said["epochs"], len(history))
     yield from _unequal("train_examples", said["train_examples"], _trained_on(run, answers.layout))
@@ -88,12 +97,12 @@ def _differences(run: Run, answers: Answers) -> Iterator[str]:
         if any(v is not None for *_, both in _scores(run) for v in both.values()):
             yield f"{METRICS} gives metrics, but the run {said['status']}"
         return
-    first = column(recipe.splits()[0], names[0])
+    first = columns.index(column(recipe.splits()[0], names[0]))
     best = max(history, key=lambda epoch: (_number(history[epoch][first]), -epoch))
     yield from _unequal("best_epoch", said["best_epoch"], best)
     last = max(history)
     for split, name, both in _scores(run):
-        place = column(split, name)
+        place = columns.index(column(split, name))
         for epoch, said_, number in (("best", both["best"], best), ("last", both["last"], last)):
             noted = _number(history[number][place])
             yield from _unequal(f"{name} of {split} ({epoch})", said_, noted)
@@ -126,6 +135,14 @@ def _unanswered(
             kept.shape == columns.shape and np.allclose(kept, columns, rtol=SAME, atol=SAME)
         ):
             yield f"{EXAMPLES}: not what the predictions on {split} ({epoch}) add"
+
+
+def _history(run: Run) -> tuple[list[str], dict[int, list[str]]]:
+    """The columns of history.csv, and its lines by their epoch."""
+    lines = run.history_lines()
+    columns = next(lines, [])
+    epoch = columns.index("epoch")
+    return columns, {int(line[epoch]): line for line in lines}
 
 
 def _scores(run: Run) -> Iterator[tuple[str, str, Scores]]:

@@ -2,13 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from beft.operations.problem import Problem
 from beft.report.build import files_of, write_page, write_tables
 from beft.report.frames import schema
-from beft.report.frames.collect import collect
+from beft.report.frames.collect import Facts, collect
 from beft.report.stamp import stamp_flaw
 from beft.store.files import CHECKSUMS, flaws
 from beft.study.project import Project
@@ -26,7 +26,7 @@ def sealed(project: Project) -> Iterator[Problem]:
         yield Problem(f"{stamp}: damaged", (stamp,))
 
 
-def reports(project: Project, damaged: list[Path]) -> Iterator[Problem]:
+def reports(project: Project, facts: Mapping[str, Facts], damaged: list[Path]) -> Iterator[Problem]:
     """Makes frames, tables, metrics.json and the page again from the runs, and compares them.
 
     Figures are not drawn again, because fonts and versions change them. The page contains them,
@@ -36,7 +36,7 @@ def reports(project: Project, damaged: list[Path]) -> Iterator[Problem]:
     figures = folder / "figures"
     with tempfile.TemporaryDirectory() as name:
         expected = Path(name)
-        schema.write(collect(project), expected)
+        schema.write(collect(project, facts), expected)
         read = schema.read(expected)
         write_tables(read, expected)
         if figures.is_dir() and all(figures not in path.parents for path in damaged):

@@ -1,6 +1,6 @@
 """`beft verify`: run folders are whole, and of this code, these data and these weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +15,10 @@ from beft.store.files import in_the_way
 from beft.store.inputs import SOURCE
 from beft.store.manifest import read_manifest
 from beft.store.precision import Computed, computed
-from beft.store.run_folder import Run, open_run
+from beft.store.run_folder import Run
 from beft.study.layout import Layout
 from beft.study.project import Project
-from beft.study.recipe import RECIPE_VERSION, Pack, Recipe
+from beft.study.recipe import RECIPE_VERSION, Pack
 
 
 def code() -> Iterator[Problem]:
@@ -46,7 +46,9 @@ def unknown(code: str | None) -> str:
     )
 
 
-def manifest(layout: Layout, pack: Pack, skipped: set[str]) -> Iterator[Problem]:
+def manifest(
+    layout: Layout, pack: Pack, runs: Mapping[str, Run], skipped: set[str]
+) -> Iterator[Problem]:
     """Checks that a manifest lists its pack's runs as they are; adds to `skipped`."""
     path = layout.pack(pack.manifest())
     try:
@@ -62,7 +64,7 @@ def manifest(layout: Layout, pack: Pack, skipped: set[str]) -> Iterator[Problem]
         if entry["status"] == "skipped" and pack.may_skip(recipe):
             skipped.add(recipe.digest)
             continue
-        run = open_run(layout, recipe)
+        run = runs[recipe.digest]
         if run.is_written and run.checksum != entry["checksums"]:
             # A manifest that gives no checksum, or that another one contradicts, is itself wrong.
             stale = entry["checksums"] is None or _listed_elsewhere(run, path)
@@ -96,10 +98,9 @@ class Check:
     def answers(self) -> Answers:
         return Answers(self.project.layout)
 
-    def run(self, recipe: Recipe) -> Iterator[Problem]:
+    def run(self, run: Run) -> Iterator[Problem]:
         """Checks a run's files, and that it used accepted code, these data and these weights."""
-        run = open_run(self.project.layout, recipe)
-        folder, manifest = run.folder, self.project.layout.pack(self.project.pack_of(recipe))
+        folder, manifest = run.folder, self.project.layout.pack(self.project.pack_of(run.recipe))
         if blocked := in_the_way(folder):
             line = f"{blocked}: a file lies where a run's folder belongs; remove it"
             yield Problem(line, (manifest,))

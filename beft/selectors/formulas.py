@@ -9,6 +9,7 @@ mean (`term_score`), and takes no place in a ranking (`ranks`, `select`). An arr
 not of the shape a function asks for is a ValueError that names its shape.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -178,9 +179,9 @@ def ranks(scores: Mapping[str, float]) -> dict[str, int | None]:
     Equal scores share the better rank and the next rank is skipped (1, 1, 3). An undefined score
     (NaN) gets None and takes no place.
     """
-    # NaN compares false with everything, so it never counts as a better score.
+    known = sorted((score for score in scores.values() if not math.isnan(score)), reverse=True)
     return {
-        term: None if np.isnan(score) else 1 + sum(other > score for other in scores.values())
+        term: None if math.isnan(score) else 1 + known.index(score)
         for term, score in scores.items()
     }
 

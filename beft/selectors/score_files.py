@@ -1,14 +1,14 @@
 """Compute scores from cached snapshots and gradients: of each selector, term, layer and epoch."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
 
 from beft.models.terms import PROJECTIONS
 from beft.selectors import formulas as S
 from beft.selectors.inert import inert_terms, largest, sizes
-from beft.store.files import to_csv, write_file
+from beft.store.files import to_csv, to_csv_of_lines, write_file
 from beft.store.run_folder import Run, open_run
 from beft.store.run_format import Statistic
 from beft.study.cell import Cell
@@ -24,6 +24,7 @@ GRADIENT = (*KEYS, "term", "mean_abs", "relative", "inert")
 SQUARES: dict[str, Statistic] = {"fisher": "mean_square", "fisher_batch": "batch_square"}
 
 Arrays = dict[str, np.ndarray]
+Opener = Callable[[Recipe], Run]
 
 
 def layer_scores(selector: str, tuned: Run | None, untuned: Run | None) -> Arrays | None:
@@ -44,56 +45,50 @@ def layer_scores(selector: str, tuned: Run | None, untuned: Run | None) -> Array
     return {term: score(pre[term], post[term]) for term in pre}
 
 
-def score_cell(layout: Layout, cell: Cell) -> list[dict]:
-    """One row per seed, selector, term and layer, and one with layer `mean`.
+def score_cell(opened: Opener, cell: Cell) -> list[tuple]:
+    """One line per seed, selector, term and layer, and one with layer `mean`.
 
     Ranks count all terms of the model, 1 being the most important, ties sharing the better rank;
     an undefined score has none. Runs that are missing or diverged leave no rows.
     """
     tuned: dict[int, Run] = {}
     untuned: dict[int, Run] = {}
-    for run in _counted(layout, cell.recipes):
+    for run in _counted(opened, cell.recipes):
         (tuned if run.recipe.technique == "all_biases" else untuned)[run.recipe.seed] = run
     recipes = {recipe.seed: recipe for recipe in cell.recipes}
-    rows = []
+    lines = []
     for seed in sorted({*tuned, *untuned}):
         inert = inert_terms(untuned[seed].gradients("mean_abs")) if seed in untuned else {}
         for selector in cell.selectors:
             scores = layer_scores(selector, tuned.get(seed), untuned.get(seed))
             if scores is not None:
-                rows += _rows(recipes[seed], selector, scores, inert)
-    return rows
+                lines += _lines(recipes[seed], selector, scores, inert)
+    return lines
 
 
-def _counted(layout: Layout, recipes: Iterable[Recipe]) -> Iterator[Run]:
+def _counted(opened: Opener, recipes: Iterable[Recipe]) -> Iterator[Run]:
     """The runs that ended well."""
-    runs = (open_run(layout, recipe) for recipe in recipes)
-    return (run for run in runs if run.status == "ok")
+    runs = map(opened, recipes)
+    return (run for run in runs if run.is_sound and run.metrics["status"] == "ok")
 
 
-def _rows(recipe: Recipe, selector: str, scores: Arrays, inert: Collection[str]) -> list[dict]:
-    layers = len(next(iter(scores.values())))
-    columns = {str(i): {t: float(s[i]) for t, s in scores.items()} for i in range(layers)}
+def _lines(recipe: Recipe, selector: str, scores: Arrays, inert: Collection[str]) -> list[tuple]:
+    """Lines in the order of `COLUMNS`."""
+    by_layer = zip(*(s.tolist() for s in scores.values()), strict=True)
+    columns = {str(i): dict(zip(scores, values, strict=True)) for i, values in enumerate(by_layer)}
     columns["mean"] = {term: S.term_score(s) for term, s in scores.items()}
-    rows = []
+    keys, flat = tuple(_keys(recipe).values()), {t: str(t in inert).lower() for t in scores}
+    lines = []
     for layer, values in columns.items():
         ranks = S.ranks(values)
-        rows += [
-            {
-                **_keys(recipe),
-                "selector": selector,
-                "term": term,
-                "layer": layer,
-                "score": _number(value),
-                "rank": "" if ranks[term] is None else ranks[term],
-                "inert": str(term in inert).lower(),
-            }
+        lines += [
+            (*keys, selector, term, layer, _number(value), ranks[term] or "", flat[term])
             for term, value in values.items()
         ]
-    return rows
+    return lines
 
 
-def trajectories(layout: Layout, cell: Cell) -> list[dict]:
+def trajectories(opened: Opener, cell: Cell) -> list[dict]:
     """The mean over layers of the scores of q, k and v after each epoch of every `all_biases` run.
 
     For the selectors that need snapshots, and runs of other settings too. Fisher information is
@@ -101,7 +96,7 @@ def trajectories(layout: Layout, cell: Cell) -> list[dict]:
     """
     names = [name for name in cell.selectors if S.SELECTORS[name].needs == "snapshots"]
     rows = []
-    for run in _counted(layout, (r for r in cell.runs if names and r.technique == "all_biases")):
+    for run in _counted(opened, (r for r in cell.runs if names and r.technique == "all_biases")):
         rows += [_after(run, name, epoch) for name in names for epoch in run.snapshots()]
     return rows
 
@@ -117,10 +112,10 @@ def _after(run: Run, selector: str, epoch: int) -> dict:
     }
 
 
-def gradients(layout: Layout, cell: Cell) -> list[dict]:
+def gradients(opened: Opener, cell: Cell) -> list[dict]:
     """How large each term's gradient is at the pretrained weights, and whether it is inert."""
     rows = []
-    for run in _counted(layout, (r for r in cell.recipes if r.technique != "all_biases")):
+    for run in _counted(opened, (r for r in cell.recipes if r.technique != "all_biases")):
         mean_abs = run.gradients("mean_abs")
         size, inert = sizes(mean_abs), inert_terms(mean_abs)
         top = largest(size)
@@ -150,16 +145,17 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else repr(value)
 
 
-def render_cell(layout: Layout, cell: Cell) -> dict[str, bytes]:
+def render_cell(opened: Opener, cell: Cell) -> dict[str, bytes]:
     """Path below data/scores -> content, for every file of a cell."""
     return {
-        cell.scores(): to_csv(COLUMNS, score_cell(layout, cell)),
-        cell.trajectories(): to_csv(TRAJECTORY, trajectories(layout, cell)),
-        cell.gradients(): to_csv(GRADIENT, gradients(layout, cell)),
+        cell.scores(): to_csv_of_lines(COLUMNS, score_cell(opened, cell)),
+        cell.trajectories(): to_csv(TRAJECTORY, trajectories(opened, cell)),
+        cell.gradients(): to_csv(GRADIENT, gradients(opened, cell)),
     }
 
 
 def write_cell(layout: Layout, cell: Cell) -> None:
     """Writes every file of a cell."""
-    for key, content in render_cell(layout, cell).items():
+    opened = {recipe.digest: open_run(layout, recipe) for recipe in cell.runs}
+    for key, content in render_cell(lambda recipe: opened[recipe.digest], cell).items():
         write_file(layout.scores(key), content)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from beft.errors import UserError
-from beft.study.identity import sha256
+from beft.study.identity import hashed, sha256
 
 CHECKSUMS = "checksums.json"
 IN_THE_WAY = "a file lies where a folder belongs; remove it"
@@ -27,10 +27,16 @@ def to_json(data: object) -> bytes:
 
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
     """A csv file with these columns; a value that a row lacks is empty."""
+    # A `DictWriter` takes three times as long.
+    return to_csv_of_lines(columns, ([row.get(name, "") for name in columns] for row in rows))
+
+
+def to_csv_of_lines(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> bytes:
+    """A csv file with these columns and lines."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
     return out.getvalue().encode()
 
 
@@ -41,10 +47,22 @@ def read_json(path: Path) -> Any:
         UserError: when it is missing or not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return from_json(path, path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+
+
+def from_json(path: Path, content: bytes) -> Any:
+    """What the content of a file of ours says.
+
+    Raises:
+        UserError: when it is not JSON.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error})") from None
 
 
@@ -151,23 +169,32 @@ def remove(path: Path) -> None:
 
 
 def flaws(
-    folder: Path, hashed: Callable[[str], bool] = lambda name: True
+    folder: Path,
+    wanted: Callable[[str], bool] = lambda name: True,
+    contents: dict[str, bytes] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Every file of a folder with checksums that is not as written: its name, and what is wrong.
 
     Args:
-        hashed: whether to read a file of this name; of all others only their presence is checked.
+        wanted: whether to read a file of this name; of all others only their presence is checked.
+        contents: gets the content of each small file that is as written, so that it need not be
+            read again.
     """
+    place = os.path.join(folder, "")  # noqa: PTH118  as fast as it can be, for thousands of runs
     try:
         sums = json.loads((folder / CHECKSUMS).read_bytes())
         if not sums:
             yield CHECKSUMS, f"{CHECKSUMS} names no file"
         for name, expected in sums.items():
             try:
-                if not hashed(name):
-                    (folder / name).stat()
-                elif sha256(folder / name) != expected:
+                if not wanted(name):
+                    os.stat(place + name)  # noqa: PTH116
+                    continue
+                found, content = hashed(place + name)
+                if found != expected:
                     yield name, f"{name} is damaged"
+                elif contents is not None and content is not None:
+                    contents[name] = content
             except (FileNotFoundError, IsADirectoryError):
                 yield name, f"{name} is missing"
     except FileNotFoundError:
@@ -195,13 +222,18 @@ def all_flaws(folder: Path) -> list[str]:
     return [absent] if absent else [problem for _, problem in flaws(folder)]
 
 
-def flaw(folder: Path, hashed: Callable[[str], bool] = lambda name: True) -> str | None:
+def flaw(
+    folder: Path,
+    wanted: Callable[[str], bool] = lambda name: True,
+    contents: dict[str, bytes] | None = None,
+) -> str | None:
     """What is wrong with a folder written by `write_folder`; None when it is sound.
 
     Args:
-        hashed: as in `flaws`.
+        wanted, contents: as in `flaws`.
     """
-    return _absent(folder) or next((problem for _, problem in flaws(folder, hashed)), None)
+    found = (problem for _, problem in flaws(folder, wanted, contents))
+    return _absent(folder) or next(found, None)
 
 
 def set_aside(path: Path, target: Path) -> Path:

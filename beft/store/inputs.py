@@ -6,6 +6,7 @@ Both names are promises. Here they are compared with the content, and with what 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from beft.errors import UserError, one_line
@@ -93,26 +94,55 @@ def _may_be(sums: Mapping[str, str], model: Plain) -> bool:
     return not model.get("sha256") or sums.get(WEIGHTS) == model["sha256"]
 
 
-def foreign(recipe: Recipe, recorded: Mapping[str, Sums], source: Path, marker: Path) -> str | None:
-    """Why a run was not trained on its recipe's data and weights; None if nothing says so.
+@dataclass(frozen=True)
+class Inputs:
+    """Datasets and weights as they are on disk, each read on first use and then kept."""
 
-    Results outlive their inputs: what is not here, or damaged, is not compared.
+    _datasets: dict[Path, tuple[Sums, bool] | None] = field(default_factory=dict)
+    _weights: dict[Path, Sums | None] = field(default_factory=dict)
 
-    Args:
-        recorded: checksums of what it was trained on: `source` and `model`.
-        source, marker: where the recipe's dataset and model belong.
+    def foreign(
+        self, recipe: Recipe, recorded: Mapping[str, Sums], source: Path, marker: Path
+    ) -> str | None:
+        """Why a run was not trained on its recipe's data and weights; None if nothing says so.
+
+        Results outlive their inputs: what is not here, or damaged, is not compared.
+
+        Args:
+            recorded: checksums of what it was trained on: `source` and `model`.
+            source, marker: where the recipe's dataset and model belong.
+        """
+        data, weights = recorded["source"], recorded["model"]
+        if not _may_be(weights, recipe.model):
+            return f"trained on other weights than those of its recipe; {REMEDY}"
+        if source not in self._datasets:
+            self._datasets[source] = _dataset(source)
+        if (dataset := self._datasets[source]) is not None:
+            sums, is_another = dataset
+            if (data == sums) == is_another:
+                return f"trained on other data than {source} should have; {REMEDY}"
+        if marker not in self._weights:
+            self._weights[marker] = _weights(marker, recipe.model)
+        if self._weights[marker] not in (None, weights):
+            return f"trained on other weights than {marker} lists; {REMEDY}"
+        return None
+
+
+def _dataset(folder: Path) -> tuple[Sums, bool] | None:
+    """The checksums of a dataset, and whether it is another than its folder's name says.
+
+    None if it is not here, or damaged.
     """
-    if not _may_be(recorded["model"], recipe.model):
-        return f"trained on other weights than those of its recipe; {REMEDY}"
-    if flaw(source, lambda name: name == SOURCE) is None:
-        broken = broken_promise(source)
-        same = recorded["source"] == split_checksums(source)
-        if broken != DAMAGED and same == bool(broken):
-            return f"trained on other data than {source} should have; {REMEDY}"
+    if flaw(folder, lambda name: name == SOURCE) is not None:
+        return None
+    broken, sums = broken_promise(folder), split_checksums(folder)
+    return None if broken == DAMAGED else (sums, bool(broken))
+
+
+def _weights(marker: Path, model: Plain) -> Sums | None:
+    """The checksums that a marker lists; None if they are not here, or not those of the model."""
     try:
         weights = marked(marker)
     except UserError:
         return None
-    if _may_be(weights, recipe.model) and recorded["model"] != weights:
-        return f"trained on other weights than {marker} lists; {REMEDY}"
-    return None
+    return weights if _may_be(weights, model) else None

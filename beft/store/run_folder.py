@@ -1,6 +1,7 @@
 """Read the folder of a run, whose files `run_format` describes, and decide whether it counts."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -8,14 +9,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from beft.errors import UserError
 from beft.store import run_format as F
-from beft.store.files import CHECKSUMS, all_flaws, flaw, read_json, to_json, write_file
-from beft.store.inputs import foreign
+from beft.store.files import (
+    CHECKSUMS,
+    all_flaws,
+    flaw,
+    from_json,
+    read_json,
+    to_json,
+    write_file,
+)
+from beft.store.inputs import Inputs
 from beft.store.manifest import read_manifest
 from beft.store.owners import last_owner
 from beft.store.run_format import Epoch, Group, Metrics, Snapshot, Statistic
@@ -32,7 +41,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk, whose files are read on first use and then kept.
+    """A run on disk, whose files are read on first use and then kept, until `forget`.
 
     Only `flaw`, `foreign`, `unsound`, `status` and `reason` check the folder; all else reads it
     unchecked.
@@ -45,6 +54,8 @@ class Run:
     marker: Path  # the file that lists its weights
     manifest: Path | None = None  # of its pack: the runs that it was written for, and those skipped
     quick: bool = False  # checks only files of a few kilobytes: recipe, metrics, provenance
+    inputs: Inputs = field(default_factory=Inputs, compare=False, repr=False)
+    _contents: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     _read: dict[str, Arrays] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -61,14 +72,16 @@ class Run:
     def flaw(self) -> str | None:
         """Why the folder is no whole run of this recipe; `missing` if absent, None if whole."""
         words = (F.RECIPE, F.METRICS, F.PROVENANCE)
-        problem = flaw(self.folder, lambda name: name in words or not self.quick)
+        wanted = (lambda name: name in words) if self.quick else (lambda name: True)
+        problem = flaw(self.folder, wanted, self._contents)
         return problem or self._misfit()
 
     def _misfit(self) -> str | None:
         """Why a JSON file of the folder is not what is read of it; None if each is."""
-        plain = json.loads(json.dumps(self.recipe.to_dict()))
+        recipe = self.recipe.to_dict()
         try:
-            if read_json(self.folder / F.RECIPE) != plain:
+            written = self._json(F.RECIPE)
+            if written != recipe and written != json.loads(json.dumps(recipe)):
                 return f"{F.RECIPE} is not the recipe of this folder's name"
             splits = self.recipe.task["validation"]
             metrics = F.json_flaw(F.METRICS, self.metrics, splits)
@@ -84,9 +97,15 @@ class Run:
     def foreign(self) -> str | None:
         """Why a whole run is not of its recipe's data and weights; None if nothing says so."""
         try:
-            return foreign(self.recipe, self.provenance["inputs"], self.source, self.marker)
+            recorded = self.provenance["inputs"]
+            return self.inputs.foreign(self.recipe, recorded, self.source, self.marker)
         except (UserError, KeyError, TypeError, AttributeError):
             return f"{F.PROVENANCE} does not say what it was trained on"
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the folder holds a whole run of its recipe's data and weights."""
+        return self.flaw is None and self.foreign is None
 
     @cached_property
     def unsound(self) -> str | None:
@@ -132,11 +151,11 @@ class Run:
 
     @cached_property
     def metrics(self) -> Metrics:
-        return read_json(self.folder / F.METRICS)
+        return self._json(F.METRICS)
 
     @cached_property
     def provenance(self) -> Plain:
-        return read_json(self.folder / F.PROVENANCE)
+        return self._json(F.PROVENANCE)
 
     def history(self) -> Iterator[tuple[int, float, dict[str, float]]]:
         """Each epoch's number, training loss, and reported metric of each split; NaN if undefined.
@@ -144,13 +163,16 @@ class Run:
         A run that was not trained has one line, of epoch 0.
         """
         # By hand: a data frame for each of thousands of runs would take most of a report's time.
-        with (self.folder / F.HISTORY).open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            columns, metric = next(lines), self.recipe.task["metric"]
-            places = {s: columns.index(F.column(s, metric)) for s in self.recipe.splits()}
-            for line in lines:
-                values = {split: float(line[i] or math.nan) for split, i in places.items()}
-                yield int(line[0]), float(line[1] or math.nan), values
+        lines = self.history_lines()
+        columns, metric = next(lines), self.recipe.task["metric"]
+        places = {s: columns.index(F.column(s, metric)) for s in self.recipe.splits()}
+        for line in lines:
+            values = {split: float(line[i] or math.nan) for split, i in places.items()}
+            yield int(line[0]), float(line[1] or math.nan), values
+
+    def history_lines(self) -> Iterator[list[str]]:
+        """The lines of history.csv, its columns first."""
+        return csv.reader(io.StringIO(self._bytes(F.HISTORY).decode(), newline=""))
 
     def biases(self, when: Snapshot) -> Arrays:
         """All biases before training, after it, or after an epoch: term -> (layers, width)."""
@@ -178,7 +200,8 @@ class Run:
 
     def example_sums(self, epoch: Epoch) -> Arrays:
         """What each example adds to the metric: split -> (examples, k). Early runs have none."""
-        return self._group(F.EXAMPLES, epoch) if (self.folder / F.EXAMPLES).is_file() else {}
+        there = F.EXAMPLES in self._contents or (self.folder / F.EXAMPLES).is_file()
+        return self._group(F.EXAMPLES, epoch) if there else {}
 
     def _group(self, file: str, name: Group) -> Arrays:
         prefix = f"{F.group_name(name)}/"
@@ -192,13 +215,36 @@ class Run:
             self._read[file] = load_file(self.folder / file)
         return self._read[file]
 
+    def _bytes(self, file: str) -> bytes:
+        """The content of a file, as it was when it was checked."""
+        return self._contents.get(file) or (self.folder / file).read_bytes()
+
+    def _json(self, file: str) -> Any:
+        path, content = self.folder / file, self._contents.get(file)
+        return from_json(path, content) if content else read_json(path)
+
+    def forget(self) -> None:
+        """Keeps of the folder only what was found out about it, its metrics and provenance."""
+        self._contents.clear()
+        self._read.clear()
+
 
 def open_run(
-    layout: Layout, recipe: Recipe, manifest: Path | None = None, quick: bool = False
+    layout: Layout,
+    recipe: Recipe,
+    manifest: Path | None = None,
+    quick: bool = False,
+    inputs: Inputs | None = None,
 ) -> Run:
-    """The run of a recipe, whether it is there or not; `manifest` and `quick` as in `Run`."""
-    inputs = layout.source(recipe), layout.model(recipe)
-    return Run(recipe, layout.run(recipe), layout.work(recipe.digest), *inputs, manifest, quick)
+    """The run of a recipe, whether it is there or not.
+
+    Args:
+        manifest, quick: as in `Run`.
+        inputs: given to all runs that a command opens, so that it reads each input once.
+    """
+    work = layout.work(recipe.digest)
+    places = layout.run(recipe), work, layout.source(recipe), layout.model(recipe)
+    return Run(recipe, *places, manifest, quick, inputs or Inputs())
 
 
 def check_sound(run: Run) -> None:

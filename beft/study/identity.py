@@ -1,6 +1,7 @@
 """Digests of plain data and of files, and the identity of local datasets and models."""
 
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -24,10 +25,16 @@ def digest(data: object) -> str:
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    return hashed(path)[0]
+
+
+def hashed(path: str | Path) -> tuple[str, bytes | None]:
+    """Hexadecimal SHA-256 of a file's bytes, and the bytes themselves if they are few."""
+    with io.FileIO(path) as file:
         if os.fstat(file.fileno()).st_size <= SMALL:
-            return hashlib.sha256(file.read()).hexdigest()
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            content = file.readall()
+            return hashlib.sha256(content).hexdigest(), content
+        return hashlib.file_digest(file, "sha256").hexdigest(), None
 
 
 def split_file(folder: Path, split: str) -> Path:

@@ -1,8 +1,9 @@
 """Where a project keeps its files: every folder of `data/`."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from beft.study.recipe import Recipe
 
@@ -27,13 +28,17 @@ class Layout:
 
     root: Path  # the folder of params.yaml
 
-    @property
+    @cached_property
     def data(self) -> Path:
         return self.root / "data"
 
+    @cached_property
+    def _folders(self) -> dict[Folder, Path]:
+        return {kind: self.data / kind for kind in get_args(Folder)}
+
     def folder(self, kind: Folder) -> Path:
         """One of the folders of `data/`."""
-        return self.data / kind
+        return self._folders[kind]
 
     def run(self, recipe: Recipe) -> Path:
         """A run's folder."""

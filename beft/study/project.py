@@ -68,6 +68,13 @@ class Project:
         ]
         return {cell.scores(): cell for cell in cells}
 
+    def by_cell(self) -> dict[str, list[Recipe]]:
+        """`model/task/regime` -> its runs."""
+        groups: dict[str, list[Recipe]] = {}
+        for recipe in self.recipes:
+            groups.setdefault(recipe.cell(), []).append(recipe)
+        return groups
+
     def _selectors(self, model: str, task: str, regime: str) -> tuple[str, ...]:
         """The selectors of all selections that name this cell; the study's own come first."""
         wanted = {

@@ -97,6 +97,11 @@ class Pack:
         return f"{self.recipes[0].cell()}/{key}.json"
 
 
+def metrics_of(task: Plain) -> list[str]:
+    """The metrics that a recipe's task is evaluated by; the first one is reported."""
+    return task.get("metrics", [task["metric"]])
+
+
 def kind_of(model: Plain) -> str:
     """Whether a recipe's model is an `encoder` or a `decoder`."""
     return model.get("kind", "encoder")

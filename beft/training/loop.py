@@ -13,6 +13,7 @@ from beft.data.order import order
 from beft.engine.base import Engine, Examples
 from beft.engine.batches import chunks
 from beft.store.run_format import Epoch, column
+from beft.study.recipe import metrics_of
 from beft.tasks.metrics import sums
 from beft.tasks.words import Plain
 from beft.training import checkpoint
@@ -23,11 +24,6 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
     """Seed of the dropout of one step: no random state needs to survive between steps."""
     key = f"{seed}/{epoch}/{step}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
-
-
-def metrics_of(task: Plain) -> list[str]:
-    """The metrics that a recipe's task is evaluated by; the first one is reported."""
-    return task.get("metrics", [task["metric"]])
 
 
 def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]:

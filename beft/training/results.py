@@ -7,8 +7,7 @@ from beft.engine.peft_methods import added_numbers
 from beft.models.base import Model
 from beft.store import run_format as F
 from beft.store.files import to_json
-from beft.study.recipe import Recipe
-from beft.training.loop import metrics_of
+from beft.study.recipe import Recipe, metrics_of
 from beft.training.state import State
 
 

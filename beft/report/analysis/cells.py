@@ -11,7 +11,7 @@ import pandas as pd
 from beft.errors import one_line
 from beft.report.analysis import precision
 from beft.report.frames.columns import CELL, KEYS
-from beft.report.frames.schema import Frames, rows_of
+from beft.report.frames.schema import Frames, derived, rows_of
 from beft.study.recipe import HELD_OUT
 
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
@@ -47,6 +47,7 @@ def of_models(frames: Frames, models: Iterable[str]) -> Frames:
     return _only(frames, "model", list(models))
 
 
+@derived
 def shown(frames: Frames) -> Frames:
     """Drop runs that differ from an earlier run only in their settings.
 
@@ -94,6 +95,7 @@ def _of(frames: Frames) -> Frames:
     return replace(frames, settings=settings)
 
 
+@derived
 def reported(frames: Frames) -> pd.DataFrame:
     """The evaluations in the metric that their run reports, one row per run and split."""
     metrics = frames.runs[["digest", "metric"]].drop_duplicates("digest")
@@ -101,6 +103,7 @@ def reported(frames: Frames) -> pd.DataFrame:
     return found.drop_duplicates(["digest", "split"])
 
 
+@derived
 def splits(frames: Frames) -> dict[str, list[str]]:
     """The validation splits of each task, in the order in which they were evaluated."""
     tasks = frames.runs[["digest", "task"]].drop_duplicates("digest")
@@ -125,6 +128,7 @@ def of_first_split(frames: Frames, table: pd.DataFrame) -> pd.DataFrame:
     return table[table["split"] == table["task"].map(first)]
 
 
+@derived
 def measured(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per run and split: the keys, seed, digest, status, split, value and reason.
 
@@ -152,6 +156,7 @@ def measured(frames: Frames, column: str = "best") -> pd.DataFrame:
     ).drop(columns="fallback")
 
 
+@derived
 def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per (model, task, regime, technique, split) that the study plans.
 

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 
 import pandas as pd
-from scipy.stats import spearmanr
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
@@ -124,4 +123,6 @@ def correlation(found: list[Setting], final: bool = False) -> tuple[float, int]:
     points = pd.concat(parts).astype(float)
     if len(points) < 2 or (points.nunique() < 2).any():
         return math.nan, len(points)
+    from scipy.stats import spearmanr
+
     return float(spearmanr(points["score"], points["metric"]).statistic), len(points)

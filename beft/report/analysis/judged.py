@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator
 
 import pandas as pd
-from scipy.stats import kendalltau
 
 from beft.report.analysis import cells as grid
 from beft.report.analysis import selection as chosen
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames
+from beft.report.frames.schema import Frames, derived
 from beft.report.statistics.clusters import clusters, interval
 
 ORACLE, ALWAYS, RANDOM = "oracle", "always v", "random"
@@ -24,6 +23,7 @@ SUMMARY += ["undefined", "no_result", "inert", "worst", "correlated"]
 SUMMARY += [f"{name}{end}" for name in MEANS for end in ("", "_low", "_high")]
 
 
+@derived
 def choices(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per decided cell and way to choose, with `CHOICES`.
 
@@ -86,9 +86,12 @@ def correlation(scores: dict[str, float], means: dict[str, float]) -> float:
     both = [term for term in means if math.isfinite(scores.get(term, math.nan))]
     if len(both) < 2:
         return math.nan
+    from scipy.stats import kendalltau  # its import takes longer than all that other commands do
+
     return float(kendalltau([scores[t] for t in both], [means[t] for t in both]).statistic)
 
 
+@derived
 def summary(frames: Frames, column: str = "best", apart: bool = True) -> pd.DataFrame:
     """Means over cells, with intervals: of all, and of each regime and model where several are.
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from beft.report.analysis import cells as grid
 from beft.report.frames.columns import CELL
-from beft.report.frames.schema import Frames, groups_of, rows_of
+from beft.report.frames.schema import Frames, derived, groups_of, rows_of
 
 TERMS = ("q", "k", "v")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
@@ -20,6 +20,7 @@ UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided"
              "means": {}}  # fmt: skip
 
 
+@derived
 def places(frames: Frames) -> list[tuple[str, str, str]]:
     """Every (model, task, regime) with a run or a score, in order of display."""
     found = set(frames.runs[CELL].drop_duplicates().itertuples(index=False, name=None))
@@ -36,6 +37,7 @@ def selectors(frames: Frames) -> list[str]:
     return [s for s in SELECTORS if s in found] + sorted(found - set(SELECTORS))
 
 
+@derived
 def inert(frames: Frames) -> dict[tuple[str, str, str], tuple[str, ...]]:
     """The terms of each place whose gradient is zero up to rounding in every seed."""
     if frames.scores.empty:
@@ -49,6 +51,7 @@ def inert(frames: Frames) -> dict[tuple[str, str, str], tuple[str, ...]]:
     return found
 
 
+@derived
 def mean_scores(frames: Frames) -> dict[tuple[str, str, str, str], dict[str, float]]:
     """(model, task, regime, selector) -> of q, k and v, the seeds' mean of the mean score."""
     scores = frames.scores
@@ -76,6 +79,7 @@ def chosen(frames: Frames) -> dict[tuple[str, str, str, str], list[str]]:
     return {key: argmax(scores) for key, scores in mean_scores(frames).items()}
 
 
+@derived
 def outcomes(frames: Frames, column: str = "best") -> dict[tuple[str, str, str], dict]:
     """The term that came out best in each place, on the first split of its task.
 
@@ -140,6 +144,7 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(finite)) if finite else math.nan
 
 
+@derived
 def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per place and selector, with `COLUMNS`.
 

@@ -1,10 +1,13 @@
 """Read the runs of a study into the frames of its reports."""
 
+from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 from beft.report.frames import merges, scores, timings, uncertainty
 from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames, frame
+from beft.store.inputs import Inputs
 from beft.store.precision import recorded
 from beft.store.run_folder import Run, open_run
 from beft.store.run_format import Metrics
@@ -14,15 +17,22 @@ from beft.study.recipe import Recipe
 from beft.tasks.words import Plain
 
 FACTS = ("runs", "evaluations", "history", "problems", "provenance")  # of each run alone
+Facts = dict[str, list[Any]]  # name of a frame -> the rows that a run adds to it
 
 
-def collect(project: Project) -> Frames:
+def collect(project: Project, known: Mapping[str, Facts] | None = None) -> Frames:
     """Read every run of a study, finished or not.
 
     A run that is not there is `missing`, with the reason of its last attempt where one was noted
     (`failed`); one that its pack left out is `skipped`.
+
+    Args:
+        known: `facts_of` every run, by digest, where they were read before.
     """
-    facts = [_facts(project, recipe) for recipe in project.recipes]
+    if known is None:
+        inputs = Inputs()
+        known = {r.digest: facts_of(project, listed(project, r, inputs)) for r in project.recipes}
+    facts = [known[recipe.digest] for recipe in project.recipes]
     tables = {
         name: frame(name, (row for fact in facts for row in fact.get(name, [])))
         for name in COLUMNS
@@ -38,10 +48,15 @@ def collect(project: Project) -> Frames:
     )
 
 
-def _facts(project: Project, recipe: Recipe) -> dict[str, list[dict[str, object]]]:
+def listed(project: Project, recipe: Recipe, inputs: Inputs) -> Run:
+    """A run that is judged by the manifest of its pack, too."""
     layout = project.layout
-    training = recipe.training
-    found = open_run(layout, recipe, layout.pack(project.pack_of(recipe)))
+    return open_run(layout, recipe, layout.pack(project.pack_of(recipe)), inputs=inputs)
+
+
+def facts_of(project: Project, found: Run) -> Facts:
+    """The rows that a run adds to the frames of `FACTS`."""
+    recipe, training = found.recipe, found.recipe.training
     run = {
         "study": project.name,
         "model": recipe.model["alias"],
@@ -102,16 +117,11 @@ def _evaluations(recipe: Recipe, metrics: Metrics, shown: Plain) -> list[dict[st
     ]
 
 
-def _history(run: Run) -> list[dict[str, object]]:
+def _history(run: Run) -> list[tuple]:
+    """Rows in the order of the frame's columns: there are too many for a dictionary each."""
+    digest, metric = run.recipe.digest, run.recipe.task["metric"]
     return [
-        {
-            "digest": run.recipe.digest,
-            "epoch": epoch,
-            "train_loss": loss,
-            "split": split,
-            "metric": run.recipe.task["metric"],
-            "value": value,
-        }
+        (digest, epoch, loss, split, metric, value)
         for epoch, loss, values in run.history()
         for split, value in values.items()
     ]

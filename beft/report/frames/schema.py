@@ -1,9 +1,11 @@
 """The frames from which all of reports/ is made, and their csv files."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
@@ -16,6 +18,10 @@ COUNTS = [
     *("train_examples", "trainable_params", "tokens_per_pass", "passes_refused", "threads"),
     "least_demonstrations",
 ]
+
+
+Rest = ParamSpec("Rest")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,35 @@ class Frames:
     timings: pd.DataFrame
     merges: pd.DataFrame
     settings: dict
+    # what `derived` functions found in these frames, by function and arguments
+    found: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
-def frame(name: str, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    """Make a frame with exactly the columns of its name."""
+def derived(
+    function: Callable[Concatenate[Frames, Rest], Found],
+) -> Callable[Concatenate[Frames, Rest], Found]:
+    """Make a function of frames compute its result once for each `Frames`; do not change it.
+
+    Tables, figures and the page ask for the same cells again and again; over many runs that would
+    take most of a report's time.
+    """
+
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def recalled(frames: Frames, *args: Rest.args, **kwargs: Rest.kwargs) -> Found:
+        bound = signature.bind(frames, *args, **kwargs)
+        bound.apply_defaults()
+        key = (function, *bound.args[1:])
+        if key not in frames.found:
+            frames.found[key] = function(frames, *args, **kwargs)
+        return frames.found[key]
+
+    return recalled
+
+
+def frame(name: str, rows: Iterable[Mapping[str, object] | tuple]) -> pd.DataFrame:
+    """Make a frame with exactly the columns of its name; a tuple has a value for each of them."""
     table = pd.DataFrame(list(rows), columns=COLUMNS[name])
     # A run that is missing must not turn the counts of all others into decimals.
     return table.astype({c: "Int64" for c in COUNTS if c in table})
@@ -103,7 +134,7 @@ def read(reports: Path) -> Frames:
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: damaged ({error}); run 'beft report' again") from None
         _check_columns(tables[name], COLUMNS[name], path)
-    assert {f.name for f in fields(Frames)} == {*tables, "settings"}
+    assert {f.name for f in fields(Frames) if f.init} == {*tables, "settings"}
     settings = read_json(reports / "settings.json")
     if not isinstance(settings, dict):
         raise UserError(f"{reports / 'settings.json'}: not a mapping; run 'beft report' again")

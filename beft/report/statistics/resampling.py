@@ -12,7 +12,7 @@ import math
 from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from beft.tasks.metrics import sums
 
@@ -94,7 +94,7 @@ def _run_resamples(runs: int, rows: int) -> np.ndarray:
 def expansion(runs: int) -> float:
     """Ratio of Student's interval of the mean of so many runs to the one that a bootstrap gives."""
     tail = (1 - LEVEL) / 2
-    student = stats.t.ppf(tail, runs - 1) / stats.norm.ppf(tail)
+    student = stdtrit(runs - 1, tail) / ndtri(tail)
     return float(student * math.sqrt(runs / (runs - 1)))
 
 

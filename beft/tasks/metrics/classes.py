@@ -1,7 +1,8 @@
 """The metrics of classes and of values, computed by scikit-learn and scipy.
 
 A metric whose formula divides by zero is 0 here: a model that always gives the same answer has
-learned nothing, and a NaN would hide that run from every table.
+learned nothing, and a NaN would hide that run from every table. Both libraries are imported where
+they compute: most commands need neither, and importing them takes a second.
 """
 
 import warnings
@@ -9,8 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
-from sklearn import metrics as sk
 
 
 def score(
@@ -51,14 +50,18 @@ def score(
 
 def _accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
     """Fraction of examples whose predicted class is the right one."""
-    return sk.accuracy_score(references, predictions)
+    from sklearn.metrics import accuracy_score
+
+    return accuracy_score(references, predictions)
 
 
 def _f1(predictions: np.ndarray, references: np.ndarray) -> float:
     """F1 of class 1 in a task of the classes 0 and 1; 0 when no 1 is predicted rightly."""
     if not np.isin([predictions, references], (0, 1)).all():
         raise ValueError("f1 is defined for the classes 0 and 1; others need f1_macro")
-    return sk.f1_score(references, predictions, pos_label=1, zero_division=0.0)
+    from sklearn.metrics import f1_score
+
+    return f1_score(references, predictions, pos_label=1, zero_division=0.0)
 
 
 def _f1_macro(predictions: np.ndarray, references: np.ndarray) -> float:
@@ -67,27 +70,35 @@ def _f1_macro(predictions: np.ndarray, references: np.ndarray) -> float:
     That is scikit-learn's default and the official metric of CB. A class that occurs in neither
     does not count, a class that occurs in only one of them counts as 0.
     """
-    return sk.f1_score(references, predictions, average="macro", zero_division=0.0)
+    from sklearn.metrics import f1_score
+
+    return f1_score(references, predictions, average="macro", zero_division=0.0)
 
 
 def _matthews(predictions: np.ndarray, references: np.ndarray) -> float:
     """Matthews correlation of classes, -1 to 1; 0 when predictions or references are constant."""
-    return sk.matthews_corrcoef(references, predictions)
+    from sklearn.metrics import matthews_corrcoef
+
+    return matthews_corrcoef(references, predictions)
 
 
 def _spearman(predictions: np.ndarray, references: np.ndarray) -> float:
     """Spearman rank correlation, ties at their mean rank; 0 when either side is constant."""
     if _constant(predictions) or _constant(references):
         return 0.0
-    return stats.spearmanr(references, predictions).statistic
+    from scipy.stats import spearmanr
+
+    return spearmanr(references, predictions).statistic
 
 
 def _pearson(predictions: np.ndarray, references: np.ndarray) -> float:
     """Pearson correlation; 0 when either side is constant."""
     if _constant(predictions) or _constant(references):
         return 0.0
+    from scipy.stats import pearsonr
+
     # The scale does not matter, and without it the mean of huge values overflows.
-    return stats.pearsonr(_unit(references), _unit(predictions)).statistic
+    return pearsonr(_unit(references), _unit(predictions)).statistic
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

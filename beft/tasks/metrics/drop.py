@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 Spans = tuple[str, ...]
 Scores = tuple[float, float]  # exact match and F1
@@ -64,6 +63,8 @@ def scores(predicted: str, gold: Spans) -> Scores:
     one-to-one assignment, where spans without a partner count 0, as does one that has none of the
     numbers of its gold span; it is rounded to two digits, as the official evaluator does.
     """
+    from scipy.optimize import linear_sum_assignment
+
     spans = _divided(predicted, gold) if len(gold) > 1 else [predicted]
     match = len(spans) == len(gold) and set(map(_plain, spans)) == set(map(_plain, gold))
     table = np.array([[_f1(ours, theirs) for ours in spans] for theirs in gold])

@@ -10,7 +10,6 @@ from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from beft.tasks.metrics import answers
 from beft.tasks.words import Words
@@ -139,6 +138,8 @@ def _moments(predictions: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 
 def _rank_moments(predictions: np.ndarray, references: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata
+
     return _moments(rankdata(predictions), rankdata(references))
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.numpy import save_file
 from support.recipes import recipe
 
 from beft.selectors import score_files
-from beft.store.run_folder import Run
+from beft.store.run_folder import Run, open_run
 from beft.study.cell import Cell
 from beft.study.layout import Layout
 
@@ -29,7 +30,7 @@ def one_layer(biases: dict) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def layout(tmp_path, monkeypatch) -> Layout:
-    monkeypatch.setattr(Run, "unsound", None)
+    monkeypatch.setattr(Run, "is_sound", True)
     return Layout(tmp_path)
 
 
@@ -54,7 +55,8 @@ def rows(content: bytes) -> list[dict]:
 
 
 def rendered(layout: Layout, cell: Cell) -> list[list[dict]]:
-    return [rows(content) for content in score_files.render_cell(layout, cell).values()]
+    files = score_files.render_cell(partial(open_run, layout), cell)
+    return [rows(content) for content in files.values()]
 
 
 SELECTORS = ("projection", "magnitude", "fisher")

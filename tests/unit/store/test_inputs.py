@@ -10,7 +10,7 @@ from support.recipes import recipe
 
 from beft.errors import UserError
 from beft.store.files import to_json, write_file, write_folder
-from beft.store.inputs import foreign, marker_flaw, source_flaw, split_checksums
+from beft.store.inputs import Inputs, marker_flaw, source_flaw, split_checksums
 from beft.study.identity import content_of, digest, sha256
 
 LOCAL, PINNED = {"model.safetensors": "a1", "config.json": "b2"}, {"model.safetensors": "c3"}
@@ -114,7 +114,7 @@ def verdict(folder: Path, kind: str, trained: dict, source: Path, listed: dict |
     """Why a run that recorded these inputs is foreign, or nothing; and `listed` is its marker."""
     path = folder / "nowhere" if listed is None else marker(folder, kind, listed)
     made = replace(recipe(), model=MODELS[kind])
-    return foreign(made, trained, source, path) or ""
+    return Inputs().foreign(made, trained, source, path) or ""
 
 
 def test_a_run_is_of_the_data_that_are_here(tmp_path):
