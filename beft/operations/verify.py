@@ -70,7 +70,8 @@ class _Seen:
             pack = self.project.packs[path]
             wrong = list(verify_runs.manifest(self.project.layout, pack, runs, skipped))
             self.manifests[path], self.is_well = wrong, self.is_well and not wrong
-        for digest, run in runs.items():
+        for digest in (recipe.digest for recipe in recipes):
+            run = runs[digest]
             self.wrong[digest] = [] if digest in skipped else list(self.check.run(run))
             self.is_well = self.is_well and not self.wrong[digest]
             if self.is_well:

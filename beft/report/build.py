@@ -2,26 +2,26 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 
 from beft.errors import UserError
 from beft.report import metrics_json
 from beft.report.analysis import cells
-from beft.report.figures.registry import FIGURES, write_figure
 from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames
-from beft.report.page import render
 from beft.report.tables.formats import write_table
 from beft.report.tables.registry import TABLES, by_epoch, made
 from beft.store.files import CHECKSUMS, to_json, write_file
 from beft.study.identity import sha256
+from beft.study.studies import FIGURES
 
 log = logging.getLogger(__name__)
 
 SETTINGS_COMPARED = ("extension",)
+_HELD: list[Frames] = []  # in a process that draws: what it draws from
 
 
 def build(reports: Path) -> None:
@@ -59,13 +59,20 @@ def write_figures(frames: Frames, reports: Path) -> list[Path]:
     paths, folder = [], reports / "figures"
     names = wanted(frames, "figures", FIGURES)
     _drop_others(folder, names)
-    with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1) or 1) as pool:
-        parts = [seen(name, frames) for name in names]
-        drawn = pool.map(write_figure, names, parts, repeat(folder))
+    workers = min(len(names), os.cpu_count() or 1) or 1
+    # Forked processes share the frames; as arguments of each call they would be copied.
+    with ProcessPoolExecutor(workers, initializer=_HELD.append, initargs=(frames,)) as pool:
+        drawn = pool.map(partial(_draw, folder), names)
         for name, files in zip(names, drawn, strict=True):
             paths += files
             log.info("drew %s", name)
     return paths
+
+
+def _draw(folder: Path, name: str) -> list[Path]:
+    from beft.report.figures.registry import write_figure
+
+    return write_figure(name, seen(name, _HELD[-1]), folder)
 
 
 def write_page(frames: Frames, reports: Path) -> Path:
@@ -74,6 +81,8 @@ def write_page(frames: Frames, reports: Path) -> Path:
     if "table1" in names and "table1_last" in names:
         names.remove("table1_last")  # the page shows it within table 1
     tables = {name: by_epoch(name, seen(name, frames)) for name in names}
+    from beft.report.page import render  # with matplotlib, which tables do not need
+
     path = reports / "index.html"
     write_file(path, render.render(frames, tables, reports / "figures").encode())
     seal(frames, reports)
@@ -105,7 +114,7 @@ def _drop_others(folder: Path, names: list[str]) -> None:
             path.unlink()
 
 
-def wanted(frames: Frames, key: str, known: dict) -> list[str]:
+def wanted(frames: Frames, key: str, known: Collection[str]) -> list[str]:
     """Read the names that the study lists under `tables` or `figures`; without a list, all.
 
     Raises:

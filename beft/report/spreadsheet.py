@@ -1,6 +1,7 @@
 """Texts that spreadsheets would evaluate, written with an apostrophe, and read without it again."""
 
 SIGNS = ("=", "+", "-", "@", "\t", "\r")  # what a formula can begin with
+FIRST = (*SIGNS, "'")
 
 
 def guarded(value: object) -> object:
@@ -16,7 +17,7 @@ def unguarded(value: object) -> object:
 
 def _like_a_formula(text: str) -> bool:
     """Also with apostrophes before it, so that each text is written differently."""
-    if not text.lstrip("'").startswith(SIGNS):
+    if not text.startswith(FIRST) or not text.lstrip("'").startswith(SIGNS):
         return False
     try:
         float(text)

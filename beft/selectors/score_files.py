@@ -8,7 +8,8 @@ import numpy as np
 from beft.models.terms import PROJECTIONS
 from beft.selectors import formulas as S
 from beft.selectors.inert import inert_terms, largest, sizes
-from beft.store.files import to_csv, to_csv_of_lines, write_file
+from beft.store.csv_text import to_csv, to_csv_of_lines
+from beft.store.files import write_file
 from beft.store.run_folder import Run, open_run
 from beft.store.run_format import Statistic
 from beft.study.cell import Cell

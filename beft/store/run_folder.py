@@ -9,21 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from beft.errors import UserError
 from beft.store import run_format as F
-from beft.store.files import (
-    CHECKSUMS,
-    all_flaws,
-    flaw,
-    from_json,
-    read_json,
-    to_json,
-    write_file,
-)
+from beft.store.failures import Status, noted_failure
+from beft.store.files import CHECKSUMS, all_flaws, flaw, from_json, read_json
 from beft.store.inputs import Inputs
 from beft.store.manifest import read_manifest
 from beft.store.owners import last_owner
@@ -34,8 +27,6 @@ from beft.study.recipe import Recipe
 from beft.tasks.words import Plain
 
 REDO = "run 'beft verify --repair' and then snakemake again"
-FAILURE = "error.json"  # in a run's work folder: why the last attempt wrote no run
-Status = Literal["ok", "diverged", "failed", "skipped", "missing"]
 Arrays = dict[str, np.ndarray]
 
 
@@ -142,9 +133,8 @@ class Run:
             if entry and entry["status"] == "skipped":
                 return "skipped", entry["reason"]
             return "failed", "lost: its manifest is there, its folder is not"
-        if (self.work / FAILURE).is_file():
-            noted = read_json(self.work / FAILURE)
-            return noted["status"], noted["reason"]
+        if noted := noted_failure(self.work):
+            return noted
         if owner := last_owner(self.work):
             return "missing", f"begun by {owner}, which has not ended it"
         return "missing", "not run yet"
@@ -256,13 +246,3 @@ def check_sound(run: Run) -> None:
     if run.unsound:
         remedy = f"; {REDO}" if run.flaw else ""
         raise UserError(f"{run.folder}: {run.unsound}{remedy}")
-
-
-def note_failure(work: Path, status: Status, reason: str) -> None:
-    """Notes in a run's work folder why an attempt to train it wrote no run."""
-    write_file(work / FAILURE, to_json({"reason": reason, "status": status}))
-
-
-def forget_failure(work: Path) -> None:
-    """Removes what `note_failure` wrote."""
-    (work / FAILURE).unlink(missing_ok=True)

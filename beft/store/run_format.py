@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict, TypeVar, get_args
 
-from beft.store.files import to_csv
+from beft.store.csv_text import to_csv
 
 RECIPE = "recipe.json"
 METRICS = "metrics.json"

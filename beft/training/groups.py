@@ -12,10 +12,11 @@ from pathlib import Path
 from beft.engine.dispatch import engine, groups, packs_together, serves
 from beft.engine.precision import real
 from beft.errors import UserError, one_line
+from beft.store.failures import Status, note_failure
 from beft.store.files import set_aside, sweep, to_json, write_folder
 from beft.store.locks import Lock
 from beft.store.owners import this_process
-from beft.store.run_folder import Status, note_failure, open_run
+from beft.store.run_folder import open_run
 from beft.store.run_format import GRADIENTS, PROVENANCE
 from beft.study.identity import digest
 from beft.study.recipe import Recipe

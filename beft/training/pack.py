@@ -8,10 +8,11 @@ from pathlib import Path
 
 from beft.code_identity import code_digest
 from beft.errors import UserError
+from beft.store.failures import forget_failure
 from beft.store.files import sweep
 from beft.store.locks import Lock, alone, claimed
 from beft.store.manifest import entry, write_manifest
-from beft.store.run_folder import forget_failure, open_run
+from beft.store.run_folder import open_run
 from beft.study.identity import digest
 from beft.study.layout import Layout
 from beft.study.recipe import Pack

@@ -12,7 +12,6 @@ from beft.errors import one_line
 from beft.report.analysis import precision
 from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames, derived, rows_of
-from beft.study.recipe import HELD_OUT
 
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
 VALUES = ["mean", "std", "n", "planned", "status", "short", "problem", "reason", "precision"]
@@ -219,25 +218,6 @@ def grouped(table: pd.DataFrame, keys: list[str]) -> dict[tuple, list]:
     for key, row in zip(zip(*columns, strict=True), rows_of(table), strict=True):
         found.setdefault(key, []).append(row)
     return found
-
-
-def chosen_epoch(frames: Frames) -> str:
-    """Say in one sentence how the best epoch of the runs was chosen."""
-    fine = frames.runs[frames.runs["status"] == "ok"]
-    trained = fine[fine["epochs"].astype(float) > 0]
-    held = set(frames.history.loc[frames.history["split"] == HELD_OUT, "digest"])
-    count = int(trained["digest"].isin(held).sum())
-    if not count:
-        return "The epoch is chosen on the set that is reported, which is optimistic."
-    if count == len(trained):
-        return (
-            "The epoch is chosen on examples held out from training, not on the set that is "
-            "reported."
-        )
-    return (
-        f"The epoch of {count} of {len(trained)} runs is chosen on examples held out from "
-        "training, that of the others on the set that is reported, which is optimistic."
-    )
 
 
 def ties(values: Iterable[tuple[Name, float]], place: int = 1) -> list[Name]:

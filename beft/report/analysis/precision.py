@@ -7,7 +7,7 @@ from itertools import islice
 import pandas as pd
 
 from beft.report.frames.columns import CELL, KEYS
-from beft.report.frames.schema import Frames, rows_of
+from beft.report.frames.schema import Frames, derived, rows_of
 from beft.store import precision as rule
 from beft.store.precision import Computed, Difference
 
@@ -15,6 +15,7 @@ MOST = 5  # notes of a table
 Cell = tuple[str, str, str, str]  # model, task, regime, technique
 
 
+@derived
 def runs(frames: Frames) -> list[Computed]:
     """The precision of every run that counts."""
     fine = frames.runs.loc[frames.runs["status"] == "ok", [*KEYS, "digest"]]
@@ -31,6 +32,7 @@ def runs(frames: Frames) -> list[Computed]:
     ]
 
 
+@derived
 def of_cells(frames: Frames) -> dict[Cell, Counter[str]]:
     """How many runs of each cell had which precision; runs without a record are left out."""
     found: dict[Cell, Counter[str]] = {}
@@ -52,6 +54,7 @@ def against(known: dict[Cell, Counter[str]], first: Cell, second: Cell) -> str:
     return f"{words(one)} against {words(two)}" if differ else ""
 
 
+@derived
 def apart(frames: Frames) -> set[Cell]:
     """The cells in another precision than most techniques of their place (float32 if as many)."""
     places: dict[tuple, dict[Cell, str]] = {}

@@ -31,6 +31,7 @@ def places(frames: Frames) -> list[tuple[str, str, str]]:
     )
 
 
+@derived
 def selectors(frames: Frames) -> list[str]:
     """The selectors that have scores, in the order of `SELECTORS`, others after them."""
     found = set(frames.scores["selector"].unique())

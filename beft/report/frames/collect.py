@@ -77,7 +77,7 @@ def facts_of(project: Project, found: Run) -> Facts:
     run |= {key: metrics[key] for key in ("train_examples", "trainable_params", "status")}
     run |= {"trainable_percent": metrics["trainable_percent"], **first}
     run |= {"train_seconds": origin["seconds"], "peak_memory_mb": origin["peak_memory_mb"]}
-    facts = {
+    facts: Facts = {
         "runs": [run],
         "evaluations": _evaluations(recipe, metrics, origin.get("demonstrations", {})),
         "history": _history(found),

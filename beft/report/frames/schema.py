@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import pandas as pd
 
@@ -63,25 +63,25 @@ class Frames:
     found: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
-def derived(
-    function: Callable[Concatenate[Frames, Rest], Found],
-) -> Callable[Concatenate[Frames, Rest], Found]:
+def derived(function: Callable[Rest, Found]) -> Callable[Rest, Found]:
     """Make a function of frames compute its result once for each `Frames`; do not change it.
 
     Tables, figures and the page ask for the same cells again and again; over many runs that would
     take most of a report's time.
     """
 
-    signature = inspect.signature(function)
+    signature, name = inspect.signature(function), f"{function.__module__}.{function.__qualname__}"
 
     @wraps(function)
-    def recalled(frames: Frames, *args: Rest.args, **kwargs: Rest.kwargs) -> Found:
-        bound = signature.bind(frames, *args, **kwargs)
+    def recalled(*args: Rest.args, **kwargs: Rest.kwargs) -> Found:
+        bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        key = (function, *bound.args[1:])
+        frames, *rest = bound.args
+        key = (name, *rest)
         if key not in frames.found:
-            frames.found[key] = function(frames, *args, **kwargs)
-        return frames.found[key]
+            frames.found[key] = function(*args, **kwargs)
+        found: Found = frames.found[key]
+        return found
 
     return recalled
 
@@ -174,7 +174,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def _texts(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:
-    """A table with its texts changed."""
+    """A table with its texts changed, in the few columns where one has to be."""
     kinds = (pd.api.types.is_string_dtype, pd.api.types.is_object_dtype)
     names = [name for name in table if any(is_kind(table[name]) for is_kind in kinds)]
-    return table.assign(**{str(name): table[name].map(change) for name in names})
+    changed = [n for n in names if any(change(word) is not word for word in table[n].unique())]
+    return table.assign(**{str(name): table[name].map(change) for name in changed})

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -97,8 +98,9 @@ def _counted(runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
 def _by_technique(part: pd.DataFrame, epoch: str) -> dict[str, dict[int, Run]]:
     """Index the runs of a cell that have a value: technique -> seed, in order -> run."""
     found: dict[str, dict[int, Run]] = {}
-    rows = part.sort_values("seed", kind="stable")[["technique", "seed", "digest", epoch]]
-    for technique, seed, digest, value in rows.itertuples(index=False, name=None):
+    names = ("technique", "seed", "digest", epoch)
+    rows = zip(*(part[name].tolist() for name in names), strict=True)
+    for technique, seed, digest, value in sorted(rows, key=itemgetter(1)):
         if math.isfinite(value):
             found.setdefault(technique, {})[seed] = (digest, epoch), value
     return found

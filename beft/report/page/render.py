@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from beft.errors import one_line
 from beft.report.analysis import cells as grid
+from beft.report.analysis import epochs
 from beft.report.analysis.selection import TERMS
 from beft.report.figures.registry import CAPTIONS, FIGURES, NARROW
 from beft.report.frames.schema import Frames
@@ -52,7 +53,7 @@ def render(frames: Frames, tables: dict[str, dict[str, Table]], figures_dir: Pat
         study=str(frames.settings.get("study", "study")),
         description=str(frames.settings.get("description", "")),
         epochs=grid.EXPLAINED,
-        chosen_epoch=grid.chosen_epoch(frames),
+        chosen_epoch=epochs.chosen_epoch(frames),
         views={column: overview(shown, column) for column in grid.EXPLAINED},
         level=ALPHA,
         regimes=grid.order(shown, "regime"),

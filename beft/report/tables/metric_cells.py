@@ -6,11 +6,11 @@ from itertools import combinations
 import pandas as pd
 
 from beft.report.analysis import cells as grid
-from beft.report.analysis import precision
+from beft.report.analysis import epochs, precision
 from beft.report.analysis import published as paper
 from beft.report.analysis import selection as chosen
 from beft.report.frames.columns import CELL, KEYS
-from beft.report.frames.schema import Frames, groups_of, rows_of
+from beft.report.frames.schema import Frames, derived, groups_of, rows_of
 from beft.report.tables.comparisons import verdicts
 from beft.report.tables.table import DASH, Shown, beside, between, percent
 
@@ -32,6 +32,7 @@ TIDY += ["planned", "low", "high", "paper", "paper_deviation", "paper_table", "d
 TIDY += ["selected", "best", "separated", "inert", "precision", "apart", "status", "reason", "note"]
 
 
+@derived
 def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
     """The cells of the study in order of display, with the paper's numbers and all marks.
 
@@ -151,7 +152,7 @@ def measure_notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     """What a number is and in which metric, for a table made of `facts`."""
     names = tidy.drop_duplicates("task")
     metric = ", ".join(f"{row.task}: {row.metric}" for row in rows_of(names) if row.metric)
-    chosen_on = f" {grid.chosen_epoch(frames)}" if column == "best" else ""
+    chosen_on = f" {epochs.chosen_epoch(frames)}" if column == "best" else ""
     apart = "apart" in tidy and tidy["apart"].any()
     return [
         f"Each number is the mean over seeds of the {grid.EXPLAINED[column]}, on the validation "

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from beft.report.analysis import cells as grid
-from beft.report.analysis import judged
+from beft.report.analysis import epochs, judged
 from beft.report.analysis import selection as chosen
 from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.statistics import clusters
@@ -80,7 +80,7 @@ def in_words(frames: Frames, column: str = "best") -> dict[str, str]:
 
 
 def _notes(frames: Frames, column: str) -> list[str]:
-    chosen_on = f" {grid.chosen_epoch(frames)}" if column == "best" else ""
+    chosen_on = f" {epochs.chosen_epoch(frames)}" if column == "best" else ""
     return [
         "A cell is a model, task and regime; its outcomes are the means over seeds of the "
         f"{grid.EXPLAINED[column]}, on the first validation set.{chosen_on} Cells in which a "

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.analysis import epochs
 from beft.report.analysis import published as paper
 from beft.report.frames.schema import Frames, groups_of, rows_of
 from beft.report.tables.table import DASH, Part, Shown, Table, beside, name, percent
@@ -113,7 +114,7 @@ def _notes(tidy: pd.DataFrame, frames: Frames) -> list[str]:
     return [
         "Each number is the mean over seeds of the validation set ± sample deviation, n how many "
         "of the planned seeds count; biases and heads are those of the best epoch of their run. "
-        f"{grid.chosen_epoch(frames)}",
+        f"{epochs.chosen_epoch(frames)}",
         f"Metrics: {named}.",
         "Mean: the arithmetic mean of the tuned biases. A bias of the other task is tried with the "
         "head of the task itself" + (

@@ -10,10 +10,11 @@ from safetensors.numpy import save
 from support.recipes import recipe
 
 from beft.store import run_format as F
+from beft.store.failures import forget_failure, note_failure
 from beft.store.files import to_json, write_folder
 from beft.store.locks import lock
 from beft.store.manifest import entry, write_manifest
-from beft.store.run_folder import forget_failure, note_failure, open_run
+from beft.store.run_folder import open_run
 from beft.study.layout import Layout
 
 RECIPE = recipe("b_v")

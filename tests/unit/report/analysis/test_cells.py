@@ -9,6 +9,7 @@ from support.frames_of import frames_of
 
 from beft.report import metrics_json
 from beft.report.analysis import cells as grid
+from beft.report.analysis import epochs
 from beft.report.frames.columns import COLUMNS
 from beft.report.frames.schema import Frames
 
@@ -153,7 +154,7 @@ def test_how_the_epoch_was_chosen_is_said(held, words) -> None:
         [(d, s) for d, s in splits if s == "validation" or d in held], columns=["digest", "split"]
     )
     told = replace(frames, runs=frames.runs.assign(epochs=3), history=history)
-    assert words in grid.chosen_epoch(told)
+    assert words in epochs.chosen_epoch(told)
 
 
 def test_a_table_of_a_union_is_about_the_places_of_its_studies_alone(make) -> None:
