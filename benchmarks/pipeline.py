@@ -18,7 +18,7 @@ from benchmarks import made_up
 from benchmarks import measure as M
 
 REPEATS = 3
-HELP_SECONDS, DRY_RUN_SECONDS, REPORT_SECONDS = 0.5, 15.0, 30.0
+HELP_SECONDS, DRY_RUN_SECONDS, REPORT_SECONDS, VERIFY_SECONDS = 0.5, 15.0, 30.0, 20.0
 REPORT_RULES = ("collect", "tabulate", "plot", "page")
 
 
@@ -60,7 +60,7 @@ def _dry_run(folder: Path, times: int) -> dict:
 def _report_and_verify(folder: Path, runs: int, most: int, times: int) -> list[dict]:
     study = ("--study", f"runs_{runs}")
     rows = []
-    for command, limit in (("report", REPORT_SECONDS), ("verify", None)):
+    for command, limit in (("report", REPORT_SECONDS), ("verify", VERIFY_SECONDS)):
         repeats = _repeat(lambda words=(command, *study): _run(folder, "beft", *words), times)
         limit = limit if runs == most else None
         rows.append(_row(f"{command}_{runs}", limit, repeats, f"beft {command}: {runs} runs"))

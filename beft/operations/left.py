@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from beft.store import accepted_code
+from beft.store.inputs import Inputs
 from beft.store.precision import Computed, computed
 from beft.store.run_folder import Run, open_run
 from beft.study.layout import Layout
@@ -18,14 +19,15 @@ class Left:
     computed: list[Computed] = field(default_factory=list)  # the precision of those that do
 
 
-def left_of(layout: Layout, pack: Pack) -> Left:
+def left_of(layout: Layout, pack: Pack, inputs: Inputs | None = None) -> Left:
     """The runs of a pack that are missing, damaged, or of other data, weights or code.
 
     Files of more than some kilobytes are not read, so damage to them goes unnoticed here.
+    `inputs` are as in `open_run`.
     """
     found, manifest, accepted = Left(), layout.pack(pack.manifest()), accepted_code.accepted()
     for recipe in pack.recipes:
-        run = open_run(layout, recipe, manifest, quick=True)
+        run = open_run(layout, recipe, manifest, quick=True, inputs=inputs)
         if run.status == "skipped" and pack.may_skip(recipe):
             continue
         if problem := _problem(run, accepted):

@@ -13,6 +13,7 @@ from beft.operations.demand import Demand, demand_of
 from beft.operations.disk import disk_bytes
 from beft.operations.left import Left, left_of
 from beft.operations.profile import Profile
+from beft.store.inputs import Inputs
 from beft.store.precision import remarks
 from beft.study.grid import added_for_selectors
 from beft.study.project import Project
@@ -56,9 +57,9 @@ class Plan:
     @cached_property
     def jobs(self) -> list[Job]:
         """All jobs. A run is left to do unless `beft verify` would accept it."""
-        made = []
+        made, inputs = [], Inputs()
         for pack in self.project.packs.values():
-            left = left_of(self.project.layout, pack)
+            left = left_of(self.project.layout, pack, inputs)
             seconds = self.costs.seconds(left.runs, self.speed)
             made.append(Job(pack, left, seconds, demand_of(self.costs, pack)))
         return made
