@@ -213,13 +213,18 @@ def softmax(scores: torch.Tensor) -> torch.Tensor:
     if scores.is_cuda or scores.shape[-1] >= SHORT:
         return torch._softmax(scores, -1, False)
     columns = scores.view(-1, scores.shape[-1]).t().contiguous()
-    return torch._softmax(columns, 0, False).t().view(scores.shape)
+    return _rows(torch._softmax(columns, 0, False), scores.shape)
 
 
 def softmax_back(grad: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     """The gradient of scores from that of `softmax(scores)`, which is `shares`."""
     if grad.is_cuda or grad.shape[-1] >= SHORT:
         return torch._softmax_backward_data(grad, shares, -1, torch.float32)
-    by_column, columns = (x.view(-1, x.shape[-1]).t() for x in (grad, shares))
-    found = torch._softmax_backward_data(by_column.contiguous(), columns, 0, torch.float32)
-    return found.t().view(grad.shape)
+    by_column, columns = (x.view(-1, x.shape[-1]).t().contiguous() for x in (grad, shares))
+    return _rows(torch._softmax_backward_data(by_column, columns, 0, torch.float32), grad.shape)
+
+
+def _rows(columns: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Matrices in columns, in strides that batched products can read."""
+    rows = columns.t()
+    return (rows.contiguous() if shape[1] == 1 else rows).view(shape)
