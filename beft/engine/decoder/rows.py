@@ -142,11 +142,7 @@ def arrange(
             first += len(part)
         done += len(item.candidates)
     predicting, predictors = np.unique(np.array(before, np.int64), return_inverse=True)
-
-    row, column = np.divmod(predicting, shape[1])
-    slot = np.arange(len(row)) - np.searchsorted(row, row)
-    queries = np.zeros((shape[0], slot.max(initial=0) + 1), np.int64)
-    queries[row, slot] = column
+    queries, asked = _queries(predicting, shape)
 
     def tensor(values: np.ndarray | list[int]) -> torch.Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=device)
@@ -160,13 +156,22 @@ def arrange(
         owner=tensor(owner).view(shape),
         cells=tensor(predicting),
         queries=tensor(queries),
-        asked=tensor(row * queries.shape[1] + slot),
+        asked=tensor(asked),
         predictors=tensor(predictors),
         targets=tensor(targets),
         candidate=tensor(candidate),
         lengths=tensor([len(tokens) for item in examples for tokens in item.candidates]),
         counts=[len(item.candidates) for item in examples],
     )
+
+
+def _queries(cells: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """`Rows.queries` and `Rows.asked` of these cells, in ascending order, of rows (B, W)."""
+    row, column = np.divmod(cells, shape[1])
+    slot = np.arange(len(row)) - np.searchsorted(row, row)
+    queries = np.zeros((shape[0], slot.max(initial=0) + 1), np.int64)
+    queries[row, slot] = column
+    return queries, row * queries.shape[1] + slot
 
 
 def _mask(

@@ -26,10 +26,10 @@ Drops = tuple[Sequence[torch.Tensor] | None, float]
 class Shape(NamedTuple):
     """Of a block."""
 
-    count: int  # matrices
+    matrices: int
     length: int  # rows of each
     start: int  # rows of all matrices before it
-    number: int  # matrices before it
+    number: int  # of matrices before it
 
 
 class Operands(NamedTuple):
@@ -170,7 +170,7 @@ class Attention:
         parts = 3 if apart is None else 2
         found = []
         for shape in self.shapes:
-            size = shape.count * shape.length
+            size = shape.matrices * shape.length
             starts = [parts * shape.start + part * size for part in range(parts)]
             views = [self._cut(rows, start, shape) for start in starts]
             if apart is not None:
@@ -186,7 +186,7 @@ class Attention:
 
     def _cut(self, rows: torch.Tensor, start: int, shape: Shape) -> torch.Tensor:
         """Matrices of the rows from `start` on."""
-        size, width = (shape.count, shape.length, self.width), self.width
+        size, width = (shape.matrices, shape.length, self.width), self.width
         return rows.as_strided(size, (shape.length * width, width, 1), start * width)
 
     def _spread(self, rows: torch.Tensor, parts: int = 1) -> torch.Tensor:

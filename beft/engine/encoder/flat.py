@@ -10,8 +10,7 @@ from beft.data.encoded import Encoded
 from beft.engine.noise import Noise, token_keys
 from beft.engine.shares import Share
 
-# A row has a multiple of so many tokens. Libraries prepare a product anew for each number of rows,
-# which costs more than the product, and matrix units take as many rows at a time.
+# Rows have a multiple of so many tokens: oneDNN prepares each number of rows for about 1 ms.
 MULTIPLE = 16
 # Attention cells that one more block must save to be worth its overhead.
 SPLIT = {"cpu": 6000, "cuda": 500_000}
@@ -189,8 +188,7 @@ def _blocks(
         `Flat.cells` of tokens; and by name `places0`, `real0`, `places1` and so on (real is left
         out where nothing is padding), `order`, `rank`; for each position of all blocks `tokens`,
         its index in the row, `column`, its place in its sequence, `before`, the positions of the
-        blocks before its own, `size` and `width`, the positions of its block and their number in
-        a sequence.
+        blocks before its own, `size` and `width`, the positions of its block and of a sequence.
     """
     ranking = np.argsort(-lengths, kind="stable")
     found = {"order": ranking, "rank": np.argsort(ranking, kind="stable")}
