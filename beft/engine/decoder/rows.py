@@ -147,13 +147,12 @@ def arrange(
     def tensor(values: np.ndarray | list[int]) -> torch.Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=device)
 
+    by_row = [tensor(x).view(shape) for x in (ids, positions, owner, group, stem, branch)]
     return Rows(
-        ids=tensor(ids).view(shape),
-        positions=tensor(positions).view(shape),
-        mask=_mask(
-            tensor(group).view(shape), tensor(stem).view(shape), tensor(branch).view(shape), dtype
-        ),
-        owner=tensor(owner).view(shape),
+        ids=by_row[0],
+        positions=by_row[1],
+        owner=by_row[2],
+        mask=_mask(by_row[3], by_row[4], by_row[5], dtype),
         cells=tensor(predicting),
         queries=tensor(queries),
         asked=tensor(asked),
