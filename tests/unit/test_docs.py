@@ -179,3 +179,26 @@ def test_stale_commands_are_found():
     text += "```sh\nbeft recover -- --profile slurm # --gone\nbeft plan --lost # why\n```\n"
     expected = ["beft plan --lost", "beft verify --gone", "beft gone", "make gone"]
     assert wrong_calls(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "named", "count"), [("table1", 2, 10), ("table5", 1, 9)], ids=["encoder", "decoder"]
+)
+def test_results_in_the_readme_are_those_of_the_reports(table, named, count):
+    """Cell by cell: the first number, with its marks."""
+
+    def rows(path: str) -> list[list[str]]:
+        text = re.sub("</?u>", "", (ROOT / path).read_text())  # the README has no second best
+        lines = [line for line in text.splitlines() if line.startswith("| ")]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    report = rows(f"reports/tables/{table}.md")
+    columns = report[0]
+    shown = [row for row in rows("README.md") if len(row) == len(columns)]
+    start = shown.index(columns) + 1
+    by_name = {tuple(r[:named]): r for r in reversed(report)}  # the first model's
+    for row in shown[start : start + count + 1]:
+        if row[-1] == "---:":
+            continue
+        whole = by_name[tuple(row[:named])]
+        assert row == [*row[:named], *(c.split(" ")[0] for c in whole[named:])]

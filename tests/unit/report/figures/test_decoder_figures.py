@@ -1,6 +1,7 @@
 """Figures for decoders: what is drawn where, and what the words say."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -49,11 +50,11 @@ def test_inertness_is_what_the_scores_say(decoders) -> None:
     frames = decoders(numbers, inert=["a", "b"])
     scores = frames.scores.copy()
     scores.loc[(scores["model"] == "b"), "inert"] = False
-    said = words(draw("zero_shot", type(frames)(**{**vars(frames), "scores": scores})))
+    said = words(draw("zero_shot", replace(frames, scores=scores)))
     for expected in ("a: $b_k$ inert", "b: $b_k$ not inert", "c: inertness not measured"):
         assert expected in said
     scores.loc[(scores["task"] == "x") & (scores["term"] == "k"), "inert"] = True
-    said = words(draw("zero_shot", type(frames)(**{**vars(frames), "scores": scores})))
+    said = words(draw("zero_shot", replace(frames, scores=scores)))
     assert "b: $b_k$ inert in 1 of 2 tasks" in said
 
 
