@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +52,7 @@ def written(
 ) -> Path:
     """The page of a study, with all files that it links to; figures and tables as named."""
     settings = {**study.settings, "figures": list(drawn), "tables": list(tables)}
-    schema.write(type(study)(**{**vars(study), "settings": settings}), folder)
+    schema.write(replace(study, settings=settings), folder)
     read = schema.read(folder)
     build.write_tables(read, folder)
     build.write_figures(read, folder)

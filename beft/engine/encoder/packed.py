@@ -28,13 +28,25 @@ from beft.study.recipe import Recipe
 KEPT_TOKENS = 2**17  # of splits whose rows are kept for later evaluations
 
 
+@dataclass
+class _Pass:
+    """One pass over a part of a split."""
+
+    places: np.ndarray  # of its examples
+    row: Flat | None = None  # of these, once it is made
+
+
 @dataclass(frozen=True)
 class _Split:
     """A split as it is evaluated."""
 
     data: Encoded
     size: int  # tokens of a pass
-    rows: list[tuple[np.ndarray, Flat]]  # of each pass, the places of its examples and their row
+    passes: list[_Pass]
+
+    def tokens(self) -> int:
+        """Of all its examples."""
+        return sum(self.data.length(row) for row in range(len(self.data)))
 
 
 class Flattened(Slots[Encoder, Encoded]):
@@ -86,37 +98,33 @@ class Flattened(Slots[Encoder, Encoded]):
         """See `Engine.predict`."""
         out = [np.empty((len(data), self.model.labels), np.float32) for _ in runs]
         with torch.inference_mode(), autocast(self.device, self.settings["precision"]):
-            for rows, flat in self._rows(data):
+            for part in self._split(data).passes:
                 for run, found in zip(runs, out, strict=True):
-                    work = partial(self._outputs, data, (rows, flat), run)
-                    for some, logits in self.passes.attempt(rows, work):
+                    work = partial(self._outputs, data, part, run)
+                    for some, logits in self.passes.attempt(part.places, work):
                         found[some] = logits
         return out
 
-    def _rows(self, data: Encoded) -> list[tuple[np.ndarray, Flat]]:
-        """The passes over a split: places of their examples, and the row of these."""
+    def _split(self, data: Encoded) -> _Split:
+        """The passes over a split, which are kept for later evaluations unless they are large."""
         size = 2 * self.passes.tokens
         for split in self.splits:
             if split.data is data and split.size == size:
-                return split.rows
-        rows = [(r, self._row(data, r)) for r in by_tokens(data, size)]
-        tokens = sum(flat.ids.numel() for split in self.splits for _, flat in split.rows)
-        if tokens + sum(flat.ids.numel() for _, flat in rows) <= KEPT_TOKENS:
-            self.splits.append(_Split(data, size, rows))
-        return rows
+                return split
+        split = _Split(data, size, [_Pass(places) for places in by_tokens(data, size)])
+        if sum(kept.tokens() for kept in [*self.splits, split]) <= KEPT_TOKENS:
+            self.splits.append(split)
+        return split
 
     def _row(self, data: Encoded, rows: np.ndarray) -> Flat:
         return flatten([Share(0, data, rows)], self.offset, self.device)
 
-    def _outputs(
-        self, data: Encoded, known: tuple[np.ndarray, Flat], run: int, rows: np.ndarray
-    ) -> np.ndarray:
-        """Logits of examples by one run, (n, labels).
-
-        Args:
-            known: places of examples, and their row.
-        """
-        flat = known[1] if rows is known[0] else self._row(data, rows)
+    def _outputs(self, data: Encoded, part: _Pass, run: int, places: np.ndarray) -> np.ndarray:
+        """Logits by one run of examples, all of a pass or some of it, (n, labels)."""
+        if places is not part.places:
+            flat = self._row(data, places)
+        else:
+            flat = part.row = part.row or self._row(data, places)
         if self.table is None:
             return self.logits(flat, [run]).cpu().numpy()
         head, own = self._values([run])
