@@ -6,6 +6,8 @@ Writes results/decoder.json.
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -102,58 +104,71 @@ def metric(data: dict[str, Prompts], found: dict[str, np.ndarray], name: str) ->
     return float(np.mean([data[t].evaluate(found[t], [name])[name] for t in data]))
 
 
-def scoring(case: str, decoder: Decoder, data: dict[str, Prompts], repeats: int) -> dict:
-    """Length-normalised likelihoods of all candidates of SST-2's and COPA's validation sets."""
-    settings = {"precision": "float32", "scoring": "normalised"}
-    kept: dict[str, np.ndarray] = {}
+Tables = dict[str, np.ndarray]  # task -> scores of all candidates
 
-    def ours(_: int) -> tuple[float, float]:
-        start = time.perf_counter()
-        found = {t: answers(decoder, d, settings, "cpu") for t, d in data.items()}
-        seconds = time.perf_counter() - start
-        kept.update({t: table.copy() for t, table in found.items()})
-        return seconds, metric(data, {t: f.argmax(1) for t, f in found.items()}, "accuracy")
 
-    def peer(_: int) -> tuple[float, float]:
-        start = time.perf_counter()
-        found = {t: _one_by_one(decoder, d) for t, d in data.items()}
-        seconds = time.perf_counter() - start
+def _timed(
+    score: Callable[[Prompts], np.ndarray], data: dict[str, Prompts]
+) -> tuple[float, Tables]:
+    """Seconds for all tasks, and their scores."""
+    start = time.perf_counter()
+    found = {task: score(prompts) for task, prompts in data.items()}
+    return time.perf_counter() - start, found
+
+
+def _scores(
+    case: str,
+    data: dict[str, Prompts],
+    ours: Callable[[Prompts], np.ndarray],
+    peer: Callable[[Prompts], np.ndarray],
+    repeats: int,
+    note: str,
+) -> dict:
+    """Both sides of a case, whose scores must be equal."""
+    kept: Tables = {}
+
+    def accuracy(found: Tables) -> float:
+        return metric(data, {t: table.argmax(1) for t, table in found.items()}, "accuracy")
+
+    def first(_: int) -> tuple[float, float]:
+        seconds, found = _timed(ours, data)
+        kept.update(found)
+        return seconds, accuracy(found)
+
+    def second(_: int) -> tuple[float, float]:
+        seconds, found = _timed(peer, data)
         for task, table in found.items():
             np.testing.assert_allclose(kept[task], table, atol=1e-4)
-        return seconds, metric(data, {t: f.argmax(1) for t, f in found.items()}, "accuracy")
+        return seconds, accuracy(found)
 
+    return M.alternate(case, first, second, repeats, note)
+
+
+def _answered(decoder: Decoder, data: Prompts) -> np.ndarray:
+    return answers(decoder, data, {"precision": "float32", "scoring": "normalised"}, "cpu")
+
+
+def scoring(case: str, decoder: Decoder, data: dict[str, Prompts], repeats: int) -> dict:
+    """Length-normalised likelihoods of all candidates of SST-2's and COPA's validation sets."""
     counts = ", ".join(f"{len(d)} {t}" for t, d in data.items())
     note = f"float32, {counts}; against one forward per candidate"
-    return M.alternate(case, ours, peer, repeats, note)
+    sides = (partial(side, decoder) for side in (_answered, _one_by_one))
+    return _scores(case, data, *sides, repeats, note)
 
 
 def in_context(case: str, decoder: Decoder, data: dict[str, Prompts], repeats: int) -> dict:
     """Scores of prompts behind demonstrations, whose keys and values are computed once or anew."""
-    settings = {"precision": "float32", "scoring": "normalised"}
-    kept: dict[str, np.ndarray] = {}
 
-    def ours(_: int) -> tuple[float, float]:
-        start = time.perf_counter()
-        found = {t: answers(decoder, d, settings, "cpu") for t, d in data.items()}
-        seconds = time.perf_counter() - start
-        kept.update(found)
-        return seconds, metric(data, {t: f.argmax(1) for t, f in found.items()}, "accuracy")
-
-    def peer(_: int) -> tuple[float, float]:
+    def anew(prompts: Prompts) -> np.ndarray:
         with patch.object(prefixes, "LEAST", LENGTH):  # no common beginning is long enough
-            start = time.perf_counter()
-            found = {t: answers(decoder, d, settings, "cpu") for t, d in data.items()}
-            seconds = time.perf_counter() - start
-        for task, table in found.items():
-            np.testing.assert_allclose(kept[task], table, atol=1e-4)
-        return seconds, metric(data, {t: f.argmax(1) for t, f in found.items()}, "accuracy")
+            return _answered(decoder, prompts)
 
     shown = [n for d in data.values() for n in d.demonstrated]
     note = (
         f"float32, {len(shown)} examples behind {np.mean(shown):.0f} of {DEMONSTRATIONS} "
         "demonstrations on average; against no shared beginning"
     )
-    return M.alternate(case, ours, peer, repeats, note)
+    return _scores(case, data, partial(_answered, decoder), anew, repeats, note)
 
 
 @torch.inference_mode()
