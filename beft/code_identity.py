@@ -29,7 +29,7 @@ PACKAGE = Path(__file__).parent
 NO_NUMBERS = (
     *("__init__.py", "code_identity.py", "errors.py"),
     *("adapters/", "cli/", "operations/", "report/", "store/"),
-    *("data/mirror/", "models/demo/", "selectors/", "study/"),
+    *("data/mirror/", "models/demo/", "selectors/", "study/", "tuning/"),
     *("training/provenance.py", "training/timing.py"),
 )
 # Modules in these folders that do decide numbers: which run is trained with which settings, and
@@ -37,7 +37,7 @@ NO_NUMBERS = (
 # another default gives another recipe.
 NUMBERS = ("selectors/inert.py", "study/recipe.py", "study/resolve.py", "study/grid.py")
 # Packages that nothing in `report/` imports, directly or through others.
-NOT_REPORTED = ("cli/", "data/", "engine/", "operations/", "training/")
+NOT_REPORTED = ("cli/", "data/", "engine/", "operations/", "training/", "tuning/")
 
 
 def essence(source: str) -> str:
