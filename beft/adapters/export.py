@@ -4,10 +4,9 @@ import difflib
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
-from torch import nn
 
 from beft.adapters.host import Values, values_of
+from beft.adapters.peft_files import TaskType, obstacle, peft_files
 from beft.data.mirror.lookup import locate
 from beft.engine.base import Tensors
 from beft.engine.parts import trained_terms
@@ -15,7 +14,6 @@ from beft.errors import UserError
 from beft.models.base import Model
 from beft.models.decoder import load_decoder
 from beft.models.encoder import load_encoder
-from beft.models.sites import Site
 from beft.store.files import explain_os_errors, to_json, write_folder
 from beft.store.inputs import marker_flaw
 from beft.store.run_folder import Run, open_run
@@ -25,16 +23,11 @@ from beft.study.recipe import Recipe
 from beft.techniques import TECHNIQUES
 from beft.training.shared import is_decoder
 
-PREFIX = "base_model.model."  # what PEFT puts before the names of the base model's modules
-WHOLE = ("classifier", "score")  # heads that PEFT saves in any case
-
 
 def export(project: Project, digest: str, target: Path, epoch: Epoch = "best") -> Recipe:
     """Writes a run's biases and head as a BEFT adapter of its base model.
 
-    `adapter_model.safetensors` holds, for each tuned bias, what PEFT adds to the output of its
-    linear: tuned minus pretrained, (1, width) float32; and for an encoder the modules of the head.
-    `adapter_config.json` names them, `recipe.json` says what the run was (labels, prompt, data).
+    Beside the files of `peft_files`, `recipe.json` says what the run was (labels, prompt, data).
 
     Args:
         digest: of a run of the project's study, or an unambiguous beginning of it.
@@ -70,23 +63,27 @@ def adapter_files(
     Raises:
         UserError: PEFT's BEFT cannot hold what the run tuned.
     """
-    tuned = _tuned(model, recipe)
-    tensors = {}
-    for site in tuned:
-        shift = biases[site.term][site.layer] - values.pre[site.term][site.layer]
-        tensors[f"{PREFIX}{site.module}.beft_bias"] = shift[None].contiguous()
-    with torch.no_grad():
-        for name in model.head:
-            model.model.get_parameter(name).copy_(values.head[name])
-    modules = _head_modules(model)
-    for module in modules:
-        for name, value in model.model.get_submodule(module).state_dict().items():
-            tensors[f"{PREFIX}{module}.{name}"] = value
-    return {
-        "adapter_config.json": _config(project, recipe, tuned, modules),
-        "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
-        RECIPE: to_json(recipe.to_dict()),
-    }
+    terms = trained_terms(model, recipe)
+    if not terms:
+        raise _not_biases(recipe)
+    if what := obstacle(model, terms):
+        raise UserError(
+            f"run {recipe.digest} ({recipe.technique}) of model '{recipe.model['alias']}' tuned "
+            f"{what}, and PEFT's BEFT holds no others; export a run of b_q, b_k or b_v of a model "
+            "with plain linears"
+        )
+    local = project.params.models[recipe.model["alias"]].path
+    base = recipe.model.get("hub") or str((project.root / (local or "")).resolve())
+    pinned, kind = recipe.model.get("revision"), task_type(recipe)
+    files = peft_files(model, terms, values.pre, biases, values.head, kind, base, pinned)
+    return files | {RECIPE: to_json(recipe.to_dict())}
+
+
+def task_type(recipe: Recipe) -> TaskType:
+    """What PEFT calls the base model of a run."""
+    if is_decoder(recipe):
+        return "CAUSAL_LM"
+    return "FEATURE_EXTRACTION" if recipe.training.get("pooling") == "mean" else "SEQ_CLS"
 
 
 def find_run(project: Project, digest: str) -> Recipe:
@@ -159,57 +156,3 @@ def load_model(project: Project, recipe: Recipe) -> Model:
         return load_decoder(path, dtype=torch.bfloat16, **settings)
     return load_encoder(path, len(recipe.task["labels"]) or 1, **settings)
 
-
-def _tuned(model: Model, recipe: Recipe) -> list[Site]:
-    """The sites that the run tuned, each the whole bias of one linear."""
-    terms = trained_terms(model, recipe)
-    if not terms:
-        raise _not_biases(recipe)
-    sites = [site for term in terms for site in model.sites.of(term)]
-    for site in sites:
-        if site.rows is not None:
-            raise UserError(
-                f"model '{recipe.model['alias']}' computes q, k and v in one fused linear "
-                f"({site.module}), and PEFT's BEFT only holds biases of whole linears; such runs "
-                "stay here, export one of a model with separate projections"
-            )
-    other = dict.fromkeys(
-        site.term
-        for site in sites
-        if not isinstance(model.model.get_submodule(site.module), nn.Linear)
-        or site.parameter != f"{site.module}.bias"
-    )
-    if other:
-        raise UserError(
-            f"run {recipe.digest} ({recipe.technique}) tuned {', '.join(other)}, which are not "
-            "biases of linears, and PEFT's BEFT holds no others; export a run of b_q, b_k or b_v"
-        )
-    return sites
-
-
-def _head_modules(model: Model) -> list[str]:
-    """The modules that hold the head, those that PEFT takes whole by their names as such."""
-    return list(
-        dict.fromkeys(
-            top if (top := name.partition(".")[0]) in WHOLE else name.rpartition(".")[0]
-            for name in model.head
-        )
-    )
-
-
-def _config(project: Project, recipe: Recipe, tuned: list[Site], modules: list[str]) -> bytes:
-    from peft import BeftConfig
-
-    local = project.params.models[recipe.model["alias"]].path
-    config = BeftConfig(
-        task_type="CAUSAL_LM" if is_decoder(recipe) else "SEQ_CLS",
-        base_model_name_or_path=recipe.model.get("hub")
-        or str((project.root / (local or "")).resolve()),
-        revision=recipe.model.get("revision"),
-        inference_mode=True,
-        target_modules=[site.module for site in tuned],
-        modules_to_save=modules or None,
-    )
-    # As `save_pretrained` writes it, but for the order of sets, which is another in each process.
-    plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.to_dict().items()}
-    return to_json(plain)

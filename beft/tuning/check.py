@@ -1,0 +1,90 @@
+"""Check, before an adapter is written, that it answers as the run that was tuned did."""
+
+import runpy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from beft.data.encoded import segments
+from beft.errors import UserError
+from beft.models.loading import quiet_transformers
+from beft.store.files import write_folder
+from beft.store.run_folder import Run
+from beft.store.run_format import Epoch
+from beft.study.project import Project
+from beft.tuning.example import EXAMPLE
+from beft.tuning.load import load
+
+MOST = 1000  # rows that are compared
+BATCH = 16
+# How far an output may be from the one that the run decided by, as a share of the largest output:
+# the run's own precision, and sums in another order.
+ROUNDING = {"float32": 1e-3, "bfloat16": 0.1}
+
+Examples = list[tuple[str, ...]]
+
+
+def check_answers(
+    project: Project, run: Run, epoch: Epoch, files: Mapping[str, bytes], base: Path
+) -> None:
+    """Compares what an adapter answers to the run's validation rows with what the run recorded.
+
+    It is loaded twice: as `beft predict` does, and by its own example.py.
+
+    Args:
+        epoch: whose predictions are compared.
+        files: all files of the adapter that are loaded.
+        base: the folder of the model that was tuned.
+
+    Raises:
+        UserError: the answers differ by more than rounding.
+    """
+    recipe = run.recipe
+    recorded, examples = [], []
+    for split in recipe.task["validation"]:
+        table = pq.read_table(project.layout.source(recipe) / f"{split}.parquet")
+        rows = np.linspace(0, len(table) - 1, min(len(table), MOST)).astype(np.int64)
+        columns = segments(table.take(rows), recipe.task["text"])
+        examples += list(zip(*columns, strict=True))
+        recorded.append(run.predictions(epoch)[split][rows])
+    with TemporaryDirectory(prefix="beft-") as name:
+        folder = Path(name) / "adapter"
+        write_folder(folder, files)
+        adapter = load(folder, base)
+        rounding = ROUNDING[adapter.adapted.facts.precision]
+        for what, answer in (("beft", adapter.outputs), (EXAMPLE, _example(folder, base))):
+            found = np.concatenate(
+                [answer(examples[i : i + BATCH]) for i in range(0, len(examples), BATCH)]
+            )
+            wrong = _differing(found, np.concatenate(recorded), rounding)
+            if wrong:
+                raise UserError(
+                    f"{run.folder}: the adapter, loaded by {what}, answers {wrong} of "
+                    f"{len(examples)} rows otherwise than the run; nothing was written: install "
+                    "the versions of torch, transformers and peft that the run had"
+                )
+
+
+def _example(folder: Path, base: Path) -> Callable[[Examples], np.ndarray]:
+    """What example.py computes: texts -> outputs, (n, outputs)."""
+    with quiet_transformers():
+        program = runpy.run_path(str(folder / EXAMPLE))
+        tokenizer, model = program["load"](base, None)
+    return lambda texts: program["outputs"](tokenizer, model, texts).numpy()
+
+
+def _differing(outputs: np.ndarray, recorded: np.ndarray, rounding: float) -> int:
+    """How many rows are decided otherwise, and not because of rounding.
+
+    Args:
+        outputs: (n, outputs)
+        recorded: classes (n,), or the output itself of a regression.
+    """
+    room = rounding * max(1.0, float(np.abs(outputs).max()))
+    if outputs.shape[1] == 1:
+        return int((np.abs(outputs[:, 0] - recorded) > room).sum())
+    own = np.take_along_axis(outputs, recorded[:, None].astype(np.int64), axis=1)[:, 0]
+    return int((outputs.max(axis=1) - own > 2 * room).sum())
