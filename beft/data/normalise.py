@@ -90,11 +90,16 @@ def _field(rows: Rows, name: str, field: str, holds: str, origin: str) -> pa.Arr
     def convert(value: Any) -> Any:
         return read(_inside(value, field) if field else value)
 
-    converted = _each(rows, _column(rows, name, origin), convert, path, origin)
+    converted = each(rows, column(rows, name, origin), convert, path, origin)
     return _array(rows, converted, _TYPES[holds], path, origin)
 
 
-def _column(rows: Rows, name: str, origin: str) -> list[Any]:
+def column(rows: Rows, name: str, origin: str) -> list[Any]:
+    """The values of a column of a file.
+
+    Raises:
+        UserError: if there is none of this name, or more than one.
+    """
     if name in rows.columns:
         return rows.columns[name]
     if name in rows.names:
@@ -103,7 +108,7 @@ def _column(rows: Rows, name: str, origin: str) -> list[Any]:
     raise UserError(f"{origin}: no column '{name}'; {hint}")
 
 
-def _each(
+def each(
     rows: Rows, values: Sequence[Any], convert: Callable[[Any], Any], path: str, origin: str
 ) -> list[Any]:
     """Converts the values of a column; the message of a ValueError follows the column's name.
@@ -125,11 +130,11 @@ def _array(rows: Rows, values: list[Any], kind: pa.DataType, path: str, origin: 
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:
-        _each(rows, values, _encodable, path, origin)
+        each(rows, values, encodable, path, origin)
         raise
 
 
-def _encodable(value: Any) -> None:
+def encodable(value: Any) -> None:
     try:
         str(value if isinstance(value, str) else "".join(value)).encode()
     except UnicodeEncodeError:
@@ -146,7 +151,7 @@ def _inside(value: Any, field: str) -> Any:
     return value[field]
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     if type(value) is str:
         return value
     if value is None:
@@ -177,10 +182,10 @@ def _number(value: Any) -> int:
     return int(value)
 
 
-_READ: dict[str, Callable[[Any], Any]] = {"text": _text, "texts": _texts, "number": _number}
+_READ: dict[str, Callable[[Any], Any]] = {"text": text_of, "texts": _texts, "number": _number}
 
 
-def _label(value: Any) -> Any:
+def label_of(value: Any) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
     raise ValueError(f"holds {_kind(value)}, not a label")
@@ -199,7 +204,7 @@ def _kind(value: Any) -> str:
 def _labels(rows: Rows, task: Task, origin: str) -> tuple[pa.Array, bool]:
     """Classes as int64, or values as float64; and whether they are positions without names."""
     path = task.label
-    values = _each(rows, _column(rows, path, origin), _label, path, origin)
+    values = each(rows, column(rows, path, origin), label_of, path, origin)
     if None in values:
         row = values.index(None)
         raise UserError(f"{origin}: {rows.place(row)}: '{path}' is empty (null); remove the row")
@@ -210,7 +215,7 @@ def _labels(rows: Rows, task: Task, origin: str) -> tuple[pa.Array, bool]:
             "'labels:', so numbers would be its targets; give 'labels:' those"
         )
     if not task.labels:
-        return pa.array(_each(rows, values, target, "", origin), pa.float64()), False
+        return pa.array(each(rows, values, target, "", origin), pa.float64()), False
     if rows.classes:
         _check_classes(rows.classes, task, origin)
         named = {str(number): name for number, name in enumerate(rows.classes)}

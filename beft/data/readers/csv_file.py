@@ -7,64 +7,124 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from beft.data.readers.rows import Rows
+from beft.data.readers.rows import Rows, Several
 
-# A field as it is written, and the comma behind it.
-_FIELD = re.compile(r'("(?:[^"]|"")*+"|[^,]*)(?:,|$)')
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+# What Excel writes into a first line to name the delimiter.
+_NAMED = re.compile(r"sep=(.)(?=\r?\n|\r)", re.IGNORECASE)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _REMEDY = 'write a quote in a text as "", and quotes around the whole text'
 
 
-def read_csv(text: str, columns: Sequence[str], is_label: Callable[[str], bool]) -> Rows:
-    """Reads columns of a csv with commas, as RFC 4180 describes it.
+def read_csv(text: str, columns: Sequence[str] | None = None, delimiter: str = ",") -> Rows:
+    """Reads columns of a csv, as RFC 4180 describes it.
 
     A field without any character is a missing value; one of two quotes is an empty text.
 
     Args:
         text: the csv; its first row names the columns.
-        columns: the columns to read; the last one holds labels.
-        is_label: whether a text may be a label. It tells rows that stray quotes have merged from a
-            text of several lines.
+        columns: the columns to read; None for all.
+        delimiter: what stands between two fields.
 
     Raises:
         ValueError: naming the line that is wrong.
     """
-    csv.field_size_limit(sys.maxsize)
     record: list[str] = []  # the lines of the current row
-    records = _records(text, record)
-    _, header = next(records, (1, []))
+    records = _records(text, record, delimiter)
+    first, header = next(records, (1, []))
     if not header:
         raise ValueError("the file is empty")
-    if len(header) == 1:
-        raise ValueError("line 1 names one column only; separate columns by commas")
+    if len(header) == 1 and columns is not None:
+        names = DELIMITERS[delimiter]
+        raise ValueError(f"line {first} names one column only; separate columns by {names}")
     if _NOT_UTF8.search("".join(header)):
-        raise ValueError("line 1: a column's name is not UTF-8")
-    where = {name: header.index(name) for name in columns if header.count(name) == 1}
-    label = where.get(columns[-1])
+        raise ValueError(f"line {first}: a column's name is not UTF-8")
+    wanted = header if columns is None else columns
+    where = {name: header.index(name) for name in wanted if header.count(name) == 1}
     values: dict[str, list[Any]] = {name: [] for name in where}
-    starts = []
+    starts: list[int] = []
+    several = {}
+    empty = re.escape(delimiter)
+    written = re.compile(rf'("(?:[^"]|"")*+"|[^{empty}]*)(?:{empty}|$)')
     for start, fields in records:
         if len(fields) != len(header):
-            raise ValueError(f"line {start}: {len(fields)} fields, but line 1 has {len(header)}")
-        if len(record) > 1 and label is not None and _merged(record, len(header), label, is_label):
             raise ValueError(
-                f"line {start}: a quote opens here and takes in the rows of the lines up to "
-                f"{start + len(record) - 1}; {_REMEDY}"
+                f"line {start}: {len(fields)} fields, but line {first} has {len(header)}"
             )
-        starts.append(start)
+        if len(record) > 1:
+            pieces = [line.rstrip("\r\n").split(delimiter) for line in record if line.strip()]
+            if all(len(piece) == len(header) for piece in pieces):
+                several[len(starts)] = Several(start + len(record) - 1, pieces)
         for name, index in where.items():
             value = fields[index]
-            values[name].append(value if value or _quoted(record, index) else None)
+            values[name].append(value if value or _quoted(written, record, index) else None)
+        starts.append(start)
     lines = sum(1 for _ in io.StringIO(text, newline=""))
-    return Rows(values, header, len(starts), starts, lines)
+    return Rows(values, header, len(starts), starts, lines, several=several)
 
 
-def _records(text: str, record: list[str]) -> Iterator[tuple[int, list[str]]]:
+def sniffed(text: str) -> tuple[str, str]:
+    """A csv and its delimiter: the one of which every row has as many as the first.
+
+    Where the first line only names the delimiter, as Excel writes it, that line is emptied.
+
+    Raises:
+        ValueError: if every row fits more than one delimiter.
+    """
+    if (named := _NAMED.match(text)) and named[1] in DELIMITERS:
+        return text[named.end() :], named[1]
+    fitting = [delimiter for delimiter in DELIMITERS if _fits(text, delimiter)]
+    if len(fitting) > 1:
+        names = " or by ".join(DELIMITERS[delimiter] for delimiter in fitting)
+        raise ValueError(
+            f"columns may be separated by {names}: every row fits; put quotes around texts"
+        )
+    if fitting:
+        return text, fitting[0]
+    # None fits, so that reading with the likeliest one names the line that is wrong.
+    head = text.lstrip("\r\n").partition("\n")[0]
+    return text, max(DELIMITERS, key=head.count)
+
+
+def check_quotes(rows: Rows, label: str, is_label: Callable[[str], bool]) -> None:
+    """Refuses rows of several lines where each line looks like a row with a label.
+
+    Args:
+        rows: what `read_csv` read.
+        label: the column of labels.
+        is_label: whether a text may be a label. It tells rows that stray quotes have merged from a
+            text of several lines.
+
+    Raises:
+        ValueError: naming the line in which such a row begins.
+    """
+    if rows.several and list(rows.names).count(label) == 1:
+        index = list(rows.names).index(label)
+        for row, several in rows.several.items():
+            if all(is_label(fields[index].strip('"')) for fields in several.lines):
+                raise ValueError(
+                    f"line {rows.starts[row]}: a quote opens here and takes in the rows of the "
+                    f"lines up to {several.last}; {_REMEDY}"
+                )
+
+
+def _fits(text: str, delimiter: str) -> bool:
+    """Whether a delimiter makes two columns or more, and as many in each row."""
+    records = _records(text, [], delimiter)
+    try:
+        width = len(next(records, (1, []))[1])
+        return width > 1 and all(len(fields) == width for _, fields in records)
+    except ValueError:
+        return False
+
+
+def _records(text: str, record: list[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Gives each row: the number of the line in which it begins, and its fields.
 
     Args:
         text: the csv.
         record: it holds the lines of the row that was given last.
+        delimiter: what stands between two fields.
     """
 
     def lines() -> Iterator[str]:
@@ -72,7 +132,8 @@ def _records(text: str, record: list[str]) -> Iterator[tuple[int, list[str]]]:
             record.append(line)
             yield line
 
-    reader = csv.reader(lines(), strict=True)
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(lines(), strict=True, delimiter=delimiter)
     start = 1
     try:
         for fields in reader:
@@ -93,12 +154,6 @@ def _explained(error: str, line: int) -> str:
     return error
 
 
-def _merged(record: Sequence[str], width: int, label: int, is_label: Callable[[str], bool]) -> bool:
-    """Whether each line of a row of several lines looks like a row of its own."""
-    pieces = [line.rstrip("\r\n").split(",") for line in record if line.strip()]
-    return all(len(piece) == width and is_label(piece[label].strip('"')) for piece in pieces)
-
-
-def _quoted(record: Sequence[str], index: int) -> bool:
+def _quoted(written: re.Pattern[str], record: Sequence[str], index: int) -> bool:
     """Whether an empty field is written as two quotes."""
-    return _FIELD.findall("".join(record).rstrip("\r\n"))[index] == '""'
+    return written.findall("".join(record).rstrip("\r\n"))[index] == '""'

@@ -1,60 +1,101 @@
-"""Read columns of JSON lines; what other columns hold is parsed and dropped."""
+"""Read columns of JSON lines or of a JSON array; what others hold is parsed and dropped."""
 
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from beft.data.readers.rows import Rows, Twice
 from beft.tasks.labels import Number
 
-_DEEPEST = 50  # levels that are kept of a line that is nested too deeply for Python's parser
+_DEEPEST = 50  # levels that are kept of a text that is nested too deeply for Python's parser
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|$)|[\[\]{}]|[^\[\]{}"]+', re.DOTALL)
+_MOST = 1000  # keys of all rows together, where all are read: each is a column
 
 
-def read_jsonl(text: str, columns: Sequence[str]) -> Rows:
-    """Reads columns of JSON lines. Numbers keep the text that the file writes.
+def read_jsonl(text: str, columns: Sequence[str] | None = None) -> Rows:
+    """Reads columns of JSON lines; None reads all. Numbers keep the text that the file writes.
 
     Raises:
         ValueError: naming the line that is no object.
     """
-    decoder = json.JSONDecoder(
+    decoder = _decoder()
+    starts = []
+    lines = text.removesuffix("\n").split("\n")
+
+    def objects() -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                starts.append(number)
+                try:
+                    row = _decoded(line, decoder)
+                except ValueError as error:
+                    raise ValueError(f"line {number}: {error}") from None
+                if not isinstance(row, dict):
+                    raise ValueError(f"line {number}: not an object in braces")
+                yield row
+
+    values, names = gathered(objects(), columns)
+    return Rows(values, names, len(starts), starts, len(lines))
+
+
+def read_array(text: str, columns: Sequence[str] | None = None) -> Rows:
+    """Reads columns of a JSON array of objects; None reads all.
+
+    Raises:
+        ValueError: naming the line, or the row that is no object.
+    """
+    array = _decoded(text, _decoder())
+    if not isinstance(array, list):
+        raise ValueError("it is not an array of objects in brackets")
+    for number, row in enumerate(array):
+        if not isinstance(row, dict):
+            raise ValueError(f"row {number}: not an object in braces")
+    return Rows(*gathered(array, columns), len(array))
+
+
+def gathered(
+    objects: Iterable[dict[str, Any]], columns: Sequence[str] | None
+) -> tuple[dict[str, list[Any]], list[str]]:
+    """The columns of rows that are objects, and the names of all; None gathers all columns.
+
+    Raises:
+        ValueError: if there is no row, or there are too many names.
+    """
+    values: dict[str, list[Any]] = {name: [] for name in columns or ()}
+    names: dict[str, None] = {}
+    count = 0
+    for row in objects:
+        new = [name for name in row if name not in names]
+        names |= dict.fromkeys(new)
+        if columns is None:
+            if len(names) > _MOST:
+                raise ValueError(f"its rows have more than {_MOST} different keys")
+            values |= {name: [None] * count for name in new}
+        for name, column in values.items():
+            column.append(row.get(name))
+        count += 1
+    if not count:
+        raise ValueError("the file is empty")
+    return {name: column for name, column in values.items() if name in names}, list(names)
+
+
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(
         object_pairs_hook=_object,
         parse_int=Number,
         parse_float=Number,
         parse_constant=lambda name: None if name == "NaN" else Number(name),
         strict=False,
     )
-    values: dict[str, list[Any]] = {name: [] for name in columns}
-    names: dict[str, None] = {}
-    starts = []
-    lines = text.removesuffix("\n").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row = _row(line, decoder, number)
-        starts.append(number)
-        names |= dict.fromkeys(row)
-        for name in columns:
-            values[name].append(row.get(name))
-    if not starts:
-        raise ValueError("the file is empty")
-    there = {name: values[name] for name in columns if name in names}
-    return Rows(there, list(names), len(starts), starts, len(lines))
 
 
-def _row(line: str, decoder: json.JSONDecoder, number: int) -> dict[str, Any]:
+def _decoded(text: str, decoder: json.JSONDecoder) -> Any:
     try:
-        try:
-            row = decoder.decode(line)
-        except RecursionError:
-            row = decoder.decode(_shallow(line))
-    except ValueError as error:
-        raise ValueError(f"line {number}: {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"line {number}: not an object in braces")
-    return row
+        return decoder.decode(text)
+    except RecursionError:
+        return decoder.decode(_shallow(text))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -65,10 +106,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _shallow(line: str) -> str:
-    """The line without what lies deeper than anything that a task reads."""
+def _shallow(text: str) -> str:
+    """The text without what lies deeper than anything that a task reads."""
     kept, depth = [], 0
-    for token in _TOKEN.findall(line):
+    for token in _TOKEN.findall(text):
         opens, closes = token in ("[", "{"), token in ("]", "}")
         depth += opens
         if depth <= _DEEPEST:

@@ -1,7 +1,5 @@
 """Read columns of parquet, and tables in memory, as the values that JSON would hold."""
 
-import datetime
-import decimal
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -10,24 +8,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beft.data.readers.rows import Rows
-from beft.tasks.labels import Number
+from beft.data.readers.values import plain
+from beft.tasks.labels import Number, spelt
+
+_BATCH = 1000  # rows that are unpacked at a time where a file has to be small
+_LARGEST = 2**31  # bytes of such a file in memory
 
 
-def read_parquet(data: bytes, columns: Sequence[str]) -> Rows:
+def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> Rows:
     """Reads columns of a parquet file; the last one holds labels.
+
+    None reads all columns of a file that is not too large for that. Where it names the classes of
+    a column of numbers, it gives their names.
 
     Raises:
         ValueError, OSError, pyarrow.ArrowException: if it is damaged.
     """
     file = pq.ParquetFile(pa.BufferReader(data))
     schema = file.schema_arrow
-    there = [name for name in columns if schema.names.count(name) == 1]
-    table = file.read(columns=there).select(there)
+    wanted = schema.names if columns is None else columns
+    there = [name for name in wanted if len(schema.get_all_field_indices(name)) == 1]
+    table = file.read(columns=there) if columns is not None else _bounded(file, there)
+    table = table.select(there)
     table.validate(full=True)  # text that is not UTF-8 is found here
     values = {name: _values(table[name]) for name in there}
-    return Rows(
-        values, schema.names, file.metadata.num_rows, classes=classes_of(schema, columns[-1])
-    )
+    if columns is None:
+        values = {name: _named(column, classes_of(schema, name)) for name, column in values.items()}
+    classes = classes_of(schema, columns[-1]) if columns else ()
+    return Rows(values, schema.names, file.metadata.num_rows, classes=classes)
 
 
 def rows_of(table: pa.Table, columns: Sequence[str], classes: Sequence[str] = ()) -> Rows:
@@ -53,30 +61,29 @@ def classes_of(schema: pa.Schema, column: str) -> tuple[str, ...]:
         return ()
 
 
+def _bounded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
+    """Unpacks little by little, since a file of kilobytes may hold any number of bytes."""
+    batches, size = [], 0
+    for batch in file.iter_batches(_BATCH, columns=columns):
+        size += batch.nbytes
+        if size > _LARGEST:
+            raise ValueError(f"it unpacks to more than {_LARGEST // 2**20} MiB")
+        batches.append(batch)
+    return pa.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
+
+
+def _named(values: list[Any], classes: Sequence[str]) -> list[Any]:
+    """The values of a column, by their names where it has some; -1 is a missing label."""
+    if not classes:
+        return values
+    names = {"-1": None, **{str(number): name for number, name in enumerate(classes)}}
+    return [names.get(spelt(value), value) for value in values]
+
+
 def _values(column: pa.ChunkedArray) -> list[Any]:
     values = column.to_pylist()
     if pa.types.is_float16(column.type) or pa.types.is_float32(column.type):
         # numpy writes 0.1 where the same number as a double is 0.10000000149011612
         kind = column.type.to_pandas_dtype()
         return [None if v is None or v != v else Number(kind(v)) for v in values]
-    return [_value(value) for value in values]
-
-
-def _value(value: Any) -> Any:
-    """A value as JSON would hold it; NaN is a missing value."""
-    match value:
-        case None | bool() | str():
-            return value
-        case float():
-            return Number(value) if value == value else None
-        case int() | decimal.Decimal():
-            return Number(value)
-        case list():
-            return [_value(each) for each in value]
-        case dict():
-            return {key: _value(each) for key, each in value.items()}
-        case datetime.datetime():
-            return str(value).removesuffix(" 00:00:00")
-        case datetime.date():
-            return str(value)
-    return value
+    return [plain(value) for value in values]

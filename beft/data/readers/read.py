@@ -1,8 +1,11 @@
 """Read the columns that a task needs from csv, jsonl or parquet: the same rows, the same values."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pyarrow as pa
 
-from beft.data.readers.csv_file import read_csv
+from beft.data.readers.csv_file import check_quotes, read_csv
 from beft.data.readers.jsonl_file import read_jsonl
 from beft.data.readers.parquet_file import read_parquet
 from beft.data.readers.rows import Rows
@@ -33,19 +36,38 @@ def read_rows(data: bytes, suffix: str, task: Task, origin: str) -> Rows:
         UserError: if the content is not of this format.
     """
     columns = columns_of(task)
-    try:
+    with refused(origin, NAMES[suffix]):
         if suffix == ".parquet":
             return read_parquet(data, columns)
+        # Bytes that are not UTF-8 are wrong only where the task reads them: `normalise` checks.
+        text = decoded(data, "surrogateescape")
         if suffix == ".jsonl":
-            return read_jsonl(_decoded(data), columns)
-        return read_csv(_decoded(data), columns, lambda text: fits(text, task.labels))
+            return read_jsonl(text, columns)
+        rows = read_csv(text, columns)
+        check_quotes(rows, columns[-1], lambda label: fits(label, task.labels))
+        return rows
+
+
+@contextmanager
+def refused(origin: str, name: str) -> Iterator[None]:
+    """Says in one line which file is not readable as which format, and why."""
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         detail = one_line(error, 300)
-        raise UserError(f"{origin}: not readable as {NAMES[suffix]} ({detail})") from None
+        raise UserError(f"{origin}: not readable as {name} ({detail})") from None
 
 
-def _decoded(data: bytes) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+def decoded(data: bytes, errors: str = "strict") -> str:
+    """Text of a file, which has to be UTF-8.
+
+    Raises:
+        ValueError: naming the line that is not, unless `errors` keeps it.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or 0 in data[:2]:
         raise ValueError("it begins as UTF-16 does; save it as UTF-8")
-    # Bytes that are not UTF-8 are wrong only where the task reads them, which `normalise` checks.
-    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    try:
+        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8; save the file as UTF-8") from None

@@ -2,13 +2,15 @@
 
 import pytest
 
-from beft.data.readers.csv_file import read_csv
+from beft.data.readers.csv_file import check_quotes, read_csv, sniffed
 
 HEAD = "sentence,label\n"
 
 
 def read(text, columns=("sentence", "label")):
-    return read_csv(text, columns, lambda label: label in ("pos", "neg"))
+    rows = read_csv(text, columns)
+    check_quotes(rows, columns[-1], lambda label: label in ("pos", "neg"))
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,55 @@ def test_lines_that_are_wrong_are_named(text, message):
 
 def test_a_column_that_is_there_twice_is_not_read():
     assert read("sentence,sentence,label\na,b,pos\n").columns == {"label": ["pos"]}
+
+
+ROWS = "text%stars\nI came, I saw; twice%1\nwell | done%2\n"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_the_one_that_every_row_fits(delimiter):
+    quoted = ROWS.replace("%", '"%"').replace("\n", '"\n"').removesuffix('"')
+    text, found = sniffed('"' + quoted.replace("%", delimiter))
+    assert found == delimiter
+    assert read_csv(text, delimiter=found).columns == {
+        "text": ["I came, I saw; twice", "well | done"],
+        "stars": ["1", "2"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        (ROWS.replace("%", "\t"), "\t"),
+        ("text;stars\nI came, I saw;1\n", ";"),
+        ("a,b;stars\nI came, I saw, yes;1\n", ";"),  # one comma in the header, two in the row
+        ("text;stars\n", ";"),
+        ("text\nI came\n", ","),
+        ("sep=;\r\ntext;stars\r\na;1\r\n", ";"),
+        ("", ","),
+    ],
+)
+def test_delimiters_in_texts_are_no_delimiters(text, delimiter):
+    assert sniffed(text)[1] == delimiter
+
+
+def test_a_line_that_names_the_delimiter_is_no_header():
+    text, delimiter = sniffed("sep=;\r\ntext;stars\r\na;1\r\n")
+    rows = read_csv(text, delimiter=delimiter)
+    assert rows.columns == {"text": ["a"], "stars": ["1"]} and rows.place(0) == "row 0 (line 3)"
+
+
+def test_rows_that_fit_two_delimiters_are_refused():
+    with pytest.raises(ValueError, match="separated by commas or by semicolons: every row fits"):
+        sniffed("a,b;c\nd,e;f\n")
+
+
+def test_the_likeliest_delimiter_names_the_line_that_does_not_fit():
+    text, delimiter = sniffed("text;stars\na;1\nb;c;2\n")
+    with pytest.raises(ValueError, match="line 3: 3 fields, but line 1 has 2"):
+        read_csv(text, delimiter=delimiter)
+
+
+def test_empty_fields_and_texts_between_other_delimiters():
+    read = read_csv('a;b;c\n"x;y";;""\n;"";z\n', delimiter=";")
+    assert read.columns == {"a": ["x;y", None], "b": [None, ""], "c": ["", "z"]}

@@ -1,8 +1,10 @@
 """JSON lines: nothing that lies in a column that nobody reads can fail."""
 
+import json
+
 import pytest
 
-from beft.data.readers.jsonl_file import read_jsonl
+from beft.data.readers.jsonl_file import read_array, read_jsonl
 from beft.data.readers.rows import Twice
 from beft.tasks.labels import Number
 
@@ -63,3 +65,39 @@ def test_a_key_that_is_there_twice_has_no_value():
 def test_lines_that_are_wrong_are_named(text, message):
     with pytest.raises(ValueError, match=message):
         read(text)
+
+
+def test_all_columns_of_rows_with_different_keys():
+    rows = read_jsonl('{"a": 1}\n{"b": true, "a": "x"}\n{}')
+    assert rows.columns == {"a": ["1", "x", None], "b": [None, True, None]}
+    assert (rows.names, rows.count) == (["a", "b"], 3)
+
+
+def test_so_many_keys_are_no_columns():
+    with pytest.raises(ValueError, match="more than 1000 different keys"):
+        read_jsonl("\n".join(json.dumps({number: 1}) for number in range(1001)))
+
+
+def test_an_array_of_objects():
+    rows = read_array('[{"a": 1.0, "b": "x"},\n {"a": [1]}]')
+    assert rows.columns == {"a": ["1.0", ["1"]], "b": ["x", None]} and rows.count == 2
+    assert rows.place(1) == "row 1"
+    assert read_array('[{"a": 1, "b": 2}]', ["b"]).columns == {"b": ["2"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "not an array"),
+        ("3", "not an array"),
+        ('[{"a": 1}, 2]', "row 1: not an object in braces"),
+        ("[]", "the file is empty"),
+        ('[{"a": 1},\n {"a"}]', "line 2"),
+        ("[" * 200_000, "."),
+        ('[{"a": 1}, ' + "[" * 200_000 + "]" * 200_000 + "]", "row 1: not an object"),
+    ],
+    ids=range(7),
+)
+def test_what_is_no_array_of_objects_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_array(text)
