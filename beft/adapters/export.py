@@ -155,4 +155,3 @@ def load_model(project: Project, recipe: Recipe) -> Model:
     if is_decoder(recipe):  # only its structure is looked at
         return load_decoder(path, dtype=torch.bfloat16, **settings)
     return load_encoder(path, len(recipe.task["labels"]) or 1, **settings)
-

@@ -11,7 +11,7 @@ from beft.adapters.export import check_target, load_model, task_type
 from beft.adapters.host import Values, values_of
 from beft.adapters.peft_files import obstacle, peft_files
 from beft.data.mirror.lookup import locate
-from beft.engine.parts import trained_numbers, parts_of, trained_terms
+from beft.engine.parts import parts_of, trained_numbers, trained_terms
 from beft.engine.precision import real
 from beft.errors import UserError
 from beft.models.encoder import Encoder
@@ -21,7 +21,7 @@ from beft.store.run_folder import Run, check_sound, open_run
 from beft.store.run_format import Epoch
 from beft.study.project import Project
 from beft.study.recipe import Recipe
-from beft.tuning.adapter_format import FORMAT, Adapted, Base, Facts, Tested, Tensors, files_of
+from beft.tuning.adapter_format import FORMAT, Adapted, Base, Facts, Tensors, Tested, files_of
 from beft.tuning.base import sums_of
 from beft.tuning.card import Card, Form, render_card
 from beft.tuning.check import check_answers

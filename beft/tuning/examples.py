@@ -23,6 +23,7 @@ class Examples:
     classes: tuple[str, ...]  # empty for a regression
     groups: np.ndarray  # (n,) int64; examples of one number stay on one side of every cut
     rows: np.ndarray  # (n,) int64, the row of each in its file, from 0
+    named: tuple[str, ...] = ()  # the value of each in the column `--group`; empty without one
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -35,6 +36,7 @@ class Examples:
             self.classes,
             self.groups[index],
             self.rows[index],
+            tuple(self.named[i] for i in index) if self.named else (),
         )
 
 
