@@ -9,12 +9,13 @@ from itertools import pairwise
 import typer
 
 from beft import code_identity
-from beft.cli import adapters, data, operations, reports, training
+from beft.cli import adapters, data, operations, own, reports, training
 from beft.cli.console import complain, drop_output, open_streams
 from beft.errors import UserError
 
-# The groups of `beft --help`, in the order in which a study needs them.
+# The groups of `beft --help`: one's own data, then what a study needs, in this order.
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Own data": (own.tune,),
     "Data": (data.fetch, data.subsample),
     "Training": (training.train, training.time),
     "Reports": (

@@ -1,0 +1,77 @@
+"""What is raced: ways to tune a model, each with a grid of learning rates."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+Settings = dict[str, Any]
+
+PAIRS = "contrastive_pairs"
+
+# The share of a model that a technique trains grows along this list; of terms, v comes first
+# because the paper finds it best.
+SIMPLEST = ("linear_probe", "head_only", "b_v", "b_q", "b_k", "all_biases")
+NAMES = {"linear_probe": "linear probe", "head_only": "head alone", "all_biases": "all biases"}
+
+# Learning rates, the likeliest first: a plan that has less time takes fewer of them.
+BIAS_RATES = (4e-3, 1e-2, 2e-3, 2e-2)
+ALL_RATES = (4e-3, 1e-3, 1e-2, 2e-3)
+HEAD_RATES = (1e-2, 3e-2, 3e-3)
+PAIR_RATES = (4e-3, 1e-2, 1e-3)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to tune: what is trained, on what the head reads, by which loss, at which rate."""
+
+    technique: str
+    pooling: str  # "mean" or "first"
+    objective: str = ""  # "" for cross-entropy or squared error, or `PAIRS`
+    rate: float = 0.0  # 0 where nothing is trained by gradients
+
+    @property
+    def trains(self) -> bool:
+        """Whether gradients train anything."""
+        return self.technique != "linear_probe"
+
+    @property
+    def family(self) -> "Candidate":
+        """The candidate without its rate."""
+        return replace(self, rate=0.0)
+
+    @property
+    def simplicity(self) -> tuple[int, bool, bool]:
+        """Smaller for what trains less; at equal, for mean pooling and the plain loss."""
+        return SIMPLEST.index(self.technique), bool(self.objective), self.pooling != "mean"
+
+    def __str__(self) -> str:
+        words = [NAMES.get(self.technique, self.technique)]
+        words += ["first token"] * (self.pooling == "first")
+        words += ["pairs"] * (self.objective == PAIRS)
+        return ", ".join(words)
+
+    def settings(self, epochs: int) -> Settings:
+        """Its training settings, as a study writes them."""
+        if not self.trains:
+            return {}
+        given: Settings = {"learning_rate": self.rate, "epochs": epochs}
+        if self.pooling == "mean":
+            given["pooling"] = "mean"
+        if self.objective:
+            given["objective"] = self.objective
+        return given
+
+
+def candidates(classes: bool, rates: int) -> list[Candidate]:
+    """All that is raced for a task of classes or for a regression, with so many rates each."""
+    found = [Candidate("linear_probe", "mean")]
+    grids = [("head_only", HEAD_RATES)]
+    grids += [(term, BIAS_RATES) for term in ("b_v", "b_q", "b_k")]
+    grids += [("all_biases", ALL_RATES)]
+    for technique, grid in grids:
+        found += [Candidate(technique, "mean", rate=rate) for rate in grid[:rates]]
+    for technique, grid in (("b_v", BIAS_RATES), ("all_biases", ALL_RATES)):
+        found += [Candidate(technique, "first", rate=rate) for rate in grid[:rates]]
+    if classes:
+        for technique in ("b_v", "all_biases"):
+            found += [Candidate(technique, "mean", PAIRS, rate) for rate in PAIR_RATES[:rates]]
+    return found

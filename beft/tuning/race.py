@@ -1,0 +1,138 @@
+"""Race candidates over held-out folds: all of them briefly on some folds, the best on all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from beft.store.run_folder import open_run
+from beft.study.project import Project
+from beft.study.recipe import Recipe
+from beft.techniques import TECHNIQUES
+from beft.tuning.candidates import Candidate, candidates
+from beft.tuning.choice import Outcome, outcome
+from beft.tuning.plan import Plan
+from beft.tuning.project import Stage, fold_name, prepare, recipe_of, write_study
+from beft.tuning.workers import Workers
+
+TOGETHER = 8  # runs of one job: more of them share no more
+
+
+@dataclass(frozen=True)
+class Raced:
+    """What a race found out."""
+
+    first: list[Outcome]  # of the first round, all candidates
+    last: list[Outcome]  # of the finalists, on all folds
+    inert: dict[str, str]  # candidates whose term cannot matter -> why
+    failed: dict[str, str]  # candidates that diverged -> why
+
+
+def race(
+    root: Path,
+    plan: Plan,
+    classes: bool,
+    workers: Workers,
+    progress: Callable[[float], None],
+) -> Raced:
+    """Runs both rounds of a plan.
+
+    Args:
+        progress: called with the share of the race that is done, from 0 to 1.
+    """
+    every = candidates(classes, plan.rates)
+    weight = plan.first_folds * len(every) * plan.first_epochs
+    whole = weight + plan.folds * plan.finalists * plan.epochs
+
+    inert: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    stages = [
+        Stage(fold_name(fold), fold, plan.first_epochs, tuple(every))
+        for fold in range(plan.first_folds)
+    ]
+    first = _round(
+        root, "first", stages, workers, lambda s: progress(s * weight / whole), inert, failed
+    )
+    finalists = best_of_each(first, plan.finalists)
+    stages = [
+        Stage(fold_name(fold), fold, plan.epochs, tuple(finalists)) for fold in range(plan.folds)
+    ]
+    last = _round(
+        *(root, "last", stages, workers),
+        lambda s: progress((weight + s * (whole - weight)) / whole),
+        *(inert, failed),
+    )
+    return Raced(first, last, inert, failed)
+
+
+def best_of_each(outcomes: Sequence[Outcome], count: int) -> list[Candidate]:
+    """The best rate of each family; of the families the best ones, and always the cheapest."""
+    families: dict[Candidate, Outcome] = {}
+    for each in sorted(outcomes, key=lambda o: -o.mean):
+        families.setdefault(each.candidate.family, each)
+    ranked = [o.candidate for o in families.values()]
+    probe = [c for c in ranked if not c.trains]
+    return [*[c for c in ranked if c.trains][: max(1, count - len(probe))], *probe]
+
+
+def _round(
+    root: Path,
+    name: str,
+    stages: Sequence[Stage],
+    workers: Workers,
+    progress: Callable[[float], None],
+    inert: dict[str, str],
+    failed: dict[str, str],
+) -> list[Outcome]:
+    """Trains the runs of some stages; the outcomes of candidates that ended well in all of them."""
+    study = write_study(root, name, stages)
+    project = prepare(root, study)
+    runs = {(s, c): recipe_of(project, s, c) for s in stages for c in s.candidates}
+    workers.train(study, jobs(list(runs.values()), len(workers.processes)), progress)
+    found = []
+    for candidate in stages[0].candidates:
+        curves = []
+        for stage in stages:
+            recipe = runs[stage, candidate]
+            if reason := _skipped(project, recipe):
+                inert[str(candidate)] = reason
+                break
+            run = open_run(project.layout, recipe)
+            if run.status != "ok":
+                failed[f"{candidate} at {candidate.rate:g}"] = run.reason
+                break
+            split = recipe.task["validation"][0]
+            curves.append({epoch: values[split] for epoch, _, values in run.history()})
+        else:
+            found.append(outcome(candidate, curves))
+    return found
+
+
+def _skipped(project: Project, recipe: Recipe) -> str | None:
+    """Why a run was left out as inert."""
+    from beft.store.manifest import read_manifest
+
+    if open_run(project.layout, recipe).is_written or TECHNIQUES[recipe.technique].term is None:
+        return None
+    folder = project.layout.folder("packs") / recipe.cell()
+    for manifest in sorted(folder.glob("*.json")):
+        entry = read_manifest(manifest).get(recipe.digest)
+        if entry and entry["status"] == "skipped":
+            return str(entry["reason"])
+    return None
+
+
+def jobs(recipes: Sequence[Recipe], workers: int) -> list[list[str]]:
+    """Digests of the runs that are trained together: of one task and of equal settings.
+
+    The longest jobs come first, so that no process waits long for another at the end.
+    """
+    groups: dict[str, list[Recipe]] = {}
+    for recipe in recipes:
+        rest = {k: v for k, v in recipe.training.items() if k != "learning_rate"}
+        groups.setdefault(repr((recipe.task["name"], rest)), []).append(recipe)
+    parts = []
+    for group in groups.values():
+        size = min(TOGETHER, max(1, -(-len(group) // workers)) if len(groups) < workers else TOGETHER)
+        parts += [group[i : i + size] for i in range(0, len(group), size)]
+    parts.sort(key=lambda part: -sum(r.training["epochs"] for r in part))
+    return [[recipe.digest for recipe in part] for part in parts]

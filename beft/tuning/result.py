@@ -1,0 +1,103 @@
+"""The outcome of `tune`: the choice, what supports it, and the lines that say so."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from beft.tuning.candidates import Candidate
+from beft.tuning.choice import Outcome, difference
+from beft.tuning.examples import Meaning
+from beft.tuning.race import Raced
+from beft.tuning.tested import Tested
+
+SHOWN = 6  # rows of the table
+
+
+@dataclass(frozen=True)
+class Result:
+    """A tuned model and what was found out about it."""
+
+    chosen: Outcome  # on held-out folds
+    raced: Raced
+    held_out: float  # held-out rows of a fold divided by those trained on
+    tested: Tested | None  # None without test rows
+    meaning: Meaning
+    metric: str
+    scale: float  # 100 where the metric is shown in percent, else 1
+    folder: Path  # of the adapter
+
+    def lines(self) -> list[str]:
+        """What a terminal shows."""
+        return [*self._left_out(), *self.table(), *self._choice(), *self._test()]
+
+    def ranked(self) -> list[Outcome]:
+        """The finalists, the best first; the chosen one is always among those shown."""
+        return sorted(self.raced.last, key=lambda o: (-o.mean, o.candidate.simplicity))
+
+    def table(self) -> list[str]:
+        """The best finalists with their difference to the chosen one."""
+        head = f"{'way':<24}{'rate':>8}{'epochs':>8}{self.metric:>12}   minus the choice"
+        ranked = self.ranked()
+        shown = ranked[:SHOWN] + [o for o in ranked[SHOWN:] if o is self.chosen]
+        return [head, *(self._row(each) for each in shown)]
+
+    def _row(self, each: Outcome) -> str:
+        c, value = each.candidate, f"{each.mean * self.scale:.{self._digits}f}"
+        rate = f"{c.rate:g}" if c.trains else "-"
+        name = f"{'>' if each is self.chosen else ' '} {c}"
+        return f"{name:<24}{rate:>8}{each.epoch or '-':>8}{value:>12}   {self.compared(each)}"
+
+    def compared(self, each: Outcome) -> str:
+        """A finalist minus the chosen one, with the interval of the difference."""
+        if each is self.chosen:
+            return ""
+        d, digits = difference(each, self.chosen, self.held_out), self._digits
+        mean, low, high = (x * self.scale for x in (d.mean, d.low, d.high))
+        return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+    @property
+    def _digits(self) -> int:
+        return 1 if self.scale == 100 else 3
+
+    def _left_out(self) -> Iterator[str]:
+        if self.raced.inert:
+            yield f"left out, cannot change the output: {', '.join(self.raced.inert)}"
+        for name, reason in list(self.raced.failed.items())[:2]:
+            yield f"{name} did not end well: {reason}"
+
+    def _choice(self) -> Iterator[str]:
+        c, best = self.chosen.candidate, self.ranked()[0]
+        level = [
+            str(o.candidate)
+            for o in self.ranked()
+            if o is not self.chosen and difference(o, self.chosen, self.held_out).is_level
+        ]
+        if not c.trains:
+            yield "choice: the linear probe on frozen embeddings is as good: nothing to tune"
+        elif best is self.chosen:
+            yield f"choice: {_named(c)}, {self.chosen.epoch} epochs: the best on held-out folds"
+        else:
+            yield (
+                f"choice: {_named(c)}, {self.chosen.epoch} epochs: within one standard error of the "
+                f"best ({best.candidate}), and it trains less"
+            )
+        if level:
+            yield f"not separated from it on these folds: {', '.join(level[:4])}"
+
+    def _test(self) -> Iterator[str]:
+        t = self.tested
+        if t is None:
+            yield "no test rows: the values above chose the model, so expect less on new rows"
+            return
+        value, low, high = (f"{x * self.scale:.{self._digits}f}" for x in (t.value, t.low, t.high))
+        guess = f"; guessing {t.guess * self.scale:.{self._digits}f}" if t.classes else ""
+        yield f"test: {t.metric} {value} ({low} to {high}) on {t.rows} rows, read once{guess}"
+        if t.classes:
+            each = [f"{c.name} {c.recall:.0%} of {c.rows}" for c in t.classes[:6]]
+            yield f"found of each class: {', '.join(each)}"
+        else:
+            yield f"mean absolute error {t.mae:.3g}, root mean squared error {t.rmse:.3g}"
+
+
+def _named(candidate: Candidate) -> str:
+    return f"{candidate} at {candidate.rate:g}" if candidate.trains else str(candidate)

@@ -1,0 +1,169 @@
+"""A user's examples as they are used: read, looked at, and cut."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from beft.errors import UserError
+from beft.models.loading import load_tokenizer, read_config
+from beft.models.family import is_causal
+from beft.models.pretrained import check_checkpoint
+from beft.tuning.base_model import Base
+from beft.tuning.columns import guess
+from beft.tuning.cut import cut, separate
+from beft.tuning.examples import Columns, Cut, Examples, Meaning
+from beft.tuning.files import from_frame, read_file
+from beft.tuning.look import Seen, examples
+from beft.tuning.plan import Load
+from beft.tuning.wish import Wish
+
+LONGEST = 256  # tokens that are read of an example, at most
+LIKELY = 0.8  # of an accuracy, to say beforehand how wide its interval will be
+OF_CLASSES = ("accuracy", "f1", "f1_macro", "matthews")
+OF_VALUES = ("spearman", "pearson")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The examples of a call."""
+
+    name: str  # of the file
+    content: str  # SHA-256 of what was read
+    all: Examples  # of the file, then those of a test file
+    cut: Cut
+    columns: Columns
+    meaning: Meaning
+    metric: str
+    seen: Seen
+    dropped: int  # examples that a test file has too
+
+    @property
+    def is_classes(self) -> bool:
+        return bool(self.columns.classes)
+
+    @property
+    def folds(self) -> int:
+        return int(self.cut.folds.max()) + 1
+
+    @property
+    def held_out(self) -> float:
+        """The held-out rows of a fold divided by those that are trained on."""
+        return 1 / max(1, self.folds - 1)
+
+    @property
+    def majority(self) -> int:
+        """The commonest class of the pool; 0 for a regression."""
+        return int(np.bincount(self.all.labels[self.cut.pool]).argmax()) if self.is_classes else 0
+
+    def load(self, lengths: np.ndarray) -> Load:
+        """How much there is to read in a fold, given the tokens of each example."""
+        pool, tokens = len(self.cut.pool), int(lengths[self.cut.pool].sum())
+        held = 1 / self.folds
+        return Load(
+            *(round(pool * (1 - held)), round(tokens * (1 - held))),
+            *(max(1, round(pool * held)), round(tokens * held)),
+        )
+
+
+def read_task(data: Any, wish: Wish) -> Task:
+    """Reads the data, guesses the columns, and cuts test rows and folds.
+
+    Raises:
+        UserError: the data cannot be read or used, or it is not clear which columns are meant.
+    """
+    is_file = isinstance(data, str | Path)
+    name = Path(data).name if is_file else "the data"
+    rows = read_file(Path(data)) if is_file else from_frame(data, name)
+    columns = guess(rows, wish.text, wish.label, metric=wish.metric)
+    pool, seen = examples(rows, columns, wish.group)
+    dropped = 0
+    if isinstance(wish.test, str):
+        other = read_file(Path(wish.test))
+        test, _ = examples(other, columns, wish.group, enough=False)
+        pool, dropped = separate(pool, test)
+        parts = replace(cut(pool, 0.0, wish.seeds), test=len(pool) + np.arange(len(test)))
+        every = _joined(pool, test)
+    else:
+        parts, every = cut(pool, wish.test, wish.seeds), pool
+    meaning = Meaning(columns.texts, columns.label, columns.classes)
+    if not columns.classes:
+        targets = every.labels[parts.pool]
+        meaning = replace(meaning, mean=float(targets.mean()), deviation=float(targets.std()) or 1.0)
+    metric = _metric(wish.metric, columns)
+    return Task(name, _digest(every), every, parts, columns, meaning, metric, seen, dropped)
+
+
+def _joined(pool: Examples, test: Examples) -> Examples:
+    return Examples(
+        pool.texts + test.texts,
+        np.concatenate([pool.labels, test.labels]),
+        pool.classes,
+        np.concatenate([pool.groups, test.groups + pool.groups.max(initial=0) + 1]),
+        np.concatenate([pool.rows, test.rows]),
+    )
+
+
+def _digest(every: Examples) -> str:
+    content = repr((every.texts, every.labels.tolist(), every.classes, every.groups.tolist()))
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
+
+
+def _metric(wanted: str | None, columns: Columns) -> str:
+    fit = OF_CLASSES if columns.classes else OF_VALUES
+    if wanted is None:
+        return fit[0]
+    if wanted not in fit:
+        what = "classes" if columns.classes else "numbers"
+        raise UserError(
+            f"--metric {wanted}: column '{columns.label}' holds {what}; choose {', '.join(fit)}"
+        )
+    if wanted == "f1" and len(columns.classes) != 2:
+        raise UserError("--metric f1: needs two classes; choose f1_macro")
+    return wanted
+
+
+def longest(base: Base, task: Task) -> tuple[int, np.ndarray]:
+    """The tokens that are read of an example, and how many each has, special ones among them.
+
+    Raises:
+        UserError: the model is no encoder.
+    """
+    label = f"--model {base}"
+    checkpoint = check_checkpoint(base.folder, label)
+    config = read_config(checkpoint, label)
+    if is_causal(config):
+        raise UserError(
+            f"{label}: a causal language model; `beft tune` takes encoders such as BERT or "
+            "RoBERTa. docs/decoders.md says how a study tunes decoders"
+        )
+    tokenizer: PreTrainedTokenizerBase = load_tokenizer(base.folder, label)
+    columns = [list(texts) for texts in zip(*task.all.texts, strict=True)]
+    lengths = np.array([len(ids) for ids in tokenizer(*columns)["input_ids"]])
+    positions = getattr(config, "max_position_embeddings", None) or LONGEST
+    limit = min(LONGEST, positions - 2, tokenizer.model_max_length)
+    found = min(limit, max(16, 8 * math.ceil(int(lengths.max()) / 8)))
+    return int(found), np.minimum(lengths, found + 1)
+
+
+def about(task: Task, max_length: int, lengths: np.ndarray) -> Iterator[str]:
+    """What a user should know before anything is trained."""
+    yield from task.seen.lines()
+    test, pool = len(task.cut.test), len(task.cut.pool)
+    if test:
+        width = ""
+        if task.metric == "accuracy":
+            half = 196 * math.sqrt(LIKELY * (1 - LIKELY) / test)
+            width = f": an interval of about +-{half:.0f} points"
+        yield f"test: {test} rows, read once at the end{width}; {pool} rows in {task.folds} folds"
+    else:
+        yield f"no test rows; {pool} rows in {task.folds} folds"
+    if task.dropped:
+        yield f"{task.dropped} rows are left out of training: the test file has the same text"
+    if cut_off := int((lengths > max_length).sum()):
+        yield f"{cut_off} rows are longer than {max_length} tokens and are cut to that length"

@@ -1,0 +1,129 @@
+"""Several processes that train runs side by side, and how far they are."""
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from beft.errors import UserError
+
+TICK = 0.2  # seconds between two reports of progress
+PATIENCE = 60  # seconds for a checkpoint
+
+
+class Workers:
+    """Processes that take jobs one after the other; a context manager that ends them."""
+
+    def __init__(self, root: Path, count: int, device: str):
+        """Starts them.
+
+        Args:
+            root: of the project.
+        """
+        self.log = (root / "log.txt").open("ab")
+        command = [sys.executable, "-m", "beft.tuning.worker", str(root), device]
+        self.processes = [self._start(command) for _ in range(count)]
+        self.path = root / "log.txt"
+
+    def _start(self, command: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
+        )
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends the processes; one that trains writes a checkpoint first."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+        self.log.close()
+
+    def train(
+        self,
+        study: Path,
+        jobs: Sequence[Sequence[str]],
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        """Trains the runs of a study.
+
+        Args:
+            jobs: the digests of the runs that are trained together; the longest jobs first.
+            progress: called with the share of the jobs that is done, from 0 to 1.
+
+        Raises:
+            UserError: a run cannot be trained.
+        """
+        todo: queue.SimpleQueue[tuple[int, Sequence[str]]] = queue.SimpleQueue()
+        for item in enumerate(jobs):
+            todo.put(item)
+        shares, errors = [0.0] * len(jobs), []
+
+        def work(process: subprocess.Popen[str]) -> None:
+            while not errors:
+                try:
+                    number, digests = todo.get_nowait()
+                except queue.Empty:
+                    return
+                wish = {"study": str(study), "digests": list(digests)}
+                problem = _one(process, wish, lambda share, at=number: shares.__setitem__(at, share))
+                if problem:
+                    errors.append(problem)
+                shares[number] = 1.0
+
+        threads = [threading.Thread(target=work, args=(p,), daemon=True) for p in self.processes]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            threads[0].join(TICK) if threads[0].is_alive() else _any(threads).join(TICK)
+            progress(sum(shares) / max(len(shares), 1))
+        if errors:
+            raise UserError(errors[0] if errors[0] != "" else f"a process ended; see {self.path}")
+
+
+def _any(threads: Sequence[threading.Thread]) -> threading.Thread:
+    return next((t for t in threads if t.is_alive()), threads[0])
+
+
+def _one(
+    process: "subprocess.Popen[str]", wish: dict[str, Any], share: Callable[[float], None]
+) -> str | None:
+    """Has one job done; returns what went wrong, if anything."""
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(wish) + "\n")
+        process.stdin.flush()
+    except OSError:
+        return _ended(process)
+    return _answers(process, process.stdout, share)
+
+
+def _answers(
+    process: "subprocess.Popen[str]", lines: IO[str], share: Callable[[float], None]
+) -> str | None:
+    for line in lines:
+        said = json.loads(line)
+        if "error" in said:
+            return str(said["error"])
+        if "trained" in said:
+            return None
+        share(said["done"] / max(said["total"], 1))
+    return _ended(process)
+
+
+def _ended(process: "subprocess.Popen[str]") -> str:
+    code = process.wait()
+    return f"a process that trains ended with status {code}; log.txt of the work folder says why"

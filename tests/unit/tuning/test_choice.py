@@ -1,0 +1,71 @@
+"""Choosing among candidates by held-out folds."""
+
+import math
+
+import numpy as np
+import pytest
+
+from beft.tuning.candidates import PAIRS, Candidate
+from beft.tuning.choice import Outcome, choose, difference, outcome
+
+PROBE = Candidate("linear_probe", "mean")
+V = Candidate("b_v", "mean", rate=4e-3)
+Q = Candidate("b_q", "mean", rate=4e-3)
+ALL = Candidate("all_biases", "mean", rate=4e-3)
+
+
+def of(candidate, *values):
+    return Outcome(candidate, 3, values)
+
+
+def test_the_epoch_is_that_of_the_best_mean_over_folds():
+    curves = [{1: 0.5, 2: 0.9, 3: 0.6}, {1: 0.5, 2: 0.4, 3: 0.8}]
+    assert outcome(V, curves) == Outcome(V, 3, (0.6, 0.8))
+
+
+def test_of_equal_epochs_the_earliest_is_taken():
+    assert outcome(V, [{1: 0.5, 2: 0.7, 3: 0.7}]).epoch == 2
+
+
+def test_an_undefined_metric_counts_as_the_worst():
+    assert outcome(V, [{1: math.nan, 2: -0.5}]) == Outcome(V, 2, (-0.5,))
+
+
+def test_the_interval_is_that_of_nadeau_and_bengio():
+    """Differences 1, 2, 3, 4, 5 hundredths: variance 2.5e-4, times 1/5 + 1/4; t of 4 is 2.776."""
+    found = difference(of(V, *np.arange(0.51, 0.56, 0.01)), of(Q, *[0.5] * 5), held_out=0.25)
+    assert found.mean == pytest.approx(0.03)
+    assert found.error == pytest.approx(math.sqrt(2.5e-4 * 0.45))
+    assert found.high - found.mean == pytest.approx(2.776445 * found.error, rel=1e-6)
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+    assert found.is_level == (found.low <= 0)
+
+
+def test_one_fold_tells_no_candidates_apart():
+    assert difference(of(V, 0.9), of(Q, 0.1), held_out=0.25).is_level
+
+
+def test_a_clear_winner_is_chosen():
+    best = of(ALL, 0.80, 0.81, 0.82, 0.80, 0.81)
+    assert choose([of(PROBE, 0.70, 0.71, 0.72, 0.70, 0.71), best], 0.25) is best
+
+
+def test_within_one_standard_error_the_simplest_is_chosen():
+    """Differences of +-0.1 have a standard error far above their mean of 0.02."""
+    v, every = of(V, 0.7, 0.9, 0.7, 0.9, 0.7), of(ALL, 0.8, 0.8, 0.8, 0.8, 0.8)
+    assert choose([every, v], 0.25) is v
+
+
+def test_at_equal_means_v_comes_before_q():
+    assert choose([of(Q, 0.7, 0.8), of(V, 0.7, 0.8)], 0.25).candidate == V
+
+
+def test_equal_ways_at_equal_means_prefer_the_plain_loss_and_mean_pooling():
+    pairs, first = Candidate("b_v", "mean", PAIRS, 1e-2), Candidate("b_v", "first", rate=1e-2)
+    for order in ([pairs, first, V], [V, first, pairs]):
+        assert choose([of(c, 0.7, 0.8) for c in order], 0.25).candidate == V
+
+
+def test_a_probe_as_good_as_all_else_is_chosen():
+    probe = of(PROBE, 0.75, 0.76, 0.74)
+    assert choose([of(V, 0.74, 0.77, 0.73), probe], 0.5) is probe
