@@ -21,7 +21,7 @@ def tune(
     ] = None,
     label: Annotated[str | None, typer.Option(help="The column of labels.")] = None,
     test: Annotated[
-        str, typer.Option(help="The share of rows to test on, or another file; 0: no test.")
+        str, typer.Option(help="The share of rows to test on, or another file.")
     ] = "0.2",
     metric: Annotated[
         str | None,
@@ -87,6 +87,6 @@ def _share(test: str) -> float | str:
         share = float(test)
     except ValueError:
         return test
-    if not 0 <= share < 1:
-        raise typer.BadParameter(f"{test}: a share below 1, or the path of a file")
+    if not 0 < share < 1:
+        raise typer.BadParameter(f"{test}: a share between 0 and 1, or the path of a file")
     return share

@@ -1,5 +1,8 @@
-"""The end of a call: the test, once, and the adapter."""
+"""The end of a call: the test, once, and the adapter with everything that supports the choice."""
 
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +10,17 @@ import numpy as np
 from beft.store.run_folder import open_run
 from beft.study.project import Project
 from beft.study.recipe import Recipe
+from beft.tuning.adapter import adapter_files, write
 from beft.tuning.base_model import Base
+from beft.tuning.candidates import PAIRS
+from beft.tuning.card import Card
 from beft.tuning.choice import Outcome
-from beft.tuning.plan import Plan
 from beft.tuning.race import Raced
 from beft.tuning.result import Result
 from beft.tuning.task import Task
 from beft.tuning.tested import Tested, tested
+
+PERCENT = ("accuracy", "f1", "f1_macro")
 
 
 def finish(
@@ -22,29 +29,93 @@ def finish(
     to: Path,
     base: Base,
     task: Task,
-    plan: Plan,
     raced: Raced,
     chosen: Outcome,
 ) -> Result:
-    """Tests the last run and writes its adapter, and everything that supports the choice."""
-    result = Result(
-        chosen,
-        raced,
-        task.held_out,
-        _tested(project, recipe, task),
-        task.meaning,
-        task.metric,
-        100.0 if task.metric in ("accuracy", "f1", "f1_macro") else 1.0,
-        to,
-    )
+    """Tests the last run and writes its adapter, whole or not at all."""
+    scale = 100.0 if task.metric in PERCENT else 1.0
+    found = _tested(project, recipe, task)
+    result = Result(*(chosen, raced, task.held_out, found, task.meaning, task.metric, scale, to))
+    card = _card(result, task, recipe)
+    files = adapter_files(project, recipe, task.meaning, card, to, hub=(base.hub, base.revision))
+    files |= {"runs.csv": _runs(raced), "split.csv": _split(task)}
+    write(to, files)
     return result
 
 
-def _tested(project: Project, recipe: Recipe, task: Task) -> Tested | None:
-    if not len(task.cut.test):
-        return None
-    predictions = open_run(project.layout, recipe).predictions("last")["validation"]
-    labels = task.all.labels[task.cut.test]
+def _tested(project: Project, recipe: Recipe, task: Task) -> Tested:
+    predicted = np.asarray(open_run(project.layout, recipe).predictions("last")["validation"])
     if not task.is_classes:
-        labels = (labels - task.meaning.mean) / task.meaning.deviation
-    return tested(task.metric, np.asarray(predictions), labels, task.majority, task.meaning)
+        predicted = predicted * task.meaning.deviation + task.meaning.mean
+    truth = task.all.labels[task.cut.test]
+    return tested(task.metric, predicted, truth, task.majority, task.meaning)
+
+
+def _card(result: Result, task: Task, recipe: Recipe) -> Card:
+    """What is told of the adapter."""
+    candidate, found = result.chosen.candidate, result.tested
+    labels = task.all.labels[task.cut.pool]
+    counts = {name: int((labels == i).sum()) for i, name in enumerate(task.columns.classes)}
+    settings = {"learning rate": f"{candidate.rate:g}"} if candidate.trains else {}
+    if candidate.trains:
+        settings["epochs"] = str(recipe.training["epochs"])
+        settings["loss"] = (
+            ("pairs of texts" if candidate.objective == PAIRS else "cross-entropy")
+            if task.is_classes
+            else "squared error"
+        )
+        settings["batch size"] = str(recipe.training["batch_size"])
+    rows = tuple(
+        (str(o.candidate), f"{o.candidate.rate:g}", str(o.epoch), result.shown(o.mean),
+         result.compared(o) or "chosen")
+        for o in result.ranked()
+    )  # fmt: skip
+    head = ("way", "rate", "epochs", f"{task.metric} on held-out folds", "minus the choice")
+    return Card(
+        name=result.folder.name,
+        files=task.files,
+        training_rows=len(task.cut.pool),
+        counts=counts,
+        settings=settings,
+        candidates=(head, rows),
+        metric=task.metric,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        guessing=found.guess,
+        truth=found.truth,
+        predicted=found.predicted,
+        warnings=tuple([*task.warnings(), *result.warnings()]),
+        interval="95 % bootstrap interval over test rows",
+    )
+
+
+def _runs(raced: Raced) -> bytes:
+    """A row for each candidate, round and fold."""
+    rows = [
+        (name, o.candidate.technique, o.candidate.pooling, o.candidate.objective or "own",
+         o.candidate.rate, fold + 1, o.epoch, value)
+        for name, outcomes in (("first", raced.first), ("last", raced.last))
+        for o in outcomes
+        for fold, value in enumerate(o.values)
+    ]  # fmt: skip
+    head = "round", "technique", "pooling", "objective", "rate", "fold", "epoch", "value"
+    return _csv(head, rows)
+
+
+def _split(task: Task) -> bytes:
+    """A row for each row of the data: what it was used for."""
+    tests = [(task.test_file, int(task.all.rows[i]), "test") for i in task.cut.test]
+    pool = [
+        (task.name, int(task.all.rows[i]), f"fold {fold + 1}")
+        for i, fold in zip(task.cut.pool, task.cut.folds, strict=True)
+    ]
+    return _csv(("file", "row", "part"), sorted(pool + tests))
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue().encode()

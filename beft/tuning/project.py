@@ -50,9 +50,7 @@ def write_rows(root: Path, examples: Examples, cut: Cut, meaning: Meaning) -> No
     for fold in range(int(cut.folds.max()) + 1):
         held = cut.folds == fold
         _write_task(root, fold_name(fold), examples, (cut.pool[~held], cut.pool[held]), meaning)
-    # Without test rows, something must stand in their place; nothing is reported of it.
-    test = cut.test if len(cut.test) else cut.pool[cut.folds == 0]
-    _write_task(root, FINAL, examples, (cut.pool, test), meaning)
+    _write_task(root, FINAL, examples, (cut.pool, cut.test), meaning)
 
 
 def _write_task(
@@ -61,7 +59,7 @@ def _write_task(
     for split, index in zip(("train", "validation"), parts, strict=True):
         path = root / "rows" / name / f"{split}.parquet"
         content = parquet_bytes(_table(examples.take(index), meaning))
-        if len(index) and not (path.is_file() and path.read_bytes() == content):
+        if not (path.is_file() and path.read_bytes() == content):
             write_file(path, content)
 
 

@@ -20,7 +20,7 @@ class Result:
     chosen: Outcome  # on held-out folds
     raced: Raced
     held_out: float  # held-out rows of a fold divided by those trained on
-    tested: Tested | None  # None without test rows
+    tested: Tested
     meaning: Meaning
     metric: str
     scale: float  # 100 where the metric is shown in percent, else 1
@@ -42,7 +42,7 @@ class Result:
         return [head, *(self._row(each) for each in shown)]
 
     def _row(self, each: Outcome) -> str:
-        c, value = each.candidate, f"{each.mean * self.scale:.{self._digits}f}"
+        c, value = each.candidate, self.shown(each.mean)
         rate = f"{c.rate:g}" if c.trains else "-"
         name = f"{'>' if each is self.chosen else ' '} {c}"
         return f"{name:<24}{rate:>8}{each.epoch or '-':>8}{value:>12}   {self.compared(each)}"
@@ -86,17 +86,29 @@ class Result:
 
     def _test(self) -> Iterator[str]:
         t = self.tested
-        if t is None:
-            yield "no test rows: the values above chose the model, so expect less on new rows"
-            return
-        value, low, high = (f"{x * self.scale:.{self._digits}f}" for x in (t.value, t.low, t.high))
-        guess = f"; guessing {t.guess * self.scale:.{self._digits}f}" if t.classes else ""
-        yield f"test: {t.metric} {value} ({low} to {high}) on {t.rows} rows, read once{guess}"
+        value, low, high = map(self.shown, (t.value, t.low, t.high))
+        guess = f"; guessing {self.shown(t.guess)}" if t.guess is not None else ""
+        yield f"test: {t.metric} {value} ({low} to {high}) on {len(t.truth)} rows, read once{guess}"
         if t.classes:
-            each = [f"{c.name} {c.recall:.0%} of {c.rows}" for c in t.classes[:6]]
+            each = [f"{c.name} {c.recall:.0%} of {c.support}" for c in t.classes[:6]]
             yield f"found of each class: {', '.join(each)}"
         else:
-            yield f"mean absolute error {t.mae:.3g}, root mean squared error {t.rmse:.3g}"
+            yield (
+                f"mean absolute error {t.errors['mae']:.3g}, root mean squared error "
+                f"{t.errors['rmse']:.3g}"
+            )
+
+    def warnings(self) -> list[str]:
+        """What a reader of the model card should know of the choice."""
+        found = list(self._left_out())
+        t = self.tested
+        if t.guess is not None and t.low <= t.guess:
+            found.append("the interval of the test holds what guessing gives: it may know nothing")
+        return found
+
+    def shown(self, value: float) -> str:
+        """A metric as people read it."""
+        return f"{value * self.scale:.{self._digits}f}"
 
 
 def _named(candidate: Candidate) -> str:

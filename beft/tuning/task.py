@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from beft.data.readers.rows import Rows
 from beft.errors import UserError
-from beft.models.loading import load_tokenizer, read_config
 from beft.models.family import is_causal
+from beft.models.loading import load_tokenizer, read_config
 from beft.models.pretrained import check_checkpoint
+from beft.study.identity import digest, sha256
 from beft.tuning.base_model import Base
+from beft.tuning.card import DataFile
 from beft.tuning.columns import guess
 from beft.tuning.cut import cut, separate
 from beft.tuning.examples import Columns, Cut, Examples, Meaning
@@ -34,7 +37,7 @@ class Task:
     """The examples of a call."""
 
     name: str  # of the file
-    content: str  # SHA-256 of what was read
+    content: str  # digest of the examples and of how they are cut
     all: Examples  # of the file, then those of a test file
     cut: Cut
     columns: Columns
@@ -42,6 +45,8 @@ class Task:
     metric: str
     seen: Seen
     dropped: int  # examples that a test file has too
+    files: tuple[DataFile, ...]
+    test_file: str  # the name of the file that the test rows are of
 
     @property
     def is_classes(self) -> bool:
@@ -61,6 +66,19 @@ class Task:
         """The commonest class of the pool; 0 for a regression."""
         return int(np.bincount(self.all.labels[self.cut.pool]).argmax()) if self.is_classes else 0
 
+    def warnings(self) -> list[str]:
+        """What a reader of the model card should know of the data."""
+        found, seen = [], self.seen
+        for count, what in (
+            (seen.empty, "rows without text or label were left out"),
+            (seen.duplicates, "rows repeat the text of another; equal texts stay on one side"),
+            (seen.contradictions, "rows have the text of another with another label"),
+            (self.dropped, "rows were not trained on because the test file has the same text"),
+        ):
+            if count:
+                found.append(f"{count} {what}")
+        return found
+
     def load(self, lengths: np.ndarray) -> Load:
         """How much there is to read in a fold, given the tokens of each example."""
         pool, tokens = len(self.cut.pool), int(lengths[self.cut.pool].sum())
@@ -77,26 +95,45 @@ def read_task(data: Any, wish: Wish) -> Task:
     Raises:
         UserError: the data cannot be read or used, or it is not clear which columns are meant.
     """
-    is_file = isinstance(data, str | Path)
-    name = Path(data).name if is_file else "the data"
-    rows = read_file(Path(data)) if is_file else from_frame(data, name)
+    name, content, rows = _read(data)
     columns = guess(rows, wish.text, wish.label, metric=wish.metric)
     pool, seen = examples(rows, columns, wish.group)
-    dropped = 0
+    dropped, use = 0, "training and test"
+    files = [DataFile(name, content, rows.count, use)]
     if isinstance(wish.test, str):
-        other = read_file(Path(wish.test))
+        test_name, test_content, other = _read(wish.test)
         test, _ = examples(other, columns, wish.group, enough=False)
         pool, dropped = separate(pool, test)
         parts = replace(cut(pool, 0.0, wish.seeds), test=len(pool) + np.arange(len(test)))
         every = _joined(pool, test)
+        files = [
+            DataFile(name, content, rows.count, "training"),
+            DataFile(test_name, test_content, other.count, "test"),
+        ]
     else:
         parts, every = cut(pool, wish.test, wish.seeds), pool
     meaning = Meaning(columns.texts, columns.label, columns.classes)
     if not columns.classes:
         targets = every.labels[parts.pool]
-        meaning = replace(meaning, mean=float(targets.mean()), deviation=float(targets.std()) or 1.0)
+        mean, deviation = float(targets.mean()), float(targets.std()) or 1.0
+        meaning = replace(meaning, mean=mean, deviation=deviation)
     metric = _metric(wish.metric, columns)
-    return Task(name, _digest(every), every, parts, columns, meaning, metric, seen, dropped)
+    used = digest([_digest(every), parts.test.tolist(), parts.folds.tolist()])
+    return Task(
+        *(name, used, every, parts, columns, meaning, metric, seen, dropped),
+        *(tuple(files), files[-1].name),
+    )
+
+
+def _read(data: Any) -> tuple[str, str, Rows]:
+    """The name, the SHA-256 and the rows of a file or of data in memory."""
+    if isinstance(data, str | Path):
+        path = Path(data)
+        rows = read_file(path)
+        return path.name, sha256(path), rows
+    rows = from_frame(data, "the data")
+    content = repr([(name, rows.columns[name]) for name in sorted(rows.columns)])
+    return "data", hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest(), rows
 
 
 def _joined(pool: Examples, test: Examples) -> Examples:
@@ -155,14 +192,11 @@ def about(task: Task, max_length: int, lengths: np.ndarray) -> Iterator[str]:
     """What a user should know before anything is trained."""
     yield from task.seen.lines()
     test, pool = len(task.cut.test), len(task.cut.pool)
-    if test:
-        width = ""
-        if task.metric == "accuracy":
-            half = 196 * math.sqrt(LIKELY * (1 - LIKELY) / test)
-            width = f": an interval of about +-{half:.0f} points"
-        yield f"test: {test} rows, read once at the end{width}; {pool} rows in {task.folds} folds"
-    else:
-        yield f"no test rows; {pool} rows in {task.folds} folds"
+    width = ""
+    if task.metric == "accuracy":
+        half = 196 * math.sqrt(LIKELY * (1 - LIKELY) / test)
+        width = f": an interval of about +-{half:.0f} points"
+    yield f"test: {test} rows, read once at the end{width}; {pool} rows in {task.folds} folds"
     if task.dropped:
         yield f"{task.dropped} rows are left out of training: the test file has the same text"
     if cut_off := int((lengths > max_length).sum()):

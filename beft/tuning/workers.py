@@ -79,7 +79,9 @@ class Workers:
                 except queue.Empty:
                     return
                 wish = {"study": str(study), "digests": list(digests)}
-                problem = _one(process, wish, lambda share, at=number: shares.__setitem__(at, share))
+                problem = _one(
+                    process, wish, lambda share, at=number: shares.__setitem__(at, share)
+                )
                 if problem:
                     errors.append(problem)
                 shares[number] = 1.0
