@@ -11,14 +11,14 @@ from beft.store.run_folder import open_run
 from beft.study.project import Project
 from beft.study.recipe import Recipe
 from beft.tuning.adapter import adapter_files, write
-from beft.tuning.base_model import Base
+from beft.tuning.named_model import NamedModel
 from beft.tuning.candidates import PAIRS
 from beft.tuning.card import Card
 from beft.tuning.choice import Outcome
 from beft.tuning.race import Raced
 from beft.tuning.result import Result
 from beft.tuning.task import Task
-from beft.tuning.tested import Tested, tested
+from beft.tuning.tested import Tested, score_rows
 
 PERCENT = ("accuracy", "f1", "f1_macro")
 
@@ -27,7 +27,7 @@ def finish(
     project: Project,
     recipe: Recipe,
     to: Path,
-    base: Base,
+    base: NamedModel,
     task: Task,
     raced: Raced,
     chosen: Outcome,
@@ -48,7 +48,7 @@ def _tested(project: Project, recipe: Recipe, task: Task) -> Tested:
     if not task.is_classes:
         predicted = predicted * task.meaning.deviation + task.meaning.mean
     truth = task.all.labels[task.cut.test]
-    return tested(task.metric, predicted, truth, task.majority, task.meaning)
+    return score_rows(task.metric, predicted, truth, task.majority, task.meaning)
 
 
 def _card(result: Result, task: Task, recipe: Recipe) -> Card:

@@ -84,9 +84,7 @@ def make_plan(
     for rates, share, finalists, whole in LADDER:
         few, many = (max(1, round(part * whole * epochs)) for part in (share, 1))
         made = Plan(rates, first, few, finalists, folds, many, 0.0)
-        made = Plan(
-            **{**asdict(made), "seconds": round(_estimate(made, cost, load, classes, workers))}
-        )
+        made = replace(made, seconds=round(_estimate(made, cost, load, classes, workers)))
         if made.seconds <= SPARE * 60 * minutes:
             return made
     return made

@@ -132,9 +132,8 @@ def jobs(recipes: Sequence[Recipe], workers: int) -> list[list[str]]:
         groups.setdefault(repr((recipe.task["name"], rest)), []).append(recipe)
     parts = []
     for group in groups.values():
-        size = min(
-            TOGETHER, max(1, -(-len(group) // workers)) if len(groups) < workers else TOGETHER
-        )
+        share = -(-len(group) // workers) if len(groups) < workers else TOGETHER
+        size = min(TOGETHER, share)
         parts += [group[i : i + size] for i in range(0, len(group), size)]
     parts.sort(key=lambda part: -sum(r.training["epochs"] for r in part))
     return [[recipe.digest for recipe in part] for part in parts]

@@ -16,7 +16,7 @@ from beft.models.family import is_causal
 from beft.models.loading import load_tokenizer, read_config
 from beft.models.pretrained import check_checkpoint
 from beft.study.identity import digest, sha256
-from beft.tuning.base_model import Base
+from beft.tuning.named_model import NamedModel
 from beft.tuning.card import DataFile
 from beft.tuning.columns import guess
 from beft.tuning.cut import cut, separate
@@ -165,7 +165,7 @@ def _metric(wanted: str | None, columns: Columns) -> str:
     return wanted
 
 
-def longest(base: Base, task: Task) -> tuple[int, np.ndarray]:
+def longest(base: NamedModel, task: Task) -> tuple[int, np.ndarray]:
     """The tokens that are read of an example, and how many each has, special ones among them.
 
     Raises:

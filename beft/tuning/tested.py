@@ -26,7 +26,7 @@ class Tested:
     errors: dict[str, float]  # `scores.of_values` of a regression
 
 
-def tested(
+def score_rows(
     metric: str, predicted: np.ndarray, truth: np.ndarray, majority: int, meaning: Meaning
 ) -> Tested:
     """Scores the predictions of the test rows.

@@ -15,7 +15,7 @@ from beft.store.files import read_json, to_json, write_file
 from beft.store.locks import alone
 from beft.study.identity import digest
 from beft.study.layout import Layout
-from beft.tuning.base_model import Base, find_base
+from beft.tuning.named_model import NamedModel, find_named
 from beft.tuning.candidates import Candidate
 from beft.tuning.choice import choose
 from beft.tuning.finish import finish
@@ -54,14 +54,14 @@ def tune(data: Any, wish: Wish, to: Path | None = None, talk: Talk | None = None
     to = to or Path(tempfile.mkdtemp(prefix="beft-")) / "adapter"
     check_target(to)
     root = to.absolute().parent / f".{to.name}.work"
-    base, task = find_base(wish.model, Path()), read_task(data, wish)
+    base, task = find_named(wish.model, Path()), read_task(data, wish)
     with alone(Layout(root).work("tune")):
         result = _tune(root, to, base, task, wish, talk or Talk())
     shutil.rmtree(root, ignore_errors=True)
     return result
 
 
-def _tune(root: Path, to: Path, base: Base, task: Task, wish: Wish, talk: Talk) -> Result:
+def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: Talk) -> Result:
     max_length, lengths = longest(base, task)
     for line in about(task, max_length, lengths):
         talk.say(line)

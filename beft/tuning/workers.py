@@ -5,7 +5,9 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +29,6 @@ class Workers:
         self.log = (root / "log.txt").open("ab")
         command = [sys.executable, "-m", "beft.tuning.worker", str(root), device]
         self.processes = [self._start(command) for _ in range(count)]
-        self.path = root / "log.txt"
 
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -70,7 +71,8 @@ class Workers:
         todo: queue.SimpleQueue[tuple[int, Sequence[str]]] = queue.SimpleQueue()
         for item in enumerate(jobs):
             todo.put(item)
-        shares, errors = [0.0] * len(jobs), []
+        shares = [0.0] * len(jobs)
+        errors: list[str] = []
 
         def work(process: subprocess.Popen[str]) -> None:
             while not errors:
@@ -79,10 +81,8 @@ class Workers:
                 except queue.Empty:
                     return
                 wish = {"study": str(study), "digests": list(digests)}
-                problem = _one(
-                    process, wish, lambda share, at=number: shares.__setitem__(at, share)
-                )
-                if problem:
+                problem = _one(process, wish, partial(shares.__setitem__, number))
+                if problem is not None:
                     errors.append(problem)
                 shares[number] = 1.0
 
@@ -90,14 +90,10 @@ class Workers:
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            threads[0].join(TICK) if threads[0].is_alive() else _any(threads).join(TICK)
+            time.sleep(TICK)
             progress(sum(shares) / max(len(shares), 1))
         if errors:
-            raise UserError(errors[0] if errors[0] != "" else f"a process ended; see {self.path}")
-
-
-def _any(threads: Sequence[threading.Thread]) -> threading.Thread:
-    return next((t for t in threads if t.is_alive()), threads[0])
+            raise UserError(errors[0])
 
 
 def _one(

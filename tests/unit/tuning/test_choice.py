@@ -33,7 +33,7 @@ def test_an_undefined_metric_counts_as_the_worst():
 
 def test_the_interval_is_that_of_nadeau_and_bengio():
     """Differences 1, 2, 3, 4, 5 hundredths: variance 2.5e-4, times 1/5 + 1/4; t of 4 is 2.776."""
-    found = difference(of(V, *np.arange(0.51, 0.56, 0.01)), of(Q, *[0.5] * 5), held_out=0.25)
+    found = difference(of(V, *np.linspace(0.51, 0.55, 5)), of(Q, *[0.5] * 5), held_out=0.25)
     assert found.mean == pytest.approx(0.03)
     assert found.error == pytest.approx(math.sqrt(2.5e-4 * 0.45))
     assert found.high - found.mean == pytest.approx(2.776445 * found.error, rel=1e-6)

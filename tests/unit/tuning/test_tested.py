@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics
 
 from beft.tuning.examples import Meaning
-from beft.tuning.tested import tested
+from beft.tuning.tested import score_rows
 
 CLASSES = Meaning(("text",), "label", ("bad", "fair", "good"))
 
@@ -19,7 +19,7 @@ def answers():
 
 def test_the_metric_and_guessing_are_those_of_scikit_learn(answers):
     predictions, labels = answers
-    found = tested("accuracy", predictions, labels, 0, CLASSES)
+    found = score_rows("accuracy", predictions, labels, 0, CLASSES)
     assert found.value == pytest.approx(metrics.accuracy_score(labels, predictions))
     assert found.guess == pytest.approx((labels == 0).mean())
     assert [c.name for c in found.classes] == ["bad", "fair", "good"]
@@ -27,7 +27,7 @@ def test_the_metric_and_guessing_are_those_of_scikit_learn(answers):
 
 def test_the_interval_of_an_accuracy_is_about_that_of_a_share(answers):
     predictions, labels = answers
-    found = tested("accuracy", predictions, labels, 0, CLASSES)
+    found = score_rows("accuracy", predictions, labels, 0, CLASSES)
     half = 1.96 * np.sqrt(found.value * (1 - found.value) / 200)
     assert found.high - found.low == pytest.approx(2 * half, rel=0.15)
     assert found.low < found.value < found.high
@@ -35,6 +35,8 @@ def test_the_interval_of_an_accuracy_is_about_that_of_a_share(answers):
 
 def test_errors_of_a_regression_have_no_guess():
     meaning = Meaning(("text",), "stars", (), mean=100.0, deviation=10.0)
-    found = tested("pearson", np.array([100.0, 110, 125]), np.array([100.0, 110, 120]), 0, meaning)
+    found = score_rows(
+        "pearson", np.array([100.0, 110, 125]), np.array([100.0, 110, 120]), 0, meaning
+    )
     assert found.guess is None
     assert found.errors["mae"] == pytest.approx(5 / 3)

@@ -13,7 +13,7 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]  # never pickles, nev
 
 
 @dataclass(frozen=True)
-class Base:
+class NamedModel:
     """A pretrained model on this machine."""
 
     folder: Path
@@ -24,7 +24,7 @@ class Base:
         return self.hub or str(self.folder)
 
 
-def find_base(name: str, root: Path) -> Base:
+def find_named(name: str, root: Path) -> NamedModel:
     """The model of a name: a folder; else `owner/name` or `owner/name@revision` of the hub.
 
     A hub model is looked for in the mirrors, then in the cache of Hugging Face, then on the hub.
@@ -34,7 +34,7 @@ def find_base(name: str, root: Path) -> Base:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _checked(Base(folder.resolve()))
+        return _checked(NamedModel(folder.resolve()))
     hub, _, revision = name.partition("@")
     parts = hub.split("/")
     if len(parts) > 2 or not all(NAME.fullmatch(part) for part in parts):
@@ -44,11 +44,11 @@ def find_base(name: str, root: Path) -> Base:
         if (found / "config.json").is_file():
             known = read_manifest(mirror).get(f"models/{hub}", {}).get("revision")
             if not revision or revision == known:
-                return _checked(Base(found, hub, known))
+                return _checked(NamedModel(found, hub, known))
     return _checked(_from_hub(hub, revision or None))
 
 
-def _from_hub(hub: str, revision: str | None) -> Base:
+def _from_hub(hub: str, revision: str | None) -> NamedModel:
     """A snapshot in the cache of Hugging Face, fetched if there is network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -66,9 +66,9 @@ def _from_hub(hub: str, revision: str | None) -> Base:
             f"--model {hub}: not in a mirror or the cache of Hugging Face, and not fetched "
             f"({one_line(error, 160)}); check the name and the network, or give a folder"
         ) from None
-    return Base(Path(found), hub, Path(found).name)
+    return NamedModel(Path(found), hub, Path(found).name)
 
 
-def _checked(base: Base) -> Base:
+def _checked(base: NamedModel) -> NamedModel:
     check_checkpoint(base.folder, f"--model {base}")
     return base
