@@ -78,8 +78,8 @@ class Result:
             yield f"choice: {_named(c)}, {self.chosen.epoch} epochs: the best on held-out folds"
         else:
             yield (
-                f"choice: {_named(c)}, {self.chosen.epoch} epochs: within one standard error of the "
-                f"best ({best.candidate}), and it trains less"
+                f"choice: {_named(c)}, {self.chosen.epoch} epochs: within one standard error of "
+                f"the best ({best.candidate}), and it trains less"
             )
         if level:
             yield f"not separated from it on these folds: {', '.join(level[:4])}"

@@ -15,10 +15,10 @@ from beft.store.files import read_json, to_json, write_file
 from beft.store.locks import alone
 from beft.study.identity import digest
 from beft.study.layout import Layout
-from beft.tuning.named_model import NamedModel, find_named
 from beft.tuning.candidates import Candidate
 from beft.tuning.choice import choose
 from beft.tuning.finish import finish
+from beft.tuning.named_model import NamedModel, find_named
 from beft.tuning.plan import Plan, make_plan, measure
 from beft.tuning.project import (
     FINAL,
