@@ -64,7 +64,7 @@ class Candidate:
 def candidates(classes: bool, rates: int) -> list[Candidate]:
     """All that is raced for a task of classes or for a regression, with so many rates each."""
     found = [Candidate("linear_probe", "mean")]
-    grids = [("head_only", HEAD_RATES)]
+    grids: list[tuple[str, tuple[float, ...]]] = [("head_only", HEAD_RATES)]
     grids += [(term, BIAS_RATES) for term in ("b_v", "b_q", "b_k")]
     grids += [("all_biases", ALL_RATES)]
     for technique, grid in grids:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from beft.data.mirror.lookup import mirrors, read_manifest
@@ -42,7 +43,8 @@ def find_named(name: str, root: Path) -> NamedModel:
     for mirror in mirrors(root):
         found = mirror / "models" / hub
         if (found / "config.json").is_file():
-            known = read_manifest(mirror).get(f"models/{hub}", {}).get("revision")
+            entry = read_manifest(mirror).get(f"models/{hub}")
+            known = entry["revision"] if entry else None
             if not revision or revision == known:
                 return _checked(NamedModel(found, hub, known))
     return _checked(_from_hub(hub, revision or None))
@@ -53,14 +55,14 @@ def _from_hub(hub: str, revision: str | None) -> NamedModel:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    given = {"revision": revision, "allow_patterns": PATTERNS}
+    fetch = partial(snapshot_download, hub, revision=revision, allow_patterns=PATTERNS)
     try:
         try:
-            found = snapshot_download(hub, local_files_only=True, **given)
+            found = fetch(local_files_only=True)
         except LocalEntryNotFoundError:
             if os.environ.get("HF_HUB_OFFLINE") == "1":
                 raise
-            found = snapshot_download(hub, **given)
+            found = fetch()
     except Exception as error:  # of network, of the hub, of its client: none is the program's
         raise UserError(
             f"--model {hub}: not in a mirror or the cache of Hugging Face, and not fetched "
