@@ -40,6 +40,7 @@ def adapter_files(
     card: Card,
     target: Path,
     epoch: Epoch = "last",
+    origin: tuple[str | None, str | None] = (None, None),
 ) -> dict[str, bytes]:
     """The files of an adapter: for PEFT, for `beft predict`, and for people.
 
@@ -53,6 +54,7 @@ def adapter_files(
         card: what people are told.
         target: the folder that will hold the files; paths in them are relative to it.
         epoch: whose values are taken.
+        origin: id and revision on the hub, of a model that the project knows as a folder.
 
     Raises:
         UserError: the run is not there or did not end well, or what would be written answers
@@ -65,7 +67,7 @@ def adapter_files(
     model, values = load_model(project, recipe), values_of(run, epoch)
     assert isinstance(model, Encoder)
     source = locate(project.root, project.layout.model(recipe))
-    facts = _facts(project, run, model, meaning, card, source, target)
+    facts = _facts(run, model, meaning, card, source, target, origin)
     # Before anything is written into the model: its fused parameters are taken whole.
     adapted = Adapted(facts, _values(model, facts, values))
     form, files = _form(recipe, model, facts, values)
@@ -86,21 +88,23 @@ def write(target: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _facts(
-    project: Project,
     run: Run,
     model: Encoder,
     meaning: Meaning,
     card: Card,
     source: Path,
     target: Path,
+    origin: tuple[str | None, str | None],
 ) -> Facts:
     recipe, training = run.recipe, run.recipe.training
-    hub = recipe.model.get("hub")
+    hub, revision = recipe.model.get("hub"), recipe.model.get("revision")
+    if hub is None:
+        hub, revision = origin
     return Facts(
         format=FORMAT,
         base=Base(
             hub=hub,
-            revision=recipe.model.get("revision"),
+            revision=revision,
             path=None if hub else os.path.relpath(source.resolve(), target.resolve()),
             sites=recipe.model["sites"],
             sha256=sums_of(source),

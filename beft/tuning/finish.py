@@ -37,7 +37,7 @@ def finish(
     found = _tested(project, recipe, task)
     result = Result(*(chosen, raced, task.held_out, found, task.meaning, task.metric, scale, to))
     card = _card(result, task, recipe)
-    files = adapter_files(project, recipe, task.meaning, card, to, hub=(base.hub, base.revision))
+    files = adapter_files(project, recipe, task.meaning, card, to, origin=(base.hub, base.revision))
     files |= {"runs.csv": _runs(raced), "split.csv": _split(task)}
     write(to, files)
     return result
