@@ -129,6 +129,12 @@ def check_run(project: Project, run: Run) -> None:
     recipe = run.recipe
     if not TECHNIQUES[recipe.technique].biases_only:
         raise _not_biases(recipe)
+    if recipe.pooling != "first":
+        raise UserError(
+            f"run {recipe.digest} reads the mean of its hidden states (pooling: {recipe.pooling}), "
+            "and no head that transformers loads by the model's config does so; export a run with "
+            "pooling: first"
+        )
     if run.flaw:
         remedy = f"run 'snakemake --config study={project.name}' first"
         raise UserError(f"{run.folder}: {run.flaw}; {remedy}")
@@ -154,4 +160,5 @@ def load_model(project: Project, recipe: Recipe) -> Model:
     settings = {"sites": recipe.model["sites"], "name": recipe.model["alias"]}
     if is_decoder(recipe):  # only its structure is looked at
         return load_decoder(path, dtype=torch.bfloat16, **settings)
+    settings["pooling"] = recipe.pooling
     return load_encoder(path, len(recipe.task["labels"]) or 1, **settings)

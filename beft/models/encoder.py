@@ -15,6 +15,7 @@ from transformers import (
 from beft.errors import UserError
 from beft.models.base import Model
 from beft.models.loading import load_checkpoint, model_label
+from beft.models.pooling import pool_mean
 from beft.models.sites import BiasSites, find_sites
 
 
@@ -23,8 +24,10 @@ class Encoder(Model):
     """A pretrained encoder, float32, with a sequence classification head.
 
     `head` is the classifier, and the pooler's bias where the checkpoint holds the pooler, else the
-    whole pooler.
+    whole pooler. Where the head reads the mean, it is one linear layer, which no checkpoint holds.
     """
+
+    pooling: str = "first"  # what the head reads: see `load_encoder`
 
     @property
     def labels(self) -> int:
@@ -42,6 +45,7 @@ def load_encoder(
     name: str = "",
     label: str = "",
     hollow: bool = False,
+    pooling: str = "first",
 ) -> Encoder:
     """Load the checkpoint in the directory `path`; nothing is fetched and no code of it is run.
 
@@ -57,6 +61,7 @@ def load_encoder(
         name: The model's alias, for messages.
         label: What messages call the model, instead of its name and directory.
         hollow: Whether to leave the weights on the device `meta`, once they are checked.
+        pooling: `first` keeps the architecture's head; `mean` is one on the mean of hidden states.
 
     Raises:
         UserError: The directory is not a usable checkpoint of an encoder; the message says why.
@@ -80,13 +85,14 @@ def load_encoder(
     _check_padding(tokenizer, path, label)
     try:
         found = _sites(model, sites)
+        missing = missing if pooling == "first" else pool_mean(model)
     except UserError as error:
         raise error.within(label) from error
-    names = [name for name, _ in model.named_parameters()]
-    head = tuple(n for n in names if n in missing or _is_trained(model, n))
+    head = _head(model, missing)
     if not hollow:
         model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
-    encoder = Encoder(model, tokenizer, found, head, tuple(n for n in head if n in missing))
+    fresh = tuple(n for n in head if n in missing)
+    encoder = Encoder(model, tokenizer, found, head, fresh, pooling)
     init_head(encoder, seed=0)
     return encoder
 
@@ -141,6 +147,12 @@ def _sites(model: PreTrainedModel, declared: Mapping[str, str] | None) -> BiasSi
             f"({found.of('q')[0].module}): such models are supported as decoders only"
         )
     return found
+
+
+def _head(model: PreTrainedModel, missing: frozenset[str]) -> tuple[str, ...]:
+    """The parameters that are trained with every technique, of which the checkpoint lacks some."""
+    names = (name for name, _ in model.named_parameters())
+    return tuple(name for name in names if name in missing or _is_trained(model, name))
 
 
 def _is_head(model: PreTrainedModel, name: str) -> bool:

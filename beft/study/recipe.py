@@ -53,6 +53,11 @@ class Recipe:
     def regime(self) -> str:
         return self.subset["regime"]
 
+    @property
+    def pooling(self) -> str:
+        """What an encoder's head reads (`Overrides.pooling`)."""
+        return self.training.get("pooling", "first")
+
     def cell(self) -> str:
         """`model/task/regime`, the part of every path that packs and scores share."""
         return f"{self.model['alias']}/{self.task['name']}/{self.regime}"

@@ -24,6 +24,12 @@ COMMON = (
     "precision",
 )
 
+# Settings that a recipe holds only where they differ from this: recipes without them were made
+# before they existed, and keep their digests.
+UNLESS: Plain = {"held_out": 0, "pooling": "first"}
+_OF_ENCODERS = {"pooling"}
+_OF_TRAINING = {"held_out"}
+
 
 def resolve_task(name: str, given: P.Task) -> Task:
     """A task: its row in the table of tasks, overridden by its definition in params.yaml.
@@ -147,10 +153,9 @@ def resolve_training(
     }
     prompt = resolve_task(task, params.tasks[task]).prompt if kind == "decoder" else None
     wanted = {*COMMON, *TECHNIQUES[technique].settings, *_of_decoders(prompt, technique)}
+    wanted |= _unlike_defaults(params, settings, model, task, technique)
     if not TECHNIQUES[technique].trains:
         settings |= {"learning_rate": 0.0, "epochs": 0}
-    elif settings.get("held_out"):
-        wanted |= {"held_out"}
     for key in sorted(wanted - set(settings) - {"dropout"}):
         raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
     generates = prompt is not None and prompt.kind == "generation"
@@ -162,6 +167,22 @@ def resolve_training(
     every = Training(**settings).model_dump()
     own = {key: value for key, value in every.items() if key in wanted}
     return own | dict(TECHNIQUES[technique].fixed)
+
+
+def _unlike_defaults(
+    params: P.Params, settings: Plain, model: str, task: str, technique: str
+) -> set[str]:
+    """Those of `UNLESS` that the run reads and that are set to something else."""
+    given = {name for name, default in UNLESS.items() if settings.get(name, default) != default}
+    if not TECHNIQUES[technique].trains:
+        given -= _OF_TRAINING
+    if params.models[model].kind == "decoder":
+        for name in sorted(given & _OF_ENCODERS):
+            raise UserError(
+                f"{name}: {settings[name]}: models.{model} is a decoder, and this setting is for "
+                f"encoders; set {name}: {UNLESS[name]} for decoders"
+            )
+    return given
 
 
 def _of_decoders(prompt: Prompt | None, technique: str) -> set[str]:

@@ -17,6 +17,7 @@ from beft.study.fields import (
 
 Objective = Literal["cross_entropy_over_candidates", "language_model_on_answer"]
 Scoring = Literal["normalised", "plain", "calibrated"]
+Pooling = Literal["first", "mean"]
 
 
 class Overrides(Strict):
@@ -63,6 +64,10 @@ class Overrides(Strict):
     held_out: Fraction | None = None
     """Fraction of the training subset that is not trained on but chooses the best epoch, so that
     validation only reports. Default, and 0: validation does both."""
+    pooling: Pooling | None = None
+    """What the head of an encoder reads. first, the default: what its architecture provides for,
+    mostly the first token, through a pooler. mean: the mean of the last hidden states of all tokens
+    of an example, special tokens included; the head is then one new linear layer."""
 
 
 class Defaults(Overrides):

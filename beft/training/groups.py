@@ -27,7 +27,7 @@ from beft.training.gradient_files import gradients_file
 from beft.training.inputs import Inputs, current_inputs
 from beft.training.loop import train
 from beft.training.results import run_files
-from beft.training.shared import Loader, demonstrated
+from beft.training.shared import Loader
 from beft.training.state import Control, Interrupted
 
 log = logging.getLogger(__name__)
@@ -52,15 +52,18 @@ class Job:
         """Trains the runs that are missing, of those whose locks are held."""
         todo = {d: held[d] for d in held if not self._is_done(self.recipes[d])}
         if todo:
-            first, device = next(iter(self.recipes.values())), self.loader.device
-            flat = any(packs_together(r) for r in self.recipes.values()) and serves(
-                self.loader.model(first), device
-            )
             begun = self._begun(todo)
             rest = set(todo) - {r.digest for group in begun for r in group}
-            fresh = groups([r for d, r in self.recipes.items() if d in rest], flat, device)
-            for group in (*begun, *fresh):
-                self._bring_group(group, todo, flat)
+            # What the head reads decides whether runs can do without padding.
+            for pooling in dict.fromkeys(self.recipes[d].pooling for d in todo):
+                alike = [r for r in self.recipes.values() if r.pooling == pooling]
+                flat = any(packs_together(r) for r in alike) and serves(
+                    self.loader.model(alike[0]), self.loader.device
+                )
+                mine = [group for group in begun if group[0].pooling == pooling]
+                left = [r for r in alike if r.digest in rest]
+                for group in (*mine, *groups(left, flat, self.loader.device)):
+                    self._bring_group(group, todo, flat)
 
     def flaw(self, recipe: Recipe) -> str | None:
         """Why a run has to be trained; None when it is there.
@@ -176,7 +179,7 @@ class Job:
                 tokens_per_pass=used.passes.tokens or None,  # None: whole batches
                 passes_refused=state.refused + used.passes.refused,
                 precision=real(device, recipe.training["precision"]),
-                **demonstrated(given),
+                **provenance.demonstrated(given),
             )
             files = run_files(recipe, state, model, len(given.train)) | extra
             write_folder(loader.layout.run(recipe), files | {PROVENANCE: to_json(facts)})

@@ -16,6 +16,8 @@ import torch
 
 import beft
 from beft.code_identity import code_digest
+from beft.tasks.words import Plain
+from beft.training.state import Data
 
 LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy", "safetensors")
 
@@ -99,3 +101,23 @@ def collect(root: Path, device: str, **facts: object) -> dict[str, object]:
         },
         **facts,
     }
+
+
+def demonstrated(data: Data) -> Plain:
+    """How many demonstrations preceded the prompts of each split, for the provenance of a run.
+
+    Returns:
+        {"demonstrations": {split: mean and least number, and how many prompts had none}}; empty for
+        a run without demonstrations.
+    """
+    splits = {split: getattr(own, "demonstrated", []) for split, own in data.validation.items()}
+    shown = {
+        split: {
+            "mean": sum(counts) / len(counts),
+            "least": min(counts),
+            "without": counts.count(0),
+        }
+        for split, counts in splits.items()
+        if counts
+    }
+    return {"demonstrations": shown} if shown else {}

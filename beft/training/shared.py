@@ -26,7 +26,7 @@ from beft.models.encoder import Encoder, load_encoder
 from beft.study.layout import Layout
 from beft.study.recipe import HELD_OUT, Recipe, kind_of
 from beft.tasks.prompts import words_of
-from beft.tasks.words import Plain, Words
+from beft.tasks.words import Words
 from beft.techniques import TECHNIQUES
 from beft.training.state import Data
 
@@ -46,7 +46,7 @@ class Loader:
     device: str
     # (dropout, whether in bfloat16) -> the decoder that is loaded
     decoders: dict[object, Decoder] = field(default_factory=dict)
-    # dropout -> encoder with a head for the task of its recipe
+    # (dropout, pooling) -> encoder with a head for the task of its recipe
     encoders: dict[object, Encoder] = field(default_factory=dict)
     # everything that decides a split's tokens -> the split
     splits: dict[object, Examples] = field(default_factory=dict)
@@ -82,17 +82,18 @@ class Loader:
 
     def encoder(self, recipe: Recipe) -> Encoder:
         """An encoder with a head for the recipe's task."""
-        dropout = recipe.training["dropout"]
-        if dropout not in self.encoders:
+        dropout, pooling = key = (recipe.training["dropout"], recipe.pooling)
+        if key not in self.encoders:
             alias = recipe.model["alias"]
             length: int = recipe.training["max_length"]
-            encoder = self.encoders[dropout] = load_encoder(
+            encoder = self.encoders[key] = load_encoder(
                 locate(self.layout.root, self.layout.model(recipe)),
                 len(recipe.task["labels"]) or 1,
                 sites=recipe.model["sites"],
                 device=self.device,
                 dropout=dropout,
                 name=alias,
+                pooling=pooling,
             )
             self._unchanged(recipe)
             limit = getattr(encoder.model.config, "max_position_embeddings", length)
@@ -100,7 +101,7 @@ class Loader:
                 raise UserError(
                     f"model '{alias}': max_length {length} exceeds its {limit} positions"
                 )
-        return self.encoders[dropout]
+        return self.encoders[key]
 
     def _unchanged(self, recipe: Recipe) -> None:
         """Checks that the model's files, which have just been loaded, are still those listed."""
@@ -193,26 +194,6 @@ class Loader:
 
     def _table(self, recipe: Recipe, name: str) -> pa.Table:
         return pq.read_table(self.layout.source(recipe) / f"{name}.parquet")
-
-
-def demonstrated(data: Data) -> Plain:
-    """How many demonstrations preceded the prompts of each split, for the provenance of a run.
-
-    Returns:
-        {"demonstrations": {split: mean and least number, and how many prompts had none}}; empty for
-        a run without demonstrations.
-    """
-    splits = {split: getattr(own, "demonstrated", []) for split, own in data.validation.items()}
-    shown = {
-        split: {
-            "mean": sum(counts) / len(counts),
-            "least": min(counts),
-            "without": counts.count(0),
-        }
-        for split, counts in splits.items()
-        if counts
-    }
-    return {"demonstrations": shown} if shown else {}
 
 
 def _words(recipe: Recipe, table: pa.Table, split: str) -> list[Words]:

@@ -11,6 +11,7 @@ import torch
 
 from beft.engine.encoder.flat import Flat
 from beft.engine.encoder.forward import Key, Stats, Tape
+from beft.engine.encoder.pooled import means_back
 from beft.engine.encoder.table import Layer, Norm, Table
 from beft.models.terms import TERMS
 
@@ -54,10 +55,11 @@ def backward(
 
     Args:
         tapes: from `forward`, of all layers from the lowest wanted one on.
-        grad: of the states of first tokens, (S, H).
+        grad: of what `forward` returned, (S, H).
     """
     with torch.no_grad(), torch.autocast(grad.device.type, enabled=False):
         sums, (bottom, place) = Sums(flat, wanted), lowest(wanted)
+        grad = grad if table.firsts else means_back(flat, grad)
         below: torch.Tensor | None = grad.to(table.dtype)
         for i in range(len(table.layers) - 1, bottom - 1, -1):
             assert below is not None

@@ -10,7 +10,7 @@ from beft.engine.encoder.evaluate import evaluate
 from beft.engine.encoder.flat import first_position, flatten
 from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.padded import predict
-from beft.engine.encoder.rowwise import computing, first_states, heads
+from beft.engine.encoder.rowwise import computing, heads, pooled_states
 from beft.engine.encoder.table import table_of
 from beft.engine.shares import Share
 from beft.errors import one_line
@@ -51,4 +51,4 @@ def _logits(encoder: Encoder, data: Encoded, device: str) -> np.ndarray:
     if table is not None:
         return heads(encoder, row, evaluate(table, row, {}), head).cpu().numpy()
     with computing(encoder, row, frozen_linears(encoder, torch.float32), {}):
-        return heads(encoder, row, first_states(encoder, row), head).cpu().numpy()
+        return heads(encoder, row, pooled_states(encoder, row), head).cpu().numpy()

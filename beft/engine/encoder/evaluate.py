@@ -10,13 +10,14 @@ from beft.engine.encoder.blocks import Attention
 from beft.engine.encoder.flat import Flat
 from beft.engine.encoder.forward import Key, attention_of, embedded
 from beft.engine.encoder.frozen import Frozen
+from beft.engine.encoder.pooled import means
 from beft.engine.encoder.table import Layer, Norm, Table
 
 Own = Mapping[str, torch.Tensor]  # term -> the bias in place of the model's, (width,)
 
 
 def evaluate(table: Table, flat: Flat, values: Mapping[Key, torch.Tensor]) -> torch.Tensor:
-    """The last hidden states of first tokens, (S, H) float32.
+    """What the head reads of each sequence (`forward`), (S, H) float32.
 
     Args:
         flat: of one run. On a CPU its sequences should be in order of their length.
@@ -28,13 +29,13 @@ def evaluate(table: Table, flat: Flat, values: Mapping[Key, torch.Tensor]) -> to
         for i, layer in enumerate(table.layers):
             own = {term: values[i, term] for term in layer.biases if (i, term) in values}
             x = _layer(table, layer, attentions[layer.query is not None], x, own)
-        return x.float()
+        return x.float() if table.firsts else means(flat, x)
 
 
 def _layer(
     table: Table, layer: Layer, attention: Attention, x: torch.Tensor, own: Own
 ) -> torch.Tensor:
-    """Hidden states after a layer; of first tokens alone after the last one."""
+    """Hidden states after a layer, of first tokens alone if it computes no others."""
 
     def bias(frozen: Frozen, *terms: str) -> torch.Tensor | None:
         if not any(term in own for term in terms):

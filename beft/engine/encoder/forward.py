@@ -9,6 +9,7 @@ import torch
 from beft.engine.encoder.blocks import Attention, Drops, Kept
 from beft.engine.encoder.flat import Flat
 from beft.engine.encoder.frozen import Frozen, typed
+from beft.engine.encoder.pooled import means
 from beft.engine.encoder.table import Drop, Layer, Norm, Table
 
 Key = tuple[int, str]  # layer and term of a bias
@@ -34,7 +35,10 @@ class Tape:
 def forward(
     table: Table, flat: Flat, values: Values, lowest: int | None = None
 ) -> tuple[torch.Tensor, dict[int, Tape]]:
-    """The last hidden states of first tokens, (S, H), and the tape of layers from `lowest` on."""
+    """What the head reads, (S, H), and the tape of layers from `lowest` on.
+
+    That is the last hidden state of each sequence's first token, or the mean of all its tokens'.
+    """
     with torch.no_grad(), torch.autocast(flat.ids.device.type, enabled=False):
         masks = _masks(table, flat)
         attentions = {firsts: attention_of(table, flat, firsts) for firsts in (False, True)}
@@ -47,7 +51,7 @@ def forward(
             if lowest is not None and i >= lowest:
                 tapes[i] = tape
             del tape
-        return x, tapes
+        return x if table.firsts else means(flat, x), tapes
 
 
 def _masks(table: Table, flat: Flat) -> Masks:
@@ -55,9 +59,9 @@ def _masks(table: Table, flat: Flat) -> Masks:
     found: Masks = {}
     if flat.noise is None:
         return found
-    *inner, last = table.layers
-    tokens = [d for layer in inner for d in (layer.attended, layer.out)]
-    firsts = [last.attended, last.out]
+    count = len(table.layers) - table.firsts
+    inner, last = table.layers[:count], table.layers[count:]
+    tokens, firsts = ([d for x in some for d in (x.attended, x.out)] for some in (inner, last))
     width = table.layers[0].output_norm.weight.shape[0]
     narrow = table.embeddings.words.shape[1]
     for drops, size, few in (
@@ -68,8 +72,8 @@ def _masks(table: Table, flat: Flat) -> Masks:
         for p, numbers in _alike(drops).items():
             masks = flat.noise.features(numbers, size, p, few, table.dtype)
             found |= {(n, -1): mask for n, mask in zip(numbers, masks, strict=True)}
-    for drops, few in (([layer.shares for layer in inner], False), ([last.shares], True)):
-        for p, numbers in _alike(drops).items():
+    for some, few in ((inner, False), (last, True)):
+        for p, numbers in _alike([layer.shares for layer in some]).items():
             for i, block in enumerate(flat.blocks):
                 rows = flat.noise.keys[block.places[:, :1] if few else block.places]
                 width = block.places.shape[1]
@@ -114,7 +118,7 @@ def _layer(
     masks: Masks,
     attention: Attention,
 ) -> tuple[torch.Tensor, Tape]:
-    """Hidden states after a layer; of first tokens alone after the last one."""
+    """Hidden states after a layer, of first tokens alone if it computes no others."""
     linear = partial(_linear, layer, own=own, flat=flat)
     joint, query = linear(layer.joint, layer.joined, x), None
     if layer.query is not None:

@@ -12,7 +12,7 @@ from beft.engine.encoder.backward import backward
 from beft.engine.encoder.flat import Flat, first_position, flatten
 from beft.engine.encoder.forward import forward
 from beft.engine.encoder.frozen import frozen_linears
-from beft.engine.encoder.rowwise import AddOwn, computing, first_states, head_logits
+from beft.engine.encoder.rowwise import AddOwn, computing, head_logits, pooled_states
 from beft.engine.encoder.table import table_of
 from beft.engine.shares import Share
 from beft.models.encoder import Encoder
@@ -67,7 +67,7 @@ def _hooked(
         for name, slot in slots.items():
             module = model.get_submodule(name.rpartition(".")[0])
             stack.callback(module.register_forward_hook(_sums_into(slot, row)).remove)
-        logits = head_logits(encoder, row, first_states(encoder, row))
+        logits = head_logits(encoder, row, pooled_states(encoder, row))
     total = log_likelihood(logits, labels).sum()
     return dict(zip(slots, torch.autograd.grad(total, list(slots.values())), strict=True))
 

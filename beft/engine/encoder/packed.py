@@ -16,7 +16,7 @@ from beft.engine.encoder.flat import Flat, first_position, flatten
 from beft.engine.encoder.forward import Key
 from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.padded import losses_of
-from beft.engine.encoder.rowwise import computing, dropping, first_states, heads
+from beft.engine.encoder.rowwise import computing, dropping, heads, pooled_states
 from beft.engine.encoder.table import table_of
 from beft.engine.encoder.written import written_states
 from beft.engine.precision import autocast, lowered
@@ -73,7 +73,7 @@ class Flattened(Slots[Encoder, Encoded]):
         names = {(site.layer, site.term): site.parameter for site in self.model.sites.sites}
         biases = {names[key]: value for key, value in own.items()}
         with computing(self.model, flat, self.linears, biases):
-            return heads(self.model, flat, first_states(self.model, flat), head)
+            return heads(self.model, flat, pooled_states(self.model, flat), head)
 
     def _values(
         self, runs: Sequence[int]

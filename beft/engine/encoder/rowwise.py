@@ -1,5 +1,5 @@
 """Makes a Hugging Face encoder compute a row of tokens: each run with its biases, with the row's
-dropout, and after the last attention only the tokens that the head reads."""
+dropout, and after the last attention only first tokens where the head reads no others."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +12,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from beft.engine.encoder.attention import IMPLEMENTATION
 from beft.engine.encoder.flat import Flat
 from beft.engine.encoder.frozen import Frozen, forward_of
+from beft.engine.encoder.pooled import Means
 from beft.engine.noise import Noise
 from beft.models.encoder import Encoder
 
@@ -63,7 +64,8 @@ def computing(
         for site in encoder.sites.of("q"):
             attention = model.get_submodule(site.module.rpartition(".")[0])
             attention.training = flat.noise is not None
-        _install_cut(stack, encoder, flat)
+        if encoder.pooling == "first":
+            _install_cut(stack, encoder, flat)
         yield
 
 
@@ -117,9 +119,14 @@ def _install_cut(stack: ExitStack, encoder: Encoder, flat: Flat) -> None:
         stack.callback(hook.remove)
 
 
-def first_states(encoder: Encoder, flat: Flat) -> torch.Tensor:
-    """The last hidden state of each sequence's first token, (S, H); within `computing`."""
+def pooled_states(encoder: Encoder, flat: Flat) -> torch.Tensor:
+    """What the head reads of each sequence, (S, H); within `computing`.
+
+    That is the last hidden state of its first token, or the mean of all.
+    """
     hidden = encoder.model.base_model(**flat.inputs()).last_hidden_state[0]
+    if encoder.pooling == "mean":
+        return Means.apply(hidden, flat)
     return hidden if len(hidden) == len(flat.first) else hidden[flat.first]
 
 
@@ -129,7 +136,7 @@ def heads(
     """Logits of all sequences, (S, labels) float32, each from its run's head; within `computing`.
 
     Args:
-        states: from `first_states`.
+        states: from `pooled_states`.
         values: parameter name -> the value of each run, (R, *shape).
 
     Raises:
@@ -160,7 +167,10 @@ def _linear_of_runs(
 
 
 def head_logits(encoder: Encoder, flat: Flat, states: torch.Tensor) -> torch.Tensor:
-    """Logits (S, labels) from the states of first tokens (S, H): the model after its base."""
+    """Logits (S, labels) from `pooled_states` (S, H): the model after its base.
+
+    The mean of one state is that state, so this holds for heads that read a mean, too.
+    """
     base = encoder.model.base_model
 
     def given(*args: object, **kwargs: object) -> BaseModelOutputWithPooling:

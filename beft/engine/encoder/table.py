@@ -79,10 +79,10 @@ class Drop:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; the last one computes queries apart, as only first tokens have any."""
+    """One layer; queries stand apart in one that computes first tokens alone."""
 
-    joint: Frozen  # queries, keys and values side by side; in the last layer keys and values
-    query: Frozen | None  # of the last layer
+    joint: Frozen  # queries, keys and values side by side, or keys and values
+    query: Frozen | None  # where first tokens alone have any
     attention_output: Frozen
     attention_norm: Norm
     intermediate: Frozen
@@ -123,6 +123,11 @@ class Table:
     activation: Activation
     dtype: torch.dtype  # of hidden states and products
 
+    @property
+    def firsts(self) -> bool:
+        """Whether the head reads first tokens, so that the last layer computes no others."""
+        return self.layers[-1].query is not None
+
 
 _TABLES: WeakKeyDictionary[torch.nn.Module, dict[torch.dtype, Table]] = WeakKeyDictionary()
 
@@ -150,11 +155,11 @@ def _table(encoder: Encoder, paths: Paths, dtype: torch.dtype) -> Table:
     numbers = _Numbers()
     embeddings = _embeddings(base, numbers)
     layers: Sequence[Any] = base.get_submodule(paths.layers)  # type: ignore[assignment]
-    last = len(layers) - 1
+    apart = len(layers) - 1 if encoder.pooling == "first" else None
     return Table(
         embeddings=embeddings,
         layers=tuple(
-            _layer(encoder, layer, i, i == last, paths, numbers, dtype)
+            _layer(encoder, layer, i, i == apart, paths, numbers, dtype)
             for i, layer in enumerate(layers)
         ),
         heads=config.num_attention_heads,
@@ -195,7 +200,7 @@ def _layer(
     encoder: Encoder,
     layer: torch.nn.Module,
     index: int,
-    last: bool,
+    apart: bool,
     paths: Paths,
     numbers: _Numbers,
     dtype: torch.dtype,
@@ -206,10 +211,10 @@ def _layer(
     shares, attended, out = (
         numbers.next(None if path is None else layer.get_submodule(path)) for path in paths.dropouts
     )
-    joint = PROJECTIONS[1:] if last else PROJECTIONS
+    joint = PROJECTIONS[1:] if apart else PROJECTIONS
     return Layer(
         joint=Frozen([linears[term] for term in joint], dtype),
-        query=Frozen([linears["q"]], dtype) if last else None,
+        query=Frozen([linears["q"]], dtype) if apart else None,
         attention_output=Frozen([linears["attention_output"]], dtype),
         attention_norm=first,
         intermediate=Frozen([linears["intermediate"]], dtype),

@@ -27,7 +27,7 @@ class _States(torch.autograd.Function):
 
 
 def written_states(table: Table, flat: Flat, values: Mapping[Key, torch.Tensor]) -> torch.Tensor:
-    """The last hidden state of each sequence's first token, (S, H) float32.
+    """What the head reads of each sequence (`forward`), (S, H) float32.
 
     Args:
         values: the trained biases, (R, width) for the runs of the row; all others are the model's.

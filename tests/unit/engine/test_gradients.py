@@ -51,9 +51,9 @@ def loop(encoder, data, batch):
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "electra", "deberta-v3"])
-@pytest.mark.parametrize("labels", [1, 3])
-def test_equals_a_loop_over_single_examples(tmp_path, architecture, labels):
-    encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), labels)
+@pytest.mark.parametrize(("labels", "pooling"), [(1, "first"), (3, "first"), (3, "mean")])
+def test_equals_a_loop_over_single_examples(tmp_path, architecture, labels, pooling):
+    encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), labels, pooling=pooling)
     data = encoded(7, 3, labels)
     if encoder.model.config.model_type not in ("bert", "electra"):
         data = type(data)(data.ids, None, data.labels)

@@ -38,6 +38,7 @@ EVERY = {
     "lora_alpha": COUNT,
     "prefix_tokens": COUNT,
     "held_out": FRACTION,
+    "pooling": st.sampled_from(["first", "mean"]),
 }
 OVERRIDES = st.fixed_dictionaries({}, optional=EVERY)
 

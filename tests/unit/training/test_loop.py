@@ -8,6 +8,7 @@ import torch
 from support import tiny
 from support.examples import encoded
 from support.recipes import recipe
+from torch.nn.functional import cross_entropy
 
 from beft.data.order import order
 from beft.engine.dispatch import engine, packs_together
@@ -56,8 +57,12 @@ def train(encoder, data, r, c, flat=None) -> State:
         used.close()
 
 
-def plain_loop(model, names, tokenizer, data, settings, seed, masks=None):
-    """What section 3.1 describes, written with nothing but torch: AdamW, clipping, mean loss."""
+def plain_loop(model, names, tokenizer, data, settings, seed, masks=None, weights=None):
+    """What section 3.1 describes, written with nothing but torch: AdamW, clipping, mean loss.
+
+    Args:
+        weights: of each class.
+    """
     parameters = dict(model.named_parameters())
     for name, p in parameters.items():
         p.requires_grad_(name in names)
@@ -72,9 +77,10 @@ def plain_loop(model, names, tokenizer, data, settings, seed, masks=None):
             ids = torch.tensor([b + [0] * (width - len(b)) for b in batch])
             mask = torch.tensor([[1] * len(b) + [0] * (width - len(b)) for b in batch])
             labels = data.train.labels[rows[start : start + settings["batch_size"]]]
-            out = model(input_ids=ids, attention_mask=mask, labels=labels)
+            logits = model(input_ids=ids, attention_mask=mask).logits
+            loss = cross_entropy(logits, labels, weights, reduction="sum") / len(batch)
             optimizer.zero_grad()
-            out.loss.backward()
+            loss.backward()
             for name, keep in (masks or {}).items():
                 parameters[name].grad *= keep
             torch.nn.utils.clip_grad_norm_(chosen, settings["max_grad_norm"])
@@ -88,6 +94,16 @@ PATHS = [(name, False) for name in TECHNIQUES_TRAINED] + [
 
 @pytest.mark.parametrize(("technique", "flat"), PATHS)
 def test_equals_a_plain_loop(encoder, data, tmp_path, technique, flat):
+    assert_as_plain(encoder, data, tmp_path, technique, flat)
+
+
+@pytest.mark.parametrize(("technique", "flat"), PATHS)
+def test_with_the_mean_equals_a_plain_loop(folder, data, tmp_path, technique, flat):
+    encoder = load_encoder(folder, 2, pooling="mean")
+    assert_as_plain(encoder, data, tmp_path, technique, flat)
+
+
+def assert_as_plain(encoder, data, tmp_path, technique, flat, weights=None):
     """Dropout off, float32: biases, head and predictions end where the plain loop ends them.
 
     Key biases excepted: their gradient is rounding noise (see `beft.selectors.inert`), which Adam
@@ -108,7 +124,7 @@ def test_equals_a_plain_loop(encoder, data, tmp_path, technique, flat):
             keep[torch.as_tensor(part.index)] = 1.0
             masks[part.parameter] = keep.view(shape)
     names = list(dict.fromkeys([*(p.parameter for p in parts), *encoder.head]))
-    plain_loop(reference.model, names, encoder.tokenizer, data, r.training, r.seed, masks)
+    plain_loop(reference.model, names, encoder.tokenizer, data, r.training, r.seed, masks, weights)
     state = train(encoder, data, r, control(tmp_path), flat)
     for term, values in read_biases(reference.model, reference.sites).items():
         if term != "k":

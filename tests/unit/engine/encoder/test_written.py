@@ -46,9 +46,9 @@ def gradients(slots: Flattened, written: bool, sizes=(5, 3, 6)):
         slots.table, slots.linears = kept
 
 
-def made(folder, techniques, dropout, **more) -> Flattened:
-    encoder = load_encoder(folder, 2, dropout=dropout)
-    recipes = [recipe(name, seed=i, **more) for i, name in enumerate(techniques)]
+def made(folder, techniques, dropout, pooling="first") -> Flattened:
+    encoder = load_encoder(folder, 2, dropout=dropout, pooling=pooling)
+    recipes = [recipe(name, seed=i) for i, name in enumerate(techniques)]
     data = [kinds(encoder, encoded(8, 10 + i)) for i in range(len(recipes))]
     return moved(Flattened(encoder, recipes, data, "cpu"))
 
@@ -62,12 +62,13 @@ def assert_equal(slots: Flattened) -> None:
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 @pytest.mark.parametrize("dropout", [0.0, 0.1, None])
 @pytest.mark.parametrize("architecture", FAMILIES)
-def test_gradients_of_every_bias_equal_hugging_faces(tmp_path, architecture, dropout):
+def test_gradients_of_every_bias_equal_hugging_faces(tmp_path, architecture, dropout, pooling):
     folder = tiny.checkpoint(architecture, tmp_path)
-    assert_equal(made(folder, ["all_biases"], dropout))
-    assert_equal(made(folder, ["all_biases", "b_v", "all_biases"], dropout))
+    assert_equal(made(folder, ["all_biases"], dropout, pooling))
+    assert_equal(made(folder, ["all_biases", "b_v", "all_biases"], dropout, pooling))
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,9 @@ def folder(tmp_path_factory):
     return tiny.checkpoint("bert", tmp_path_factory.mktemp("bert"), num_hidden_layers=3)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 @pytest.mark.parametrize("term", TERMS)
-def test_each_term_alone_has_the_gradient_that_it_has_among_all(folder, term):
+def test_each_term_alone_has_the_gradient_that_it_has_among_all(folder, term, pooling):
     """The pass ends at the lowest bias that is trained."""
-    assert_equal(made(folder, [f"b_{term}"], 0.1))
-    assert_equal(made(folder, [f"b_{term}", "head_only", "b_output_norm"], 0.1))
+    assert_equal(made(folder, [f"b_{term}"], 0.1, pooling))
+    assert_equal(made(folder, [f"b_{term}", "head_only", "b_output_norm"], 0.1, pooling))
