@@ -27,8 +27,9 @@ class Material:
     Attributes:
         name: what it is, for the reader of a result.
         model: folder of the checkpoint.
-        train, validation: tables with the columns `sentence` and `label`.
+        train, validation: tables with the columns of text, and `label`.
         task: as `beft.tasks.Task.to_dict` gives it.
+        outputs: of the head: classes, or 1 for a regression.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Material:
     train: pa.Table
     validation: pa.Table
     task: dict
+    outputs: int = 2
 
     def encoder(self) -> Encoder:
         """The model with an untrained head."""

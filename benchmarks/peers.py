@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Collection
 
+import numpy as np
 import torch
 from datasets import Dataset
 from peft import BeftConfig, LoraConfig, TaskType, get_peft_model
@@ -27,6 +28,7 @@ from transformers import (
 )
 
 from beft.data.encoded import Encoded
+from beft.tasks.metrics.classes import score
 from benchmarks.material import BATCH, EPOCHS, LENGTH, RATE, Material, material
 
 LINEARS = {  # where BERT keeps a term's bias
@@ -41,7 +43,7 @@ LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": ["query
 def untuned(material: Material) -> torch.nn.Module:
     """The library's model in float32, with a new head."""
     return AutoModelForSequenceClassification.from_pretrained(
-        material.model, num_labels=2, dtype=torch.float32
+        material.model, num_labels=material.outputs, dtype=torch.float32
     )
 
 
@@ -83,14 +85,17 @@ def trainer_of(
     Args:
         changes: other arguments of `TrainingArguments` than those of the sweep.
     """
-    tokenizer = AutoTokenizer.from_pretrained(material.model)
+    tokenizer, metric = AutoTokenizer.from_pretrained(material.model), material.task["metric"]
 
     def tokens(table) -> Dataset:
-        data = Dataset(table.select(["sentence", "label"]))
+        columns = material.task["text"]
+        data = Dataset(table.select([*columns, "label"]))
         return data.map(
-            lambda rows: tokenizer(rows["sentence"], truncation=True, max_length=LENGTH),
+            lambda rows: tokenizer(
+                *(rows[name] for name in columns), truncation=True, max_length=LENGTH
+            ),
             batched=True,
-            remove_columns=["sentence"],
+            remove_columns=columns,
             keep_in_memory=True,
         )
 
@@ -120,19 +125,23 @@ def trainer_of(
         train_dataset=tokens(material.train),
         eval_dataset=tokens(material.validation),
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=lambda p: {"accuracy": float((p[0].argmax(1) == p[1]).mean())},
+        compute_metrics=lambda p: {metric: score(metric, _decided(p[0]), p[1])},
     )
 
 
-def train(trainer: Trainer) -> tuple[float, float]:
-    """(seconds of training with its evaluations, last epoch's accuracy)."""
+def _decided(outputs: np.ndarray) -> np.ndarray:
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(1)
+
+
+def train(trainer: Trainer, metric: str = "accuracy") -> tuple[float, float]:
+    """(seconds of training with its evaluations, the metric after the last epoch)."""
     start = time.perf_counter()
     trainer.train()
     if trainer.args.eval_strategy == "no":
         trainer.evaluate()
     seconds = time.perf_counter() - start
-    evaluations = [row for row in trainer.state.log_history if "eval_accuracy" in row]
-    return seconds, evaluations[-1]["eval_accuracy"]
+    evaluations = [row for row in trainer.state.log_history if f"eval_{metric}" in row]
+    return seconds, evaluations[-1][f"eval_{metric}"]
 
 
 def mean_squares(
