@@ -73,6 +73,12 @@ class Engine(ABC, Generic[Pretrained, Data]):
             run -> mean loss; None, and no update, where loss or gradient is not finite.
         """
 
+    def fit_heads(self, runs: Sequence[int]) -> None:
+        """Fits the heads of these runs to their training examples, where heads are not trained.
+
+        It precedes an evaluation, with the biases as they are.
+        """
+
     @abstractmethod
     def predict(self, data: Data, runs: Sequence[int]) -> list[np.ndarray]:
         """Logits (n, labels) of every example for each of these runs, dropout off.

@@ -19,9 +19,8 @@ MAX_RUNS = {"cpu": 16, "cuda": 64}  # of one engine: more gain nothing
 
 
 def packs_together(recipe: Recipe) -> bool:
-    """Whether a run trains nothing but biases and the head, so that it can share a model."""
-    technique = TECHNIQUES[recipe.technique]
-    return technique.trains and technique.biases_only
+    """Whether a run changes nothing but biases and the head, so that it can share a model."""
+    return TECHNIQUES[recipe.technique].biases_only
 
 
 def groups(recipes: Sequence[Recipe], flat: bool, device: str) -> list[list[Recipe]]:

@@ -20,6 +20,7 @@ class Share(Generic[Data]):
     rows: np.ndarray  # of `data`, (n,)
     start: int = 0  # number of the first of them within the batch
     weight: float = 1.0  # fraction of the batch, in (0, 1]
+    whole: bool = False  # whether it must not be split: its loss is not a sum over examples
 
     def lengths(self) -> np.ndarray:
         """Tokens of each example, (n,)."""
@@ -58,7 +59,10 @@ def in_passes(
 
 
 def take(todo: Sequence[Share[Data]], tokens: int) -> tuple[list[Share[Data]], list[Share[Data]]]:
-    """The shares of the next pass of at most `tokens` tokens (or one example), and those left."""
+    """The shares of the next pass of at most `tokens` tokens, and those left.
+
+    A pass has one example, or one share that must not be split, however many tokens these have.
+    """
     chunk: list[Share[Data]] = []
     total = 0
     for i, share in enumerate(todo):
@@ -70,7 +74,7 @@ def take(todo: Sequence[Share[Data]], tokens: int) -> tuple[list[Share[Data]], l
         if chunk:
             return chunk, list(todo[i:])
         fit = max(1, int((np.cumsum(share.lengths()) <= tokens).sum()))
-        if fit == len(share.rows):
+        if share.whole or fit == len(share.rows):
             return [share], list(todo[1:])
         first, rest = share.split(fit)
         return [first], [rest, *todo[1:]]

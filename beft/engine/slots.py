@@ -14,9 +14,10 @@ from beft.engine.base import Data, Engine, Losses, Pretrained, Tensors
 from beft.engine.memory import fitting_tokens, step_tokens
 from beft.engine.parts import trained_terms
 from beft.engine.shares import Share, in_passes, take
+from beft.errors import UserError
 from beft.models.encoder import init_head
 from beft.models.sites import Site, read_biases
-from beft.study.recipe import Recipe
+from beft.study.recipe import Recipe, compares_pairs
 
 MOMENTS = ("theta", "mean", "square", "steps")
 
@@ -40,6 +41,7 @@ class Slots(Engine[Pretrained, Data]):
         theta: (P,) float32, the trained scalars of all runs.
         owner: (P,) the run of each scalar.
         measured: whether the memory of a pass has been measured.
+        whole: whether a batch must not be split, as its loss is not a sum over examples.
         segments: the scalars of each bias of each run in `theta`; `segment_owner`: its run.
     """
 
@@ -49,6 +51,7 @@ class Slots(Engine[Pretrained, Data]):
         """See `Engine`."""
         super().__init__(model, recipes, train, device)
         self.passes.tokens, self.measured = step_tokens(device), False
+        self.whole = compares_pairs(self.settings)
         for parameter in model.model.parameters():
             parameter.requires_grad_(False)
         self.pretrained = read_biases(model.model, model.sites)
@@ -112,7 +115,9 @@ class Slots(Engine[Pretrained, Data]):
         """See `Engine.step`."""
         losses = dict.fromkeys(batches, 0.0)
         gradient = torch.zeros_like(self.theta)
-        todo = [Share(run, self.train[run], rows) for run, rows in batches.items()]
+        todo = [
+            Share(run, self.train[run], rows, whole=self.whole) for run, rows in batches.items()
+        ]
         if not self.measured:
             self._fit(todo, seeds)
         work = partial(self._gradient, seeds=seeds)
@@ -125,17 +130,28 @@ class Slots(Engine[Pretrained, Data]):
 
     def _shrink(self, chunk: list[Share[Data]], error: Exception) -> None:
         """Makes passes smaller, after one that did not fit."""
+        if self.whole and len(chunk) == 1:
+            raise self._too_large(chunk[0]) from error
         self.passes.tokens = self.passes.half(self.passes.tokens, error)
 
     def _fit(self, todo: list[Share[Data]], seeds: dict[int, int]) -> None:
         """Measures the memory of a token on one run's batch, before passes become larger."""
         first, _ = take(todo[:1], self.passes.tokens)
-        size = sum(int(share.lengths().sum()) for share in first)
+        size, most = sum(int(share.lengths().sum()) for share in first), self.passes.tokens
         with suppress(torch.OutOfMemoryError):  # met again, and dealt with, in the step itself
-            self.passes.tokens = fitting_tokens(
-                self.device, self.passes.tokens, size, lambda: self._gradient(first, seeds)
+            fit = fitting_tokens(
+                self.device, max(most, size), size, lambda: self._gradient(first, seeds)
             )
+            if self.whole and fit < size:
+                raise self._too_large(first[0])
+            self.passes.tokens = min(fit, most)
         self.measured = True
+
+    def _too_large(self, share: Share[Data]) -> UserError:
+        return UserError(
+            f"{self.recipes[share.run].technique}: a batch of {len(share.rows)} examples does not "
+            "fit into memory, and its objective needs it whole: set a smaller batch_size"
+        )
 
     def _norms(self, gradient: torch.Tensor) -> torch.Tensor:
         """The norm of each run's gradient, (R,); summed in double and always in the same order."""

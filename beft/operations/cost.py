@@ -15,7 +15,7 @@ from beft.errors import UserError
 from beft.operations.sizes import Extent, Shape, extent, shape
 from beft.store.run_folder import open_run
 from beft.study.project import Project
-from beft.study.recipe import Recipe, kind_of
+from beft.study.recipe import Recipe, fits_head, kind_of
 from beft.techniques import TECHNIQUES
 
 SAMPLE = 96  # finished runs that a speed is fitted to; more would not change it
@@ -85,6 +85,8 @@ def work(recipe: Recipe, model: Shape, task: Extent) -> float:
     cheap = technique.biases_only or technique.adds or technique.measures
     trained = (4 if cheap else 6) * passes * rows * read
     scored = 2 * max(training["epochs"], 1) * examined * (answered + new)
+    if fits_head(training):  # to embeddings of the training examples, before each evaluation
+        scored += 2 * max(training["epochs"], 1) * rows * read
     flat = technique.biases_only or technique.measures or kind_of(recipe.model) == "decoder"
     return model.inner * (trained + scored) * (1 if flat else PADDING)
 

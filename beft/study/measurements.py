@@ -9,6 +9,7 @@ from beft.study.identity import digest
 from beft.study.recipe import Recipe
 from beft.study.studies import Merging, Study
 from beft.techniques import TECHNIQUES
+from beft.techniques.base import select_none
 
 TIMING_VERSION = 1  # bumped when the same runs would be timed differently
 MERGE_VERSION = 1  # bumped when the same biases would be merged or evaluated differently
@@ -100,7 +101,7 @@ def _merged(entry: Merging, runs: Runs, where: str) -> Merged:
     technique = entry.technique
     tuned = [_find(runs, where, entry.model, t, entry.regime, technique) for t in entry.tasks]
     known = TECHNIQUES[technique]
-    if not known.biases_only or technique == "head_only":
+    if not known.biases_only or known.select is select_none:
         raise UserError(
             f"{where}: technique '{technique}' tunes more than biases, or none: only biases are "
             "merged; use b_v or its likes"

@@ -110,3 +110,13 @@ def metrics_of(task: Plain) -> list[str]:
 def kind_of(model: Plain) -> str:
     """Whether a recipe's model is an `encoder` or a `decoder`."""
     return model.get("kind", "encoder")
+
+
+def fits_head(training: Plain) -> bool:
+    """Whether a run's head is fitted to the training examples at each evaluation, not trained."""
+    return training.get("head") == "fitted"
+
+
+def compares_pairs(training: Plain) -> bool:
+    """Whether the loss of a run's batch is one of its pairs, so that no batch is split."""
+    return training.get("objective") == "contrastive_pairs"

@@ -5,12 +5,14 @@ from dataclasses import replace
 from beft.errors import UserError
 from beft.study import params as P
 from beft.study.fields import nearest
+from beft.study.recipe import compares_pairs
 from beft.study.settings import Overrides, Training
 from beft.study.studies import Product
 from beft.tasks import TABLE, Task
 from beft.tasks.prompts import Prompt, classification
 from beft.tasks.words import Plain
 from beft.techniques import TECHNIQUES
+from beft.techniques.base import FITTED, select_none
 
 # The training settings that every recipe reads.
 COMMON = (
@@ -154,6 +156,7 @@ def resolve_training(
     prompt = resolve_task(task, params.tasks[task]).prompt if kind == "decoder" else None
     wanted = {*COMMON, *TECHNIQUES[technique].settings, *_of_decoders(prompt, technique)}
     wanted |= _unlike_defaults(params, settings, model, task, technique)
+    fixed = dict(TECHNIQUES[technique].fixed) | _of_pairs(params, model, task, technique, settings)
     if not TECHNIQUES[technique].trains:
         settings |= {"learning_rate": 0.0, "epochs": 0}
     for key in sorted(wanted - set(settings) - {"dropout"}):
@@ -166,7 +169,13 @@ def resolve_training(
         )
     every = Training(**settings).model_dump()
     own = {key: value for key, value in every.items() if key in wanted}
-    return own | dict(TECHNIQUES[technique].fixed)
+    for key, value in fixed.items():
+        if settings.get(key, value) != value:
+            raise UserError(
+                f"params.yaml: tasks.{task}: {key} {settings[key]} is set, and {technique} goes "
+                f"with {key} {value} only; leave {key} out"
+            )
+    return own | fixed
 
 
 def _unlike_defaults(
@@ -191,3 +200,29 @@ def _of_decoders(prompt: Prompt | None, technique: str) -> set[str]:
         return set()
     trained = {"objective"} if TECHNIQUES[technique].trains else set()
     return {"evaluated", "max_new_tokens" if prompt.kind == "generation" else "scoring"} | trained
+
+
+def _of_pairs(params: P.Params, model: str, task: str, name: str, settings: Plain) -> Plain:
+    """What the recipe of a run with the loss of pairs records; nothing with another loss.
+
+    Raises:
+        UserError: this loss is set, and the run has no use for it.
+    """
+    technique, kind = TECHNIQUES[name], params.models[model].kind
+    if not compares_pairs(settings) or technique.measures:
+        return {}
+    problem = None
+    if kind == "decoder":
+        problem = f"is for encoders, and models.{model} is a decoder"
+    elif not resolve_task(task, params.tasks[task]).labels:
+        problem = "compares classes, and this task has values"
+    elif not technique.biases_only:
+        problem = f"trains biases alone, and {name} trains more"
+    elif technique.select is select_none:
+        problem = f"trains biases, and {name} trains none"
+    if problem is not None:
+        raise UserError(
+            f"params.yaml: tasks.{task}: objective contrastive_pairs {problem}; leave it out "
+            "there, or set it under 'also:' for what it fits"
+        )
+    return {"objective": settings["objective"], **FITTED}

@@ -15,7 +15,9 @@ from beft.study.fields import (
     restated,
 )
 
-Objective = Literal["cross_entropy_over_candidates", "language_model_on_answer"]
+Objective = Literal[
+    "cross_entropy_over_candidates", "language_model_on_answer", "contrastive_pairs"
+]
 Scoring = Literal["normalised", "plain", "calibrated"]
 Pooling = Literal["first", "mean"]
 
@@ -41,8 +43,10 @@ class Overrides(Strict):
     """bfloat16 runs the model under autocast; trained parameters stay float32. auto uses bfloat16
     where the hardware is faster with it; provenance.json records the choice."""
     objective: Objective | None = None
-    """Loss of a decoder: cross-entropy over the scores of the candidate answers, or the
-    language-model loss on the right answer."""
+    """Loss. Of a decoder: cross-entropy over the scores of the candidate answers, or the
+    language-model loss on the right answer. Of an encoder: contrastive_pairs compares the
+    mean-pooled embeddings of all pairs of a batch and fits the head to them, see
+    docs/objectives.md. Default of an encoder: cross-entropy, or the squared error of values."""
     scoring: Scoring | None = None
     """How a decoder scores a candidate answer. plain: its log-likelihood; normalised: divided by
     its number of tokens; calibrated: minus the log-likelihood of the same answer without the

@@ -2,6 +2,7 @@
 
 from beft.models.terms import PROJECTIONS, TERMS
 from beft.techniques.base import (
+    FITTED,
     Part,
     Technique,
     select_all,
@@ -29,6 +30,10 @@ TECHNIQUES: dict[str, Technique] = {
         kinds=("decoder",),
         settings=("demonstrations",),
         fixed={"packing": "as_many_as_fit"},  # recipes without it: the longest run at the end
+    ),
+    # nothing but a head that is fitted to mean-pooled embeddings: logistic regression, or ridge
+    "linear_probe": Technique(
+        select_none, trains=False, biases_only=True, kinds=("encoder",), fixed=FITTED
     ),
     # low-rank matrices beside projections, through PEFT
     "lora": Technique(select_none, settings=_LORA, adapted=("q", "v")),

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+# What recipes record whose head is fitted to embeddings, not trained.
+FITTED = {"head": "fitted", "pooling": "mean"}
+
 
 @dataclass(frozen=True)
 class Part:

@@ -127,6 +127,7 @@ class Loop:
         Args:
             losses: run -> mean training loss of its epoch.
         """
+        self.engine.fit_heads(runs)
         task = self.engine.recipes[0].task
         splits = list(self.data[runs[0]].validation)
         found = {run: _Evaluation(self.states[run].epoch, losses.get(run)) for run in runs}

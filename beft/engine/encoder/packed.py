@@ -1,7 +1,7 @@
 """Many bias-only runs of an encoder: one row of all real tokens of all runs, and each token adds
 the biases of its run. Nothing else of the model is held or computed more than once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +12,12 @@ import torch
 from beft.data.encoded import Encoded
 from beft.engine.batches import by_tokens
 from beft.engine.encoder.evaluate import evaluate
+from beft.engine.encoder.fitted import fit_heads
 from beft.engine.encoder.flat import Flat, first_position, flatten
 from beft.engine.encoder.forward import Key
 from beft.engine.encoder.frozen import frozen_linears
 from beft.engine.encoder.padded import losses_of
+from beft.engine.encoder.pairs import pair_losses
 from beft.engine.encoder.rowwise import computing, dropping, heads, pooled_states
 from beft.engine.encoder.table import table_of
 from beft.engine.encoder.written import written_states
@@ -63,17 +65,22 @@ class Flattened(Slots[Encoder, Encoded]):
         self.table = table_of(model, dtype)
         self.linears = {} if self.table else frozen_linears(model, dtype)
 
-    def logits(self, flat: Flat, runs: Sequence[int]) -> torch.Tensor:
-        """The head's outputs of all sequences, (S, labels), run after run."""
-        head, own = self._values(runs)
+    @contextmanager
+    def _states(self, flat: Flat, runs: Sequence[int]) -> Iterator[torch.Tensor]:
+        """What the heads read of all sequences, (S, H), run after run; within, they can read it."""
+        _, own = self._values(runs)
         if self.table is not None:
-            states = written_states(self.table, flat, own)
+            if torch.is_grad_enabled():
+                states = written_states(self.table, flat, own)
+            else:  # of one run
+                states = evaluate(self.table, flat, {key: value[0] for key, value in own.items()})
             with dropping(self.model, flat.noise):
-                return heads(self.model, flat, states, head)
+                yield states
+            return
         names = {(site.layer, site.term): site.parameter for site in self.model.sites.sites}
         biases = {names[key]: value for key, value in own.items()}
         with computing(self.model, flat, self.linears, biases):
-            return heads(self.model, flat, pooled_states(self.model, flat), head)
+            yield pooled_states(self.model, flat)
 
     def _values(
         self, runs: Sequence[int]
@@ -89,20 +96,43 @@ class Flattened(Slots[Encoder, Encoded]):
         """See `Slots._losses`."""
         runs = [share.run for share in chunk]
         flat = flatten(chunk, self.offset, self.device, [seeds[run] for run in runs])
-        labels = torch.cat([share.data.labels[torch.as_tensor(share.rows)] for share in chunk])
-        with autocast(self.device, self.settings["precision"]):
-            losses = losses_of(self.logits(flat, runs), labels.to(self.device))
+        parts = [share.data.labels[torch.as_tensor(share.rows)] for share in chunk]
+        labels = torch.cat(parts).to(self.device)
+        with autocast(self.device, self.settings["precision"]), self._states(flat, runs) as states:
+            if self.whole:
+                of_runs = (x.split(flat.sequences) for x in (states, labels))
+                losses = torch.cat([pair_losses(*run) for run in zip(*of_runs, strict=True)])
+            else:
+                losses = losses_of(heads(self.model, flat, states, self._values(runs)[0]), labels)
         yield losses
 
     def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:
         """See `Engine.predict`."""
-        out = [np.empty((len(data), self.model.labels), np.float32) for _ in runs]
+        return self._evaluated(data, runs, self._logits, self.model.labels)
+
+    def fit_heads(self, runs: Sequence[int]) -> None:
+        """See `Engine.fit_heads`."""
+        fit_heads(self, runs, self._embeddings)
+
+    def _embeddings(self, data: Encoded, run: int, width: int) -> np.ndarray:
+        (found,) = self._evaluated(data, [run], self._embedded, width)
+        return found
+
+    def _evaluated(
+        self,
+        data: Encoded,
+        runs: Sequence[int],
+        compute: Callable[[Flat, int], torch.Tensor],
+        width: int,
+    ) -> list[np.ndarray]:
+        """What is computed of a row by each of these runs, for every example, (n, width)."""
+        out = [np.empty((len(data), width), np.float32) for _ in runs]
         with torch.inference_mode(), autocast(self.device, self.settings["precision"]):
             for part in self._split(data).passes:
                 for run, found in zip(runs, out, strict=True):
-                    work = partial(self._outputs, data, part, run)
-                    for some, logits in self.passes.attempt(part.places, work):
-                        found[some] = logits
+                    work = partial(self._outputs, data, part, run, compute)
+                    for some, values in self.passes.attempt(part.places, work):
+                        found[some] = values
         return out
 
     def _split(self, data: Encoded) -> _Split:
@@ -119,14 +149,27 @@ class Flattened(Slots[Encoder, Encoded]):
     def _row(self, data: Encoded, rows: np.ndarray) -> Flat:
         return flatten([Share(0, data, rows)], self.offset, self.device)
 
-    def _outputs(self, data: Encoded, part: _Pass, run: int, places: np.ndarray) -> np.ndarray:
-        """Logits by one run of examples, all of a pass or some of it, (n, labels)."""
+    def _outputs(
+        self,
+        data: Encoded,
+        part: _Pass,
+        run: int,
+        compute: Callable[[Flat, int], torch.Tensor],
+        places: np.ndarray,
+    ) -> np.ndarray:
+        """What a run computes of examples, all of a pass or some of it, (n, width)."""
         if places is not part.places:
             flat = self._row(data, places)
         else:
             flat = part.row = part.row or self._row(data, places)
-        if self.table is None:
-            return self.logits(flat, [run]).cpu().numpy()
-        head, own = self._values([run])
-        states = evaluate(self.table, flat, {key: value[0] for key, value in own.items()})
-        return heads(self.model, flat, states, head).cpu().numpy()
+        return compute(flat, run).cpu().numpy()
+
+    def _embedded(self, flat: Flat, run: int) -> torch.Tensor:
+        """What the head of a run reads of a row, (S, H) float32."""
+        with self._states(flat, [run]) as states:
+            return states.float()
+
+    def _logits(self, flat: Flat, run: int) -> torch.Tensor:
+        """What the head of a run says of a row, (S, labels)."""
+        with self._states(flat, [run]) as states:
+            return heads(self.model, flat, states, self._values([run])[0])

@@ -1,18 +1,25 @@
 """One run of an encoder on padded batches, with the model's own forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from beft.data.encoded import Encoded
 from beft.engine.batches import by_tokens, collate
+from beft.engine.encoder.fitted import fit_heads
+from beft.engine.encoder.pairs import pair_losses
 from beft.engine.memory import Passes
 from beft.engine.precision import autocast
 from beft.engine.single import Single
 from beft.models.encoder import Encoder
+from beft.models.pooling import mean_states
+from beft.study.recipe import compares_pairs
 
 TOKENS = 4096  # per forward pass: fills the matrix units, needs little memory
+
+Inputs = dict[str, torch.Tensor]  # of the model: a padded batch, without labels
 
 
 class Padded(Single[Encoder, Encoded]):
@@ -25,7 +32,11 @@ class Padded(Single[Encoder, Encoded]):
         labels = batch.pop("labels")
         torch.manual_seed(seed)
         with autocast(self.device, self.settings["precision"]):
-            loss = losses_of(model(**batch).logits, labels).mean()
+            if compares_pairs(self.settings):
+                losses = pair_losses(_means(self.model, batch), labels)
+            else:
+                losses = losses_of(model(**batch).logits, labels)
+            loss = losses.mean()
         loss.backward()
         return loss.item()
 
@@ -33,6 +44,14 @@ class Padded(Single[Encoder, Encoded]):
         """See `Engine.predict`."""
         given = (self.device, self.settings["precision"], self.passes)
         return [predict(self.model, data, *given) for _ in runs]
+
+    def fit_heads(self, runs: Sequence[int]) -> None:
+        """See `Engine.fit_heads`."""
+        fit_heads(self, runs, self._embeddings)
+
+    def _embeddings(self, data: Encoded, run: int, width: int) -> np.ndarray:
+        given = (self.device, self.settings["precision"], self.passes)
+        return _evaluated(self.model, data, width, partial(_means, self.model), *given)
 
 
 def losses_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -42,7 +61,6 @@ def losses_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
 
 
-@torch.inference_mode()
 def predict(
     encoder: Encoder, data: Encoded, device: str, precision: str, passes: Passes | None = None
 ) -> np.ndarray:
@@ -51,16 +69,40 @@ def predict(
     Args:
         passes: counts the batches that do not fit into memory.
     """
-    model, pad = encoder.model.eval(), encoder.tokenizer.pad_token_id
-    logits = np.empty((len(data), encoder.labels), dtype=np.float32)
 
-    def answered(rows: np.ndarray) -> np.ndarray:
+    def logits(batch: Inputs) -> torch.Tensor:
+        return encoder.model(**batch).logits
+
+    return _evaluated(encoder, data, encoder.labels, logits, device, precision, passes)
+
+
+def _means(encoder: Encoder, batch: Inputs) -> torch.Tensor:
+    """The mean of the last hidden states of each example of a padded batch, (B, H)."""
+    hidden = encoder.model.base_model(**batch).last_hidden_state
+    return mean_states(hidden, batch["attention_mask"])
+
+
+@torch.inference_mode()
+def _evaluated(
+    encoder: Encoder,
+    data: Encoded,
+    width: int,
+    compute: Callable[[Inputs], torch.Tensor],
+    device: str,
+    precision: str,
+    passes: Passes | None,
+) -> np.ndarray:
+    """What is computed of padded batches, dropout off: (n, width) float32, in order of `data`."""
+    pad, out = encoder.tokenizer.pad_token_id, np.empty((len(data), width), dtype=np.float32)
+    encoder.model.eval()
+
+    def computed(rows: np.ndarray) -> np.ndarray:
         batch = collate(data, rows, pad, device)
         del batch["labels"]
         with autocast(device, precision):
-            return model(**batch).logits.float().cpu().numpy()
+            return compute(batch).float().cpu().numpy()
 
     for rows in by_tokens(data, TOKENS):
-        for some, found in (passes or Passes()).attempt(rows, answered):
-            logits[some] = found
-    return logits
+        for some, found in (passes or Passes()).attempt(rows, computed):
+            out[some] = found
+    return out

@@ -78,6 +78,7 @@ LOOKS = {
     "all_biases": Look("#CC79A7", "D", (0, (5, 1.4, 1.2, 1.4)), "all biases"),
     "full": Look("#000000", "X", "-", "full"),
     "random_uniform": Look("#E69F00", "P", (0, (3, 1.2)), "random"),
+    "linear_probe": Look("#44AA99", "|", (0, (6, 1.2, 1.2, 1.2)), "linear probe"),
     "head_only": Look("#56B4E9", "v", (0, (6, 1.2, 1.2, 1.2, 1.2, 1.2)), "head only"),
     "untuned": Look("#777777", "", (0, (1, 2.2)), "untuned"),
     "lora": Look("#882255", "<", (0, (8, 1.4)), "LoRA"),

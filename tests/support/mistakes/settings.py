@@ -4,6 +4,7 @@ from support.planted import HUB, TASK, TINY, Case, nothing, params, remove, sett
 
 TIMED = {"model": "tiny", "task": "mine", "regime": "low", "techniques": ["all_biases"]}
 PAIR = {"model": "tiny", "tasks": ["mine", "mine"], "regime": "low", "technique": "all_biases"}
+PAIRS = {"objective": "contrastive_pairs"}
 
 MISSPELT = settings("params", params, [
     (("modles",), {}, "params.yaml", "'modles'", "'models'"),
@@ -103,6 +104,13 @@ WRONG_VALUES = settings("params", params, [
     *((("merging",), [PAIR | {"tasks": tasks}], "mini.yaml", "merging.0.tasks", word)
       for tasks, word in [(["mine"], "2"), (["a", "b", "c"], "2"), (["mine", "mine"], "twice")]),
     (("skip_inert",), "perhaps", "mini.yaml", "skip_inert", "'perhaps'"),
+    (("training",), {"objective": "contrastive_pair"}, "training.objective", "'contrastive_pairs'"),
+    *((("also",), [{"techniques": [technique], "training": PAIRS}], "tasks.mine", "pairs", word)
+      for technique, word in [("full", "trains more"), ("random_uniform", "trains more"),
+                              ("head_only", "trains none"), ("linear_probe", "trains none")]),
+    *((("also",), [{"techniques": [technique], "training": given}], "tasks.mine", "pooling first")
+      for technique, given in [("b_v", {**PAIRS, "pooling": "first"}),
+                               ("linear_probe", {"pooling": "first"})]),
     (("regimes",), ["high"], "tasks.mine.regimes", "'high'"),
 ])  # fmt: skip
 

@@ -28,6 +28,7 @@ def encoder(tmp_path_factory):
         ("all_biases", 2 * 136),
         ("random_uniform", 2 * 16),
         ("head_only", 0),
+        ("linear_probe", 0),
         ("untuned", 0),
     ],
 )

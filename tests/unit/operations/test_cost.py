@@ -1,6 +1,7 @@
 """Work by hand, rates that made-up runs have, and what is assumed where there are none."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from support import sandbox
@@ -47,6 +48,13 @@ def test_work_is_what_counting_by_hand_gives(project, key):
     place = (f"{model}/{task}/{regime}", technique)
     recipe = next(r for r in project.recipes if (r.cell(), r.technique) == place)
     assert cost.work(recipe, MODEL, TASK) == 1000 * WORK[key]
+
+
+def test_a_fitted_head_costs_a_pass_over_the_training_rows_before_each_evaluation(project):
+    plain = next(r for r in project.recipes if r.technique == "b_v" and r.regime == "low")
+    fitted = replace(plain, training=plain.training | {"head": "fitted"})
+    more = cost.work(fitted, MODEL, TASK) - cost.work(plain, MODEL, TASK)
+    assert more == 1000 * 2 * 3 * 50 * 10
 
 
 def made_up(works, fixed, rates, noise=None):

@@ -44,3 +44,61 @@ def test_what_trains_nothing_has_no_epochs_whatever_the_layers_say():
 def test_a_setting_that_nobody_makes_is_an_error(key):
     with pytest.raises(UserError, match=rf"tasks\.sst2: no {key} for b_v"):
         grid(changed(PARAMS, "tasks", "sst2", key, None))
+
+
+def with_pairs(**study: object) -> dict:
+    return STUDY | {"training": {"objective": "contrastive_pairs"}} | study
+
+
+def test_a_fitted_head_is_recorded():
+    plain = grid()[0].training
+    fitted = {"head": "fitted", "pooling": "mean"}
+    (pairs,) = grid(study=with_pairs())
+    assert pairs.training == plain | fitted | {"objective": "contrastive_pairs"}
+    (probe,) = grid(study=STUDY | {"techniques": ["linear_probe"]})
+    assert probe.training == plain | fitted | {"epochs": 0, "learning_rate": 0.0}
+
+
+def test_what_only_measures_gradients_has_no_objective():
+    study = with_pairs(selectors=["fisher"])
+    untuned = [r for r in grid(study=study) if r.technique == "untuned"]
+    assert [r.training.get("objective") for r in untuned] == [None]
+
+
+@pytest.mark.parametrize("technique", ["full", "lora", "random_uniform"])
+def test_the_loss_of_pairs_trains_biases_alone(technique):
+    params = changed(PARAMS, "training", "lora_rank", 4)
+    params = changed(params, "training", "lora_alpha", 4)
+    with pytest.raises(UserError, match=f"trains biases alone, and {technique} trains more"):
+        grid(params, with_pairs(techniques=[technique]))
+
+
+@pytest.mark.parametrize("technique", ["head_only", "linear_probe"])
+def test_the_loss_of_pairs_trains_something(technique):
+    with pytest.raises(UserError, match=f"trains biases, and {technique} trains none"):
+        grid(study=with_pairs(techniques=[technique]))
+
+
+def test_the_loss_of_pairs_is_of_classes():
+    task = {"labels": [], "metric": "spearman"}
+    params = changed(PARAMS, "tasks", "sst2", PARAMS["tasks"]["sst2"] | task)
+    with pytest.raises(UserError, match="compares classes, and this task has values"):
+        grid(params, with_pairs())
+
+
+def test_the_loss_of_pairs_is_of_encoders():
+    params = changed(PARAMS, "models", "m", "kind", "decoder")
+    with pytest.raises(UserError, match="is for encoders, and models.m is a decoder"):
+        grid(params, with_pairs())
+
+
+@pytest.mark.parametrize("study", [with_pairs(), STUDY | {"techniques": ["linear_probe"]}])
+def test_a_fitted_head_reads_the_mean(study):
+    (technique,) = study["techniques"]
+    for pooling, fits in (("mean", True), ("first", False)):
+        given = {**study.get("training", {}), "pooling": pooling}
+        if fits:
+            assert grid(study=study | {"training": given}) == grid(study=study)
+        else:
+            with pytest.raises(UserError, match=f"pooling first is set, and {technique} goes with"):
+                grid(study=study | {"training": given})

@@ -9,7 +9,7 @@ from support import sandbox
 
 from beft.study.fields import NAME, REGIMES
 from beft.study.params import Params, TaskSettings
-from beft.study.settings import Defaults, Overrides, Training
+from beft.study.settings import Defaults, Objective, Overrides, Training
 from beft.study.studies import FIGURES, TABLES, Selector, Study
 from beft.study.yaml_file import read_yaml
 
@@ -29,7 +29,7 @@ EVERY = {
     "max_grad_norm": POSITIVE,
     "dropout": FRACTION,
     "precision": st.sampled_from(["float32", "bfloat16", "auto"]),
-    "objective": st.sampled_from(["cross_entropy_over_candidates", "language_model_on_answer"]),
+    "objective": st.sampled_from(get_args(Objective)),
     "scoring": st.sampled_from(["normalised", "plain", "calibrated"]),
     "evaluated": SIZE,
     "max_new_tokens": COUNT,
