@@ -11,6 +11,7 @@ from beft.data.readers.rows import Rows
 from beft.errors import UserError, shortened
 from beft.tasks.labels import spelt
 from beft.tuning.examples import Columns
+from beft.tuning.groups import folded
 from beft.tuning.targets import (
     CLASSES,
     MOST_NUMBERS,
@@ -90,12 +91,12 @@ def guess(
         column(rows, name, rows.origin)
     if len(text) > 2 or len({*text, label}) < len(text) + 1:
         raise UserError(f"{rows.origin}: give one column of text, or two, and another of labels")
-    profiles = [_profile(name, values) for name, values in rows.columns.items()]
+    profiles = [_profile(name, values) for name, values in rows.columns.items() if name.strip()]
     if len(profiles) < 2:
         names = ", ".join(f"'{shortened(name)}'" for name in rows.names)
         raise UserError(
             f"{rows.origin}: a text and a label need two columns, but there is only {names}; "
-            "columns of a csv are separated by commas, semicolons, tabs or vertical bars"
+            "in a csv, the first line names them, separated by commas, semicolons, tabs or bars"
         )
     texts = tuple(text) or _named_texts([p for p in profiles if p.name != label])
     found = label
@@ -208,7 +209,8 @@ def _classes(
     values = [value for value in labels if not missing(value)]
     if not values:
         raise UserError(f"{where} has no label in any row; give --label NAME for another column")
-    if not known and rows.starts and spelt(label) in {spelt(value) for value in values}:
+    row = numeric(label) and all(map(numeric, values))
+    if not known and rows.starts and (row or spelt(label) in {spelt(value) for value in values}):
         raise UserError(
             f"{where} has a label for its name, so the first line seems to be a row; "
             "write a line with the names of the columns above it"
@@ -220,4 +222,17 @@ def _classes(
         raise UserError(f"{where}: {error}; write numbers as 3.5 and 1234") from None
     if several:
         refuse_several(values, where)
-    return ordered(values) if kind == CLASSES else ()
+    return _different(ordered(values), where) if kind == CLASSES else ()
+
+
+def _different(classes: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Refuses classes that are one class, as people read them."""
+    seen: dict[tuple[str, ...], str] = {}
+    for name in classes:
+        other = seen.setdefault(folded([name]), name)
+        if other != name:
+            raise UserError(
+                f"{where}: labels '{shortened(other)}' and '{shortened(name)}' differ in capitals "
+                "or blanks only; write them alike"
+            )
+    return classes

@@ -32,7 +32,14 @@ def _csv(data: bytes) -> Rows:
 
 def _json(data: bytes) -> Rows:
     text = decoded(data)
-    return read_jsonl(text) if text.lstrip().startswith("{") else read_array(text)
+    if not text.lstrip().startswith("{"):
+        return read_array(text)
+    rows = read_jsonl(text)
+    if rows.count == 1 and all(
+        isinstance(value, list | dict) for (value,) in rows.columns.values()
+    ):
+        raise ValueError("it is one object of columns; write an array of objects, one for each row")
+    return rows
 
 
 # The format of each suffix, how it begins, and what reads it.

@@ -13,7 +13,7 @@ from beft.errors import UserError, shortened
 from beft.tasks.labels import spelt
 from beft.tuning.examples import Columns, Examples
 from beft.tuning.groups import alike, connected
-from beft.tuning.seen import Seen, count
+from beft.tuning.seen import Seen, count, counted
 from beft.tuning.targets import commas, missing, number
 
 MOST_CLASSES = 100
@@ -101,16 +101,17 @@ def _check_classes(pool: Examples, where: str) -> None:
             f"{where} has one class only ('{shortened(names[0])}'); add rows of another, or give "
             "--label NAME for another column"
         )
-    if len(names) > MOST_CLASSES:
+    if len(names) > min(MOST_CLASSES, max(LEAST_OF_A_CLASS, len(pool) // 2)):
         raise UserError(
-            f"{where} has {len(names)} different labels, so it looks like ids or texts (at most "
-            f"{MOST_CLASSES} classes are trained); give --label NAME for another column"
+            f"{where} has {len(names)} different labels in {counted(len(pool))}, so it looks like "
+            f"ids or texts (at most {MOST_CLASSES} classes are trained); give --label NAME for "
+            "another column"
         )
     sizes = [len(set(pool.groups[pool.labels == i].tolist())) for i in range(len(names))]
     rare = [index for index, size in enumerate(sizes) if size < LEAST_OF_A_CLASS]
     if rare:
         first = min(rare, key=lambda index: sizes[index])
-        more = f" (and {len(rare) - 1} more classes have too few)" if len(rare) > 1 else ""
+        more = f" (others too few: {len(rare) - 1})" if len(rare) > 1 else ""
         raise UserError(
             f"{where}: class '{shortened(names[first])}' has {_apart(pool, sizes[first])}{more}; "
             f"add rows, or remove or rename the class: at least {LEAST_OF_A_CLASS} are needed"
@@ -173,5 +174,10 @@ def _keys(texts: tuple[tuple[str, ...], ...], named: tuple[str, ...]) -> list[li
 
 
 def _apart(pool: Examples, groups: int) -> str:
-    """How many rows of different texts, or of different groups, there are."""
-    return f"{groups} {'groups of rows' if any(pool.named) else 'rows of different texts'}"
+    """How many different texts, or groups of rows, there are."""
+    several = "s" if groups != 1 else ""
+    return (
+        f"only {groups} group{several} of rows"
+        if any(pool.named)
+        else (f"only {groups} different text{several}")
+    )

@@ -24,6 +24,7 @@ class Seen:
     guessing: float  # share of the most frequent class; NaN for a regression
     mean: float  # of the targets of a regression, else NaN
     deviation: float
+    whole: bool  # whether all of them are whole numbers
     commas: bool  # whether targets are written with a decimal comma
     empty: int  # rows that were left out because their text or label is empty
     first_empty: str  # the place of the first of them
@@ -35,7 +36,7 @@ class Seen:
     def lines(self) -> list[str]:
         """At most four short lines for the terminal."""
         return [
-            f"{_counted(self.rows)}: {self._labels()}",
+            f"{counted(self.rows)}: {self._labels()}",
             f"words of a text: {self.median:g} in the middle, {self.longest} at most",
             *self._left_out(),
             *self._repeated(),
@@ -43,24 +44,26 @@ class Seen:
 
     def _labels(self) -> str:
         if not self.classes:
-            written = "; decimal commas are read as points" if self.commas else ""
-            return f"numbers of mean {self.mean:.4g} and deviation {self.deviation:.4g}{written}"
+            told = f"numbers of mean {self.mean:.4g} and deviation {self.deviation:.4g}"
+            if self.whole:
+                return f"{told}; if they are classes, ask for a metric of classes, as accuracy"
+            return f"{told}; decimal commas are read as points" if self.commas else told
         sizes = sorted(self.classes.items(), key=lambda item: -item[1])
-        told = ", ".join(f"{count} {shortened(name, 30)}" for name, count in sizes)
+        told = ", ".join(f"{shortened(name, 30)} ({count})" for name, count in sizes)
         if len(sizes) > _NAMED:
             told = f"{len(sizes)} classes of {sizes[-1][1]} to {sizes[0][1]} rows"
-        return f"{told} (guessing the most frequent: {100 * self.guessing:.1f} %)"
+        return f"{told}; guessing the most frequent: {100 * self.guessing:.1f} %"
 
     def _left_out(self) -> list[str]:
         if not self.empty:
             return []
-        return [f"left out: {_counted(self.empty)} without text or label, first {self.first_empty}"]
+        return [f"left out: {counted(self.empty)} without text or label, first {self.first_empty}"]
 
     def _repeated(self) -> list[str]:
         if not self.duplicates:
             return []
-        twice = f"{_counted(self.duplicates)} with the text of an earlier one"
-        apart = f"; {_counted(self.contradictions)} with one text and different labels"
+        twice = f"{counted(self.duplicates)} with the text of an earlier one"
+        apart = f"; {counted(self.contradictions)} with one text and different labels"
         return [twice + (apart if self.contradictions else "")]
 
 
@@ -86,6 +89,7 @@ def count(found: Examples, commas: bool = False, empty: int = 0, first_empty: st
         guessing=max(sizes.values()) / len(found) if found.classes else math.nan,
         mean=float(numbers.mean()),
         deviation=float(numbers.std()),
+        whole=not found.classes and bool((numbers % 1 == 0).all()),
         commas=commas,
         empty=empty,
         first_empty=first_empty,
@@ -96,5 +100,6 @@ def count(found: Examples, commas: bool = False, empty: int = 0, first_empty: st
     )
 
 
-def _counted(rows: int) -> str:
+def counted(rows: int) -> str:
+    """A number of rows, in words."""
     return f"{rows} row{'s' if rows != 1 else ''}"

@@ -11,10 +11,10 @@ from beft.tasks.labels import Number, fits, spelt, target
 
 CLASSES, REGRESSION = "classes", "regression"
 MOST_NUMBERS = 20  # different whole numbers that are still taken for classes
-_OF_NUMBERS = ("spearman", "pearson", "mae", "rmse", "r2")  # metrics
-_OF_CLASSES = ("accuracy", "f1", "f1_macro", "matthews")
+OF_VALUES = ("spearman", "pearson")  # metrics of a regression; the first is the usual one
+OF_CLASSES = ("accuracy", "f1", "f1_macro", "matthews")
 _MOSTLY = 0.9  # share of numbers in a column whose other values are mistakes
-_COMMA = re.compile(r"[+-]?[0-9]+,([0-9]+)")
+_COMMA = re.compile(r"[+-]?[0-9.]+,([0-9]+)")
 _SEPARATORS = (";", "|", ",")
 _LISTED = re.compile(r"""\[(.*[,'"].*)?\]|\{.*\}""", re.DOTALL)  # as Python and JSON write them
 
@@ -49,9 +49,9 @@ def kind_of(values: Sequence[Any], metric: str | None = None) -> str:
         values: the labels that are not missing.
         metric: the metric that the user wants; most metrics are of one kind only.
     """
-    if metric in _OF_NUMBERS:
+    if metric in OF_VALUES:
         return REGRESSION
-    if metric in _OF_CLASSES:
+    if metric in OF_CLASSES:
         return CLASSES
     numbers = [value for value in values if numeric(value) or _COMMA.fullmatch(str(value).strip())]
     if len(numbers) < max(1, _MOSTLY * len(values)):

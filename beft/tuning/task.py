@@ -21,15 +21,15 @@ from beft.tuning.columns import guess
 from beft.tuning.cut import cut, separate
 from beft.tuning.examples import Columns, Cut, Examples, Meaning
 from beft.tuning.files import from_frame, read_file
-from beft.tuning.look import Seen, examples
+from beft.tuning.look import check, examples
 from beft.tuning.named_model import NamedModel
 from beft.tuning.plan import Load
+from beft.tuning.seen import Seen
+from beft.tuning.targets import OF_CLASSES, OF_VALUES
 from beft.tuning.wish import Wish
 
 LONGEST = 256  # tokens that are read of an example, at most
 LIKELY = 0.8  # of an accuracy, to say beforehand how wide its interval will be
-OF_CLASSES = ("accuracy", "f1", "f1_macro", "matthews")
-OF_VALUES = ("spearman", "pearson")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def read_task(data: Any, wish: Wish) -> Task:
         test_name, test_content, other = _read(wish.test)
         test, _ = examples(other, columns, wish.group, enough=False)
         pool, dropped = separate(pool, test)
+        check(pool, columns, f"{rows.origin}, without what {other.origin} has too")
         parts = replace(cut(pool, 0.0, wish.seeds), test=len(pool) + np.arange(len(test)))
         every = _joined(pool, test)
         files = [

@@ -48,9 +48,9 @@ def read_csv(text: str, columns: Sequence[str] | None = None, delimiter: str = "
     written = re.compile(rf'("(?:[^"]|"")*+"|[^{empty}]*)(?:{empty}|$)')
     for start, fields in records:
         if len(fields) != len(header):
-            raise ValueError(
-                f"line {start}: {len(fields)} fields, but line {first} has {len(header)}"
-            )
+            told = f"line {start}: {len(fields)} fields, but line {first} has {len(header)}"
+            more = f"; put quotes around a text with {DELIMITERS[delimiter]}"
+            raise ValueError(told + more if len(fields) > len(header) else told)
         if len(record) > 1:
             pieces = [line.rstrip("\r\n").split(delimiter) for line in record if line.strip()]
             if all(len(piece) == len(header) for piece in pieces):

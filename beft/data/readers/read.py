@@ -70,4 +70,6 @@ def decoded(data: bytes, errors: str = "strict") -> str:
         return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"line {line} is not UTF-8; save the file as UTF-8") from None
+        raise ValueError(
+            f"line {line} is not UTF-8; save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from None

@@ -99,6 +99,7 @@ def test_what_is_given_is_taken(given, expected):
         ({"text": ["label"], "label": "label"}, "give one column of text, or two, and another"),
         ({"text": ["text", "text"]}, "give one column of text, or two, and another"),
         ({"text": ["text", "label", "id"]}, "give one column of text, or two, and another"),
+        ({"label": "capitals"}, "labels 'Good' and 'good' differ in capitals or blanks only"),
         ({"label": "empty"}, "column 'empty' has no label in any row"),
         ({"label": "tags"}, "column 'tags' holds several labels in one row .*multi-label"),
         ({"label": "lists"}, "column 'lists' holds several labels in one row .*multi-label"),
@@ -109,7 +110,7 @@ def test_what_is_given_wrongly_is_refused(given, message):
     table = {
         "id": IDS, "text": TEXT, "label": CLASS, "empty": [None, " "] * (N // 2),
         "tags": ["a", "a;b", "b", "b"] * (N // 4), "lists": [["a"], ["a", "b"]] * (N // 2),
-        "thousands": ["1,000", "2,500"] * (N // 2),
+        "capitals": ["good", "Good"] * (N // 2), "thousands": ["1,000", "2,500"] * (N // 2),
     }  # fmt: skip
     with pytest.raises(UserError, match=message) as caught:
         columns(table, **given)
@@ -120,6 +121,11 @@ def test_what_is_given_wrongly_is_refused(given, message):
     ("content", "message"),
     [
         ("good film,good\nbad film,bad\nno film,good\n", "'good' has a label for its name, so the"),
+        ("good film,0.5\nbad film,1.5\nno film,2.5\n", "'0.5' has a label for its name"),
+        (
+            "My poll;\ntext;stars\na;1\nb;2\n",
+            "there is only 'My poll', ''; in a csv, the first line",
+        ),
         ("text:stars\na:1\nb:2\n", "a text and a label need two columns, .* only 'text:stars'"),
         ("text,text,label\na,b,good\n", "only .*'text', 'text', 'label'"),
     ],

@@ -93,7 +93,7 @@ def test_what_is_said_of_classes():
     _, seen = looked(made)
     assert seen.guessing == pytest.approx(2 / 3) and (seen.longest, seen.median) == (5, 3)
     assert seen.lines() == [
-        "30 rows: 20 good, 10 bad (guessing the most frequent: 66.7 %)",
+        "30 rows: good (20), bad (10); guessing the most frequent: 66.7 %",
         "words of a text: 3 in the middle, 5 at most",
     ]
 
@@ -102,7 +102,15 @@ def test_many_classes_are_counted():
     columns = Columns(("text",), "label", tuple("0123456789"))
     _, seen = looked(table(100, label=list("0123456789") * 10), columns)
     assert seen.lines()[0] == (
-        "100 rows: 10 classes of 10 to 10 rows (guessing the most frequent: 10.0 %)"
+        "100 rows: 10 classes of 10 to 10 rows; guessing the most frequent: 10.0 %"
+    )
+
+
+def test_whole_numbers_that_may_be_classes():
+    _, seen = looked(table(44, label=list(range(22)) * 2), VALUES)
+    assert seen.lines()[0] == (
+        "44 rows: numbers of mean 10.5 and deviation 6.344; "
+        "if they are classes, ask for a metric of classes, as accuracy"
     )
 
 
@@ -119,12 +127,14 @@ def test_what_is_said_of_numbers():
     ("made", "columns", "message"),
     [
         (table(label=["good"] * 20), Columns(("text",), "label", ("good",)), "one class only"),
-        (table(15), PAIR, "class 'good' has 7 rows of different texts; add rows, or remove or re"),
-        (table(20, text=["a", "b"] * 10), PAIR, "'bad' has 1 rows of different texts .and 1 more"),
-        (table(39, label=[0.5 * row for row in range(39)]), VALUES, "numbers for 39 rows of diff"),
+        (table(15), PAIR, "class 'good' has only 7 different texts; add rows, or remove or re"),
+        (table(20, text=["a", "b"] * 10), PAIR, "'bad' has only 1 different text .others too few"),
+        (table(39, label=[0.5 * row for row in range(39)]), VALUES, "numbers for only 39 diff"),
         (table(40, label=[0.5] * 40), VALUES, "same number in every row"),
         (table(202, label=[row % 101 for row in range(202)]),
-         Columns(("text",), "label", tuple(map(str, range(101)))), "101 different labels, so it"),
+         Columns(("text",), "label", tuple(map(str, range(101)))), "101 different labels in 202 r"),
+        (table(20, label=list("abcdefghijk") + ["a"] * 9), Columns(("text",), "label",
+         tuple("abcdefghijk")), "11 different labels in 20 rows, so it looks like ids or texts"),
         (table(text=[""] * 20), PAIR, "no row has both a text and a label"),
         (table(text=[["a"]] * 20), PAIR, "row 0: 'text' holds a list, not text"),
         (table(text=["a\ud800"] * 20), PAIR, "row 0: 'text' is not UTF-8"),
@@ -142,7 +152,7 @@ def test_what_nothing_can_be_learned_from_is_refused(made, columns, message):
 
 def test_groups_count_where_they_are_given():
     made = table(40, who=["a", "b"] * 20)
-    with pytest.raises(UserError, match="class 'bad' has 1 groups of rows"):
+    with pytest.raises(UserError, match="class 'bad' has only 1 group of rows"):
         looked(made, group="who")
     with pytest.raises(UserError, match="no column 'customer'; did you mean"):
         looked(table(40, customers=["a"] * 40), group="customer")
@@ -151,7 +161,7 @@ def test_groups_count_where_they_are_given():
 def test_a_test_file_may_be_small():
     found, _ = looked(table(2), enough=False)
     assert len(found) == 2
-    with pytest.raises(UserError, match="class 'bad' has 1 rows"):
+    with pytest.raises(UserError, match="class 'bad' has only 1 different text"):
         check(found, PAIR, "data")
 
 

@@ -34,6 +34,7 @@ def test_classes_are_named_by_their_texts_in_a_natural_order(values, names):
         (["1", "2", "2.5"], None, "regression"),
         (["1.0", "2.0"], None, "classes"),
         (["1,5", "2"], None, "regression"),
+        (["1.000,5", "2"], None, "regression"),
         ([True, False], None, "classes"),
         (["a", "b"], None, "classes"),
         (["0.5"] * 19 + ["n/a"], None, "regression"),
