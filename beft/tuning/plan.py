@@ -21,8 +21,8 @@ CROWDED = 1.25  # a process beside others is slower than the one that was measur
 # the share of the epochs in the last round.
 LADDER = (
     *((4, 0.5, 8, 1.0), (4, 0.5, 6, 1.0), (3, 0.5, 6, 1.0), (3, 0.5, 4, 1.0), (3, 0.34, 4, 1.0)),
-    *((2, 0.34, 4, 1.0), (2, 0.34, 3, 1.0), (2, 0.34, 3, 0.67), (2, 0.25, 2, 0.5)),
-    *((1, 0.25, 2, 0.5), (1, 0.2, 2, 0.34), (1, 0.1, 2, 0.2)),
+    *((2, 0.34, 4, 1.0), (2, 0.34, 3, 1.0), (2, 0.34, 3, 0.67), (2, 0.25, 3, 0.5)),
+    *((1, 0.25, 3, 0.5), (1, 0.2, 3, 0.34), (1, 0.1, 2, 0.2)),
 )
 
 
@@ -82,7 +82,8 @@ def make_plan(
     epochs = min(MOST, max(FEWEST, math.ceil(STEPS / max(1, math.ceil(load.rows / 16)))))
     first = min(folds, math.ceil(SURE / max(1, load.held_rows)))
     for rates, share, finalists, whole in LADDER:
-        few, many = (max(1, round(part * whole * epochs)) for part in (share, 1))
+        many = max(1, round(whole * epochs))
+        few = min(many, max(2, round(share * whole * epochs)))  # one would favour high rates
         made = Plan(rates, first, few, finalists, folds, many, 0.0)
         made = replace(made, seconds=round(_estimate(made, cost, load, classes, workers)))
         if made.seconds <= SPARE * 60 * minutes:
