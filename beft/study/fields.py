@@ -143,6 +143,13 @@ def check_for_shells(what: str, text: str, blanks: bool = True) -> None:
         )
 
 
+def _reading(given: float) -> str:
+    """What YAML reads as a boolean; nothing to add about numbers."""
+    if not isinstance(given, bool):
+        return ""
+    return f", as YAML reads {'yes, on and true' if given else 'no, off and false'} as {given}"
+
+
 def validate(cls: type[Checked], data: Mapping[str, object], path: Path) -> Checked:
     """Checks the content of a YAML file, and returns it as a typed model.
 
@@ -161,7 +168,7 @@ def validate(cls: type[Checked], data: Mapping[str, object], path: Path) -> Chec
             valid = re.findall(r"'([^']*)'", first["ctx"]["expected"])
             message = f"{message}; {nearest(given, valid)}"
         if first["type"] == "string_type" and isinstance(given, bool | int | float):
-            message = f"{message}: write it in quotes"
+            message = f"{message}: write it in quotes{_reading(given)}"
         got = "" if isinstance(given, dict | list) else f" (got {shortened(repr(given))})"
         where = f"{'.'.join(parts)}: " if parts else ""
         raise UserError(f"{path}: {where}{one_line(message, 300)}{got}") from None

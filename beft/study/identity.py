@@ -15,6 +15,11 @@ SMALL = 2**16  # bytes: for less than this, the buffer of `file_digest` takes lo
 FORMATS = ("parquet", "jsonl", "csv")
 WEIGHTS = "model.safetensors"  # the file whose SHA-256 params.yaml may pin
 MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
+# Ending of a file that is not read -> what to do; for all others: save it as csv.
+_ADVICE = {
+    "json": "write one object in each line, as jsonl",
+    **dict.fromkeys(("gz", "zip", "xz", "bz2", "zst"), "unpack it"),
+}
 
 
 def digest(data: object) -> str:
@@ -45,13 +50,27 @@ def split_file(folder: Path, split: str) -> Path:
     """
     found = [p for ext in FORMATS if (p := folder / f"{split}.{ext}").is_file()]
     if len(found) != 1:
-        have = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
+        names = sorted(p.name for p in folder.iterdir() if p.is_file())
         what = "has no file for" if not found else "has more than one file for"
+        advice = "" if found else _advice(names, split)
         raise UserError(
             f"{folder} {what} split '{split}' (expected one of {split}.parquet, {split}.jsonl, "
-            f"{split}.csv; found {have})"
+            f"{split}.csv; found {', '.join(names) or 'nothing'}){advice}"
         )
     return found[0]
+
+
+def _advice(names: list[str], split: str) -> str:
+    """How to bring a split's file into a format that is read; empty if there is none."""
+    for name in names:
+        ending = name.rpartition(".")[2].lower()
+        if not name.lower().startswith(f"{split.lower()}."):
+            continue
+        if ending in FORMATS:
+            return f"; rename {name} to {split}.{ending}"
+        advice = _ADVICE.get(ending, "save it as csv, with commas and in UTF-8")
+        return f"; {name} cannot be read: {advice}"
+    return ""
 
 
 def model_files(folder: Path) -> list[Path]:
