@@ -125,9 +125,9 @@ def recover(
     """
     from beft.operations.recover import recover as clean_up
     from beft.operations.recover import snakemake_program
-    from beft.study.params import load_params
+    from beft.study.definitions import read_params
 
-    load_params(params)
+    read_params(params)
     root = params.resolve().parent
     clean_up(root, adopt, log.info)
     if not then:

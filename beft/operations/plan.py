@@ -162,8 +162,8 @@ def _summary(plan: Plan) -> list[str]:
         lines.append(f"time: about {_hours(sum(known))} hours of one job's time on {plan.speed}")
     if unknown := sum(len(job.runs) for job in waiting if job.seconds is None):
         lines.append(
-            f"time of {unknown} runs is unknown: their model has no 'parameters' in params.yaml and"
-            " is not in the mirror, or their task is not fetched"
+            f"time of {unknown} runs is unknown: their model has no 'parameters' in its definition "
+            "and is not in the mirror, or their task is not fetched"
         )
     largest = max(job.demand.memory_mb for job in waiting)
     disk = disk_bytes(plan.costs, runs) / 1e9

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from beft.errors import UserError
 from beft.store.run_format import PROVENANCE
-from beft.study import params as P
+from beft.study.definitions import read_params
 from beft.study.project import Project, load
 from beft.study.study_files import is_elsewhere, mistakable, study_files
 
@@ -30,7 +30,7 @@ def studies_in_use(params: Path, runs: Iterable[Path]) -> list[Project]:
             "read; rename it, move it out of studies/, or delete it"
         )
     names = [str(path) for path in study_files(root)]
-    names += [P.load_params(params).study]
+    names += [read_params(params).outline.study]
     names += sorted({name for run in runs if is_elsewhere(name := _study_of(run), root)})
     found = []
     for name in names:

@@ -54,7 +54,8 @@ def models(project: Project) -> Iterator[Problem]:
             alias = recipe.model["alias"]
             noted, expected = read_json(marker).get("path"), project.params.models[alias].path
             if noted != expected:
-                line = f"says that the model is in {one_line(noted)}, params.yaml in {expected}"
+                file = project.params.file("models", alias)
+                line = f"says that the model is in {one_line(noted)}, {file} in {expected}"
                 yield Problem(f"{marker}: {line}; run 'beft fetch --model {alias}'", (marker,))
                 continue
             if changed := altered(project.root, marker):

@@ -23,8 +23,8 @@ def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> li
     """Every run of a study, in the order of its lists; relative paths start at `root`.
 
     Raises:
-        UserError: params.yaml does not define a model, task or technique that the study names, a
-            setting is missing, or a local dataset or model does not exist.
+        UserError: a model, task or technique that the study names is not defined, a setting is
+            missing, or a local dataset or model does not exist.
     """
     for name in params.techniques:
         if name not in TECHNIQUES:
@@ -43,7 +43,7 @@ def grid(params: P.Params, study: Study, root: Path, study_name: str = "") -> li
         for model, name, regime in product(models, chosen.tasks, chosen.regimes):
             task, kind = params.tasks[name], kind_of(model)
             view = _task(name, task, kind, model["alias"])
-            subset = _subset(name, task, kind, regime)
+            subset = _subset(params, name, kind, regime)
             for technique in techniques_of(chosen):
                 training = resolve_training(params, chosen, model["alias"], name, technique)
                 for seed in chosen.seeds:
@@ -60,8 +60,8 @@ def _count(chosen: Product) -> int:
 
 def _check_names(params: P.Params, chosen: Product, where: str) -> None:
     for kind, names, known in (
-        ("models", chosen.models, params.models),
-        ("tasks", chosen.tasks, params.tasks),
+        ("models", chosen.models, params.known("models")),
+        ("tasks", chosen.tasks, params.known("tasks")),
         ("techniques", chosen.techniques, TECHNIQUES),
     ):
         for name in names:
@@ -145,16 +145,19 @@ def task_source(name: str, task: P.Task, root: Path) -> Plain:
     if task.path is not None:
         path = (root / task.path).resolve()
         if not path.is_dir():
-            raise UserError(f"tasks.{name}.path: {path} is not a directory")
+            advice = "; name the folder that it lies in" if path.is_file() else ""
+            raise UserError(f"tasks.{name}.path: {path} is not a directory{advice}")
         return {**source, "content": {s: cached_sha256(split_file(path, s)) for s in splits}}
     return {**source, "hub": task.hub, "config": task.config, "revision": task.revision}
 
 
-def _subset(name: str, task: P.Task, kind: str, regime: Regime) -> Plain:
+def _subset(params: P.Params, name: str, kind: str, regime: Regime) -> Plain:
     """The `subset` of a recipe: the regime and its size."""
+    task = params.tasks[name]
     size = "all" if regime == "all" else task.settings(kind).regimes.get(regime)
     if size is None:
-        raise UserError(f"params.yaml: tasks.{name}.regimes: no size for '{regime}', which is used")
+        where = params.place("tasks", name)
+        raise UserError(f"{where}.regimes: no size for '{regime}', which is used")
     return {"regime": regime, "size": size, "stratify": task.stratify}
 
 

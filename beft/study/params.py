@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from beft.study.fields import (
     REGIMES,
@@ -26,6 +26,7 @@ from beft.study.yaml_file import read_yaml
 from beft.tasks.labels import spelt
 
 Kind = Literal["encoder", "decoder"]
+Section = Literal["models", "tasks"]  # of definitions
 Metric = Literal["accuracy", "f1", "f1_macro", "matthews", "spearman", "pearson"]
 
 
@@ -211,6 +212,22 @@ class Params(Strict):
     """Training settings of single techniques on every task."""
     execution: Execution = Execution()
     """How jobs run. No result depends on it."""
+    # Of definitions that stand in a study: section and name -> the file.
+    _files: dict[tuple[Section, str], Path] = PrivateAttr(default_factory=dict)
+    # Names of definitions that are not checked and not held, as the study does not use them.
+    _unused: dict[Section, list[str]] = PrivateAttr(default_factory=dict)
+
+    def known(self, section: Section) -> list[str]:
+        """The names of all definitions that a study could use."""
+        return [*getattr(self, section), *self._unused.get(section, ())]
+
+    def file(self, section: Section, name: str) -> str:
+        """The file that a definition stands in, for messages."""
+        return str(self._files.get((section, name), "params.yaml"))
+
+    def place(self, section: Section, name: str) -> str:
+        """The same with its key: `params.yaml: tasks.NAME`."""
+        return f"{self.file(section, name)}: {section}.{name}"
 
 
 def load_params(path: Path) -> Params:

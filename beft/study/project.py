@@ -10,6 +10,7 @@ from beft.errors import UserError, shortened
 from beft.study import measurements, studies
 from beft.study import params as P
 from beft.study.cell import Cell
+from beft.study.definitions import read_params
 from beft.study.fields import check_for_shells, nearest
 from beft.study.grid import grid, packs
 from beft.study.identity import digest
@@ -27,7 +28,7 @@ class Project:
     """One study of one project."""
 
     root: Path  # the folder of params.yaml; `data/`, `reports/` and `studies/` lie in it
-    params: P.Params
+    params: P.Params  # with the definitions that the study uses, its own among them
     study: studies.Study
     given: str  # the study's name in studies/, or its path
 
@@ -156,10 +157,11 @@ def load(params: Path, study: str | None = None) -> Project:
     Raises:
         UserError: one clear line, see `params` and `study.grid`.
     """
-    checked = P.load_params(params)
+    given = read_params(params)
     root = params.resolve().parent
-    name = study or checked.study
-    project = Project(root, checked, studies.load_study(name, root), name)
+    name = study or given.outline.study
+    chosen = studies.load_study(name, root)
+    project = Project(root, given.define(chosen.used(), chosen.own), chosen, name)
     _check_definitions(project)
     return project
 
@@ -185,12 +187,22 @@ def load_for_workflow(params: Path, config: Plain) -> Project:
 
 def _check_definitions(project: Project) -> None:
     """Checks that definitions refer to definitions that exist."""
-    for task, definition in project.params.tasks.items():
-        resolve_task(task, definition)
-        for kind, known in (("models", project.params.models), ("techniques", TECHNIQUES)):
-            for name in getattr(definition, kind):
-                if name not in known:
-                    hint = nearest(name, list(known))
-                    raise UserError(f"params.yaml: tasks.{task}.{kind}: '{name}' unknown; {hint}")
+    params = project.params
+    for task, definition in params.tasks.items():
+        try:
+            resolve_task(task, definition)
+        except UserError as error:
+            raise error.within(params.file("tasks", task)) from None
+        where = params.place("tasks", task)
+        for place, settings in ((where, definition), (f"{where}.decoder", definition.decoder)):
+            _check_names(settings or P.TaskSettings(), params.known("models"), place)
     # Resolved here, so that mistakes in the study show at once.
     assert None not in (project.recipes, project.timings, project.merges)
+
+
+def _check_names(settings: P.TaskSettings, models: list[str], place: str) -> None:
+    """Checks that the models and techniques that have settings of their own exist."""
+    for kind, known in (("models", models), ("techniques", list(TECHNIQUES))):
+        for name in getattr(settings, kind):
+            if name not in known:
+                raise UserError(f"{place}.{kind}: '{name}' unknown; {nearest(name, known)}")

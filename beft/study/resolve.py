@@ -160,12 +160,12 @@ def resolve_training(
     if not TECHNIQUES[technique].trains:
         settings |= {"learning_rate": 0.0, "epochs": 0}
     for key in sorted(wanted - set(settings) - {"dropout"}):
-        raise UserError(f"params.yaml: tasks.{task}: no {key} for {technique}; set it there")
+        raise UserError(f"{params.place('tasks', task)}: no {key} for {technique}; set it there")
     generates = prompt is not None and prompt.kind == "generation"
     if generates and settings.get("objective") == "cross_entropy_over_candidates":
         raise UserError(
-            f"params.yaml: tasks.{task}.decoder.objective: the answers of this task are generated, "
-            "so there are no candidates; use language_model_on_answer"
+            f"{params.place('tasks', task)}.decoder.objective: the answers of this task are "
+            "generated, so there are no candidates; use language_model_on_answer"
         )
     every = Training(**settings).model_dump()
     own = {key: value for key, value in every.items() if key in wanted}

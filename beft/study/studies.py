@@ -6,6 +6,14 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, PrivateAttr
 
 from beft.errors import UserError
+from beft.study.definitions import (
+    SECTIONS,
+    Models,
+    OwnDefinitions,
+    Tasks,
+    joined,
+    own_definitions,
+)
 from beft.study.fields import (
     Count,
     Distinct,
@@ -19,6 +27,7 @@ from beft.study.fields import (
     restated,
     validate,
 )
+from beft.study.params import Section
 from beft.study.settings import Overrides
 from beft.study.study_files import study_path
 from beft.study.yaml_file import read_yaml
@@ -41,10 +50,11 @@ FIGURES: tuple[Figure, ...] = get_args(Figure)
 class Selection(Strict):
     """Further runs: the product of these lists. An absent key is taken from the study itself."""
 
-    models: Several[Name] | None = None
-    """Names of models in params.yaml."""
-    tasks: Several[Name] | None = None
-    """Names of tasks in params.yaml."""
+    models: Models | None = None
+    """Names of models in params.yaml; or a mapping of names to definitions of the study's own,
+    written as there. A name that is mapped to nothing is one of params.yaml."""
+    tasks: Tasks | None = None
+    """The same for tasks: names, or a mapping of names to definitions."""
     regimes: Several[Regime] | None = None
     """Sizes of the training subset, as each task defines them; all: no limit."""
     techniques: Several[Name] | None = None
@@ -64,8 +74,8 @@ class Selection(Strict):
 class Product(Selection):
     """A selection without absent keys: runs of every combination of its lists."""
 
-    models: Several[Name] = restated(Selection, "models")
-    tasks: Several[Name] = restated(Selection, "tasks")
+    models: Models = restated(Selection, "models")
+    tasks: Tasks = restated(Selection, "tasks")
     regimes: Several[Regime] = restated(Selection, "regimes")
     techniques: Several[Name] = restated(Selection, "techniques")
     seeds: Several[Seed] = restated(Selection, "seeds")
@@ -121,11 +131,22 @@ class Study(Product):
     also: list[Selection] = []
     """Further selections. The study runs all of them, each run once."""
     _scopes: dict[str, list[Product]] = PrivateAttr(default_factory=dict)
+    _own: OwnDefinitions = PrivateAttr(default_factory=dict)
 
     @property
     def scopes(self) -> dict[str, list[Product]]:
         """For a union: table or figure -> the selections whose runs it shows."""
         return self._scopes
+
+    @property
+    def own(self) -> OwnDefinitions:
+        """The models and tasks that the study's file defines (`load_study`)."""
+        return self._own
+
+    def used(self) -> dict[Section, list[str]]:
+        """The names of all models and tasks that it selects."""
+        chosen = self.selections()
+        return {s: list(dict.fromkeys(n for c in chosen for n in getattr(c, s))) for s in SECTIONS}
 
     def selections(self) -> list[Product]:
         """The study's own selection, then those of `also`."""
@@ -150,7 +171,7 @@ def join(members: list[Study], description: str = "") -> Study:
     """One study of all that several select, in their order.
 
     Raises:
-        ValueError: they differ in what holds for a study as a whole.
+        ValueError: they differ in what holds for a study as a whole, or in a definition.
     """
     first, *rest = [selection for member in members for selection in member.selections()]
     for key in ("skip_inert", "fuse_techniques"):
@@ -163,11 +184,12 @@ def join(members: list[Study], description: str = "") -> Study:
                 found.append(item)
     own = {name: getattr(first, name) for name in Selection.model_fields}
     update = {**own, **every, "also": rest, "description": description}
-    joined = members[0].model_copy(update=update)
+    both = members[0].model_copy(update=update)
+    both._own = joined(member.own for member in members)
     for member in members:
         for name in (*member.tables, *member.figures):
-            joined._scopes.setdefault(name, []).extend(member.selections())
-    return joined
+            both._scopes.setdefault(name, []).extend(member.selections())
+    return both
 
 
 def load_study(name: str, root: Path) -> Study:
@@ -175,15 +197,21 @@ def load_study(name: str, root: Path) -> Study:
     path = study_path(name, root)
     data = read_yaml(path)
     if "union" not in data:
-        return validate(Study, data, path)
+        return _study(data, path)
     union = validate(Union, data, path)
     members = []
     for member in union.union:
         inner = study_path(member, root)
         if "union" in (data := read_yaml(inner)):
             raise UserError(f"{path}: union: '{member}' is a union itself; name its studies")
-        members.append(validate(Study, data, inner))
+        members.append(_study(data, inner))
     try:
         return join(members, union.description)
     except ValueError as error:
         raise UserError(f"{path}: union: {error}") from None
+
+
+def _study(data: dict, path: Path) -> Study:
+    study = validate(Study, data, path)
+    study._own = own_definitions(data, path)
+    return study

@@ -156,6 +156,16 @@ def study(*keys: str, to: object) -> Plant:
     return lambda place: sandbox.change(place.folder / "studies" / "mini.yaml", *keys, to=to)
 
 
+def used(section: str, name: str, to: object) -> Plant:
+    """Defines a model or task in params.yaml, which the study then uses instead of its own."""
+
+    def plant(place: Place) -> None:
+        params(section, name, to=to)(place)
+        study(section, to=[name])(place)
+
+    return plant
+
+
 def text(name: str, content: str | bytes) -> Plant:
     """Writes a file of the project."""
     return lambda place: write(place.folder / name, content)

@@ -1,6 +1,18 @@
 """Mistakes in params.yaml and in studies; `beft plan` meets them."""
 
-from support.planted import HUB, TASK, TINY, Case, nothing, params, remove, settings, study, text
+from support.planted import (
+    HUB,
+    TASK,
+    TINY,
+    Case,
+    nothing,
+    params,
+    remove,
+    settings,
+    study,
+    text,
+    used,
+)
 
 TIMED = {"model": "tiny", "task": "mine", "regime": "low", "techniques": ["all_biases"]}
 PAIR = {"model": "tiny", "tasks": ["mine", "mine"], "regime": "low", "technique": "all_biases"}
@@ -22,9 +34,11 @@ MISSPELT = settings("params", params, [
     ((*TASK, "techniques"), {"fulll": {}}, "tasks.mine.techniques", "'fulll'", "'full'"),
     ((*TASK, "techniques"), {"full": {"dropuot": 0.1}}, "tasks.mine.techniques.full", "'dropout'"),
     (("training", "precision"), "float23", "training.precision", "'float23'", "'float32'"),
-    (("tasks", "demo_sentimnt"), {"demo": True}, "demo_sentimnt", "'demo_sentiment'"),
-    (("tasks", "sst3"), {"path": "mine"}, "tasks.sst3", "'sst2'", "text, labels, metric"),
     (("study",), "mni", "study 'mni'", "'mini'"),
+    ((*TASK, "decoder"), {"techniques": {"lorra": {}}}, "mine.decoder.t", "'lorra'", "'lora'"),
+]) + settings("used", used, [
+    (("tasks", "demo_sentimnt"), {"demo": True}, "yaml: tasks.demo_sentimnt", "'demo_sentiment'"),
+    (("tasks", "sst3"), {"path": "mine"}, "yaml: tasks.sst3", "'sst2'", "text, labels, metric"),
 ]) + settings("study", study, [
     (("task",), ["mine"], "mini.yaml", "'task'", "'tasks'"),
     (("training",), {"epoch": 1}, "training", "'epoch'", "'epochs'"),
@@ -70,7 +84,6 @@ WRONG_VALUES = settings("params", params, [
         *(("labels", [*two, "x"], f"one value twice: '{two[0]}' and '{two[1]}'") for two in [
             ("1", "1.0"), ("True", "true"), ("a", "a "), ("0", "-0"), ("1e2", "100"),
         ]),
-        ("labels", [True, False], "labels.0: Input should be a valid string: write it in quotes"),
         ("labels", 5, "labels"), ("text", [], "text"),
         ("text", ["a", "b", "c"], "text"), ("text", "sentence", "text"), ("labels", [], "classes"),
         ("metric", "spearman", "regression"), ("stratify", "perhaps", "stratify"),
@@ -79,6 +92,12 @@ WRONG_VALUES = settings("params", params, [
         ("validation", ["dev", "train"], "'train' is trained on and evaluated"),
         ("train", "validation", "'validation' is trained on and evaluated"),
     ]),
+    *(((*TASK, "labels"), value, "tasks.mine.labels.0: Input should be a valid string", *words)
+      for value, *words in [
+        ([True, False], "write it in quotes, as YAML reads yes, on and true as True (got True)"),
+        ([False, True], "write it in quotes, as YAML reads no, off and false as False (got False)"),
+        ([1, 2, 3], "write it in quotes (got 1)"), ([0.5, 1.5], "write it in quotes (got 0.5)"),
+      ]),
     (("execution", "threads"), 0, "execution.threads", "0"),
     (("execution", "checkpoint_seconds"), -1, "execution.checkpoint_seconds", "-1"),
     (("execution", "gpu"), "one", "execution.gpu", "'one'"),
@@ -129,11 +148,24 @@ SOURCES = settings("params", params, [
         ("path", None, "exactly one"), ("path", "none", "not a directory"),
         ("config", "../x", "'../x'"), ("train", "../x", "'../x'"), ("validation", ["a/b"], "'a/b'"),
     ]),
-    (("tasks", "theirs"), {"hub": "own/data"}, "tasks.theirs", "revision"),
-    (("tasks", "../x"), {"demo": True}, "tasks", "'../x'"),
-    (("models", "../x"), {"path": TINY}, "models", "'../x'"),
-    (("models", "a b"), {"path": TINY}, "models", "'a b'"),
     ((*TASK, "learning_rate"), None, "tasks.mine", "learning_rate"),
+]) + settings("used", used, [
+    (("tasks", "theirs"), {"hub": "own/data"}, "params.yaml: tasks.theirs", "revision"),
+    (("models", "theirs"), {"hub": "own/m"}, "params.yaml: models.theirs", "revision"),
+]) + settings("own", study, [
+    (("tasks",), {"yours": {"demo": True}}, "mini.yaml: tasks.yours", "no demo task"),
+    (("tasks",), {"yours": {"pth": "mine"}}, "mini.yaml: tasks.yours", "'pth'", "'path'"),
+    (("tasks",), {"yours": {"path": "mine", "labels": [1]}}, "tasks.yours.labels.0", "in quotes"),
+    (("tasks",), {"yours": 5}, "mini.yaml: tasks.yours", "(got 5)"),
+    (("tasks",), {"yours": None}, "study 'mini': tasks: 'yours' unknown"),
+    (("tasks",), {"mine": {"demo": True}}, "mini.yaml: tasks.mine", "params.yaml defines this"),
+    (("tasks",), {"../x": {"demo": True}}, "mini.yaml: tasks", "'../x'"),
+    (("tasks",), {}, "mini.yaml: tasks", "least 1"),
+    (("models",), {"own": {"path": "nowhere"}}, "models.own.path", "nowhere", "not a directory"),
+    (("models",), {"own": {"path": TINY}, "tinny": None}, "'mini': models: 'tinny'", "'tiny'"),
+    (("models",), {"ownn": {"path": TINY}, "own": None}, "'mini': models: 'own'", "'ownn'"),
+    (("also",), [{"models": {"own": {"hub": "own/m"}}}], "mini.yaml: models.own", "revision"),
+    (("also",), [{"models": {"own": {"path": TINY}}}] * 2, "mini.yaml: models.own: defined twice"),
 ]) + settings("study", study, [
     (("models",), ["../x"], "mini.yaml", "models", "'../x'"),
     (("models",), ["tiny", "tiny"], "mini.yaml", "models", "'tiny' is listed twice"),
