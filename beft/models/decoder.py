@@ -9,17 +9,14 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrain
 
 from beft.errors import UserError
 from beft.models.base import Model
-from beft.models.family import is_causal
+from beft.models.family import check_one_part, is_causal
 from beft.models.loading import load_checkpoint, load_tokenizer, model_label
 from beft.models.sites import add_projection_biases, find_sites
 
 
 @dataclass(frozen=True)
 class Decoder(Model):
-    """A pretrained causal language model, whose `sites` always include q, k and v."""
-
-    # names of the biases (zeros, frozen) that the checkpoint's q, k, v lacked
-    added: tuple[str, ...] = ()
+    """A pretrained causal language model."""
 
 
 def load_decoder(
@@ -46,7 +43,7 @@ def load_decoder(
         UserError: The directory is not a usable checkpoint of a decoder; the message says why.
     """
     label = label or model_label(path, name)
-    model, tokenizer, _ = load_checkpoint(
+    loaded = load_checkpoint(
         MODEL_FOR_CAUSAL_LM_MAPPING,
         path,
         label,
@@ -56,15 +53,15 @@ def load_decoder(
         dtype=dtype,
         hollow=hollow,
     )
-    _pad(tokenizer)
+    _pad(loaded.tokenizer)
     try:
-        added = add_projection_biases(model, sites)
-        found = find_sites(model, sites)
+        added = add_projection_biases(loaded.model, sites)
+        found = find_sites(loaded.model, sites)
     except UserError as error:
         raise error.within(label) from error
     if not hollow:
-        model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
-    return Decoder(model, tokenizer, found, added=added)
+        loaded.model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
+    return Decoder(loaded.model, loaded.tokenizer, found, added=added)
 
 
 def read_tokenizer(path: Path, name: str = "") -> PreTrainedTokenizerBase:
@@ -82,10 +79,9 @@ def _pad(tokenizer: PreTrainedTokenizerBase) -> None:
 def _check_decoder(config: PreTrainedConfig, label: str) -> None:
     kind = f"{label}: the architecture '{config.model_type}'"
     advice = "use a decoder such as OPT, GPT-2 or Llama"
+    check_one_part(config, label, advice)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UserError(f"{kind} is no causal language model; {advice}")
-    if getattr(config, "is_encoder_decoder", False):
-        raise UserError(f"{kind} is an encoder with a decoder; {advice}")
     if not is_causal(config):
         raise UserError(
             f"{kind} is an encoder, it cannot continue a prompt; {advice}, or remove "

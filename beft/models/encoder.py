@@ -1,6 +1,7 @@
 """Load a pretrained encoder from a local directory: its weights, tokenizer, bias sites and head."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from transformers import (
 
 from beft.errors import UserError
 from beft.models.base import Model
+from beft.models.family import check_one_part
+from beft.models.heads import Inherited, inherit, parameters
 from beft.models.loading import load_checkpoint, model_label
 from beft.models.pooling import pool_mean
-from beft.models.sites import BiasSites, find_sites
+from beft.models.sites import add_projection_biases, find_sites
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Encoder(Model):
     """
 
     pooling: str = "first"  # what the head reads: see `load_encoder`
+    # the classification layer that came with the checkpoint; None if none did, or it was not judged
+    inherited: Inherited | None = None
 
     @property
     def labels(self) -> int:
@@ -40,6 +47,7 @@ def load_encoder(
     num_labels: int,
     *,
     sites: Mapping[str, str] | None = None,
+    classes: Sequence[str] | None = None,
     device: str = "cpu",
     dropout: float | None = None,
     name: str = "",
@@ -50,12 +58,15 @@ def load_encoder(
     """Load the checkpoint in the directory `path`; nothing is fetched and no code of it is run.
 
     The head that the checkpoint lacks is set by `init_head` with seed 0; the global random state
-    is neither used nor changed.
+    is neither used nor changed. Projections q, k and v without a bias get one of zeros, which
+    leaves the logits as they are.
 
     Args:
         path: Directory with config.json, safetensors weights and the tokenizer's files.
         num_labels: Number of classes; 1 is a regression.
         sites: `layers`, `q`, `k`, `v` for an architecture that is not recognised; see `find_sites`.
+        classes: Names of the task's classes, none for a regression: a classification layer of the
+            checkpoint is kept if it is for the same (`heads.inherit`). None: if its size fits.
         device: The device that the model is moved to.
         dropout: Probability of every dropout in the model; None keeps that of the checkpoint.
         name: The model's alias, for messages.
@@ -69,7 +80,7 @@ def load_encoder(
     label = label or model_label(path, name)
     if num_labels < 1:
         raise UserError(f"{label}: num_labels must be 1 (regression) or more, not {num_labels}")
-    model, tokenizer, missing = load_checkpoint(
+    loaded = load_checkpoint(
         MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
         path,
         label,
@@ -82,17 +93,26 @@ def load_encoder(
         # A checkpoint may state the problem of the task it was tuned on before.
         problem_type="regression" if num_labels == 1 else "single_label_classification",
     )
+    model, tokenizer = loaded.model, loaded.tokenizer
     _check_padding(tokenizer, path, label)
+    # By which the heads of causal models find the last token of a text.
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     try:
-        found = _sites(model, sites)
-        missing = missing if pooling == "first" else pool_mean(model)
+        added = add_projection_biases(model, sites)
+        found = find_sites(model, sites)
+        inherited = None if classes is None else inherit(loaded, classes, pooling)
+        missing = frozenset(loaded.missing) if pooling == "first" else pool_mean(model)
     except UserError as error:
         raise error.within(label) from error
+    if inherited is not None:
+        log.info("%s: %s", label, inherited.line(classes or ()))
+        if inherited.fate == "dropped":
+            missing |= frozenset(parameters(model, inherited.layer))
     head = _head(model, missing)
     if not hollow:
         model.to(device)  # type: ignore[arg-type]  # its wrapper hides `self` from mypy
     fresh = tuple(n for n in head if n in missing)
-    encoder = Encoder(model, tokenizer, found, head, fresh, pooling)
+    encoder = Encoder(model, tokenizer, found, head, fresh, added, pooling, inherited)
     init_head(encoder, seed=0)
     return encoder
 
@@ -119,15 +139,12 @@ def init_head(pretrained: Model, seed: int) -> None:
 
 
 def _check_encoder(config: PreTrainedConfig, label: str) -> None:
+    advice = "use an encoder such as BERT, RoBERTa or DeBERTa"
+    check_one_part(config, label, advice)
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise UserError(
             f"{label}: the architecture '{config.model_type}' has no sequence classification head; "
-            "use an encoder such as BERT, RoBERTa or DeBERTa"
-        )
-    if getattr(config, "is_encoder_decoder", False):
-        raise UserError(
-            f"{label}: the architecture '{config.model_type}' is an encoder with a decoder; use an "
-            "encoder such as BERT, RoBERTa or DeBERTa"
+            f"{advice}"
         )
 
 
@@ -137,16 +154,6 @@ def _check_padding(tokenizer: PreTrainedTokenizerBase, path: Path, label: str) -
             f"{label}: its tokenizer has no padding token; name one as 'pad_token' in "
             f"{path / 'tokenizer_config.json'}"
         )
-
-
-def _sites(model: PreTrainedModel, declared: Mapping[str, str] | None) -> BiasSites:
-    found = find_sites(model, declared)
-    if found.fused:
-        raise UserError(
-            f"{type(model).__name__} computes q, k and v in one fused linear "
-            f"({found.of('q')[0].module}): such models are supported as decoders only"
-        )
-    return found
 
 
 def _head(model: PreTrainedModel, missing: frozenset[str]) -> tuple[str, ...]:

@@ -88,6 +88,7 @@ _FUSED: dict[str, tuple[str, Callable[[PreTrainedConfig], Layout]]] = {
     "gpt2": ("c_attn", _thirds),
     "gpt_bigcode": ("c_attn", _bigcode),
     "gpt_neox": ("query_key_value", _each_head),
+    "modernbert": ("Wqkv", _thirds),
     "mpt": ("Wqkv", _thirds),
     "phi3": ("qkv_proj", _phi3),
 }

@@ -1,8 +1,9 @@
 """Loads the configuration, tokenizer and weights of a pretrained model from its directory."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ from beft.models.weights import Tensors, bounded, lazy
 from beft.tasks.words import Plain
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model as it was loaded."""
+
+    model: PreTrainedModel  # in evaluation mode
+    tokenizer: PreTrainedTokenizerBase
+    config: dict  # the content of config.json
+    # the parameters that the checkpoint does not hold in the shape that the model needs -> their
+    # shape there, None where they are absent
+    missing: Mapping[str, tuple[int, ...] | None]
 
 
 class _ToDebug(logging.Handler):
@@ -49,7 +62,7 @@ def load_checkpoint(
     dtype: torch.dtype,
     hollow: bool = False,
     **settings: object,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, frozenset[str]]:
+) -> Loaded:
     """The model and tokenizer in `path`, of which no code is run; the random state is kept.
 
     Only the files that `check_checkpoint` lists are read.
@@ -66,10 +79,6 @@ def load_checkpoint(
         hollow: Whether to leave the weights on the device `meta`: shapes without values.
         **settings: Of the configuration, instead of the checkpoint's.
 
-    Returns:
-        The model, in evaluation mode; its tokenizer; names of the parameters that the checkpoint
-        does not hold in the shape that the model needs, all of them `in_head`.
-
     Raises:
         UserError: The directory is not a usable checkpoint; the message says why.
     """
@@ -85,7 +94,7 @@ def load_checkpoint(
     check_leftover(model, info["unexpected_keys"], checkpoint.tensors, label, in_head)
     tensors.check(label)
     _check_vocabulary(label, tokenizer, model)
-    return model.eval(), tokenizer, missing
+    return Loaded(model.eval(), tokenizer, checkpoint.config, missing)
 
 
 @contextmanager
@@ -189,16 +198,16 @@ def _missing(
     info: Plain,
     label: str,
     in_head: Callable[[PreTrainedModel, str], bool],
-) -> frozenset[str]:
-    """The parameters that the checkpoint does not hold; raises unless all are `in_head`."""
-    missing = set(info["missing_keys"])
+) -> dict[str, tuple[int, ...] | None]:
+    """See `Loaded.missing`; raises unless all are `in_head`."""
+    missing: dict[str, tuple[int, ...] | None] = dict.fromkeys(info["missing_keys"])
     for key, there, here in sorted(info["mismatched_keys"]):
         if not in_head(model, key):
             raise UserError(
                 f"{label}: the weights do not fit config.json: {key} has shape {tuple(there)}, the "
                 f"config asks for {tuple(here)}; fetch both from the same checkpoint"
             )
-        missing.add(key)
+        missing[key] = tuple(there)
     # A head that is tied to the embeddings bears their name, and is not missed.
     lost = [n for n, _ in model.named_parameters() if n in missing and not in_head(model, n)]
     if lost:
@@ -206,7 +215,7 @@ def _missing(
             f"{label}: the checkpoint lacks {len(lost)} weights of the model, such as {lost[0]}; "
             "fetch it again or use another checkpoint"
         )
-    return frozenset(missing)
+    return missing
 
 
 def _check_vocabulary(

@@ -158,14 +158,21 @@ def _unknown(model: nn.Module, reason: str) -> UserError:
         )
     _, path, layer = max(lists, key=lambda item: item[0])
     block, linears = _likely_attention(layer)
+    sizes = {name: features(layer.get_submodule(name)) for name in linears}
+    fused = [n for n, (there, out) in sizes.items() if out == 3 * there or "qkv" in n.lower()]
+    if block and fused:
+        return UserError(
+            f"{type(model).__name__}: {reason}: {path}.0.{fused[0]} seems to compute all three, "
+            "and such a linear is taken apart in some families only, of which this is none; use "
+            "another model"
+        )
     if len(linears) < len(PROJECTIONS):
         return UserError(
             f"{type(model).__name__}: {reason}: {path}.0 has only the linears "
-            f"{', '.join(linears)} in its {block or 'layer'}, and three separate ones are needed "
-            "(q, k and v in one linear are supported for decoders of some families); use another "
-            "model"
+            f"{', '.join(linears)} in its {block or 'layer'}, and q, k and v have to be three; use "
+            "another model"
         )
-    rows = [f"  {name}  {features(layer.get_submodule(name))}" for name in linears]
+    rows = [f"  {name}  {size}" for name, size in sizes.items()]
     guesses = _likely_projections(linears)
     return UserError(
         text,

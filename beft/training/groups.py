@@ -179,6 +179,7 @@ class Job:
                 tokens_per_pass=used.passes.tokens or None,  # None: whole batches
                 passes_refused=state.refused + used.passes.refused,
                 precision=real(device, recipe.training["precision"]),
+                **provenance.inherited(model),
                 **provenance.demonstrated(given),
             )
             files = run_files(recipe, state, model, len(given.train)) | extra

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,8 @@ import torch
 
 import beft
 from beft.code_identity import code_digest
+from beft.models.base import Model
+from beft.models.encoder import Encoder
 from beft.tasks.words import Plain
 from beft.training.state import Data
 
@@ -121,3 +124,13 @@ def demonstrated(data: Data) -> Plain:
         if counts
     }
     return {"demonstrations": shown} if shown else {}
+
+
+def inherited(model: Model) -> Plain:
+    """What became of a classification layer of the checkpoint, for the provenance of a run.
+
+    Returns:
+        {"checkpoint_head": the fields of `Inherited`}; empty where no such layer came.
+    """
+    found = model.inherited if isinstance(model, Encoder) else None
+    return {"checkpoint_head": asdict(found)} if found is not None else {}

@@ -33,8 +33,9 @@ def run_files(recipe: Recipe, state: State, model: Model, train_examples: int) -
         "trainable_percent": 100 * trained / total,
         "encoder_params": total,
     }
-    if names := getattr(model, "added", ()):
-        metrics["added_biases"] = sum(model.model.get_parameter(n).numel() for n in names)
+    if model.added:
+        counts = (model.model.get_parameter(n).numel() for n in model.added)
+        metrics["added_biases"] = sum(counts)
     if others:
         metrics["other_metrics"] = {
             split: {name: _best_and_last(state, split, name) for name in others} for split in splits

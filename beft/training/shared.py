@@ -84,12 +84,12 @@ class Loader:
         """An encoder with a head for the recipe's task."""
         dropout, pooling = key = (recipe.training["dropout"], recipe.pooling)
         if key not in self.encoders:
-            alias = recipe.model["alias"]
-            length: int = recipe.training["max_length"]
+            alias, length = recipe.model["alias"], recipe.training["max_length"]
             encoder = self.encoders[key] = load_encoder(
                 locate(self.layout.root, self.layout.model(recipe)),
                 len(recipe.task["labels"]) or 1,
                 sites=recipe.model["sites"],
+                classes=recipe.task["labels"],
                 device=self.device,
                 dropout=dropout,
                 name=alias,

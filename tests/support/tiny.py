@@ -33,6 +33,7 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    ModernBertConfig,
     MPNetConfig,
     MptConfig,
     OPTConfig,
@@ -70,6 +71,22 @@ _DEBERTA = _SIZES | {
     "position_biased_input": False,
     "pooler_hidden_size": WIDTH,
 }
+# In the second layer a token sees four others on either side. Positions turn all of a short text's
+# queries and keys visibly, so that no key bias is inert.
+_MODERN = _SIZES | {
+    **{"global_rope_theta": 10.0, "local_rope_theta": 10.0},
+    "global_attn_every_n_layers": 2,
+    "local_attention": 8,
+    "embedding_dropout": 0.1,
+    "max_position_embeddings": 512,
+    **{
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "cls_token_id": 2,
+        "eos_token_id": 3,
+        "sep_token_id": 3,
+    },
+}
 # Architecture -> its configuration class and arguments.
 ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict]] = {
     "bert": (BertConfig, _SIZES),
@@ -95,6 +112,8 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict]] = {
         _DEBERTA | {"share_att_key": True, "pos_att_type": ["p2c", "c2p"]},
     ),
     "mpnet": (MPNetConfig, _SIZES | {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}),
+    "modernbert": (ModernBertConfig, _MODERN),
+    "modernbert-biases": (ModernBertConfig, _MODERN | {"attention_bias": True, "mlp_bias": True}),
     "opt": (
         OPTConfig,
         {

@@ -21,6 +21,7 @@ def attention(
     flat: Flat,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
     **others: object,
 ) -> tuple[torch.Tensor, None]:
     """Attention of each sequence of a row, with the signature of transformers' interface.
@@ -29,10 +30,16 @@ def attention(
         query, key, value: (1, heads, N, width of a head).
         flat: the row, with its sequences.
         dropout: of the attention probabilities.
+        sliding_window: how far a token sees; only None, which is everywhere.
 
     Returns:
         (1, N, heads, width), None
+
+    Raises:
+        TypeError: tokens see only those near them.
     """
+    if sliding_window is not None:
+        raise TypeError(f"its tokens see only those near them (sliding_window {sliding_window})")
     if torch.is_grad_enabled():
         p = dropout if flat.noise is not None else 0.0
         return _Attention.apply(query, key, value, flat, scaling, p), None

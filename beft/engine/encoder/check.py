@@ -43,6 +43,8 @@ def computes_rows(encoder: Encoder, device: str) -> bool:
 @torch.inference_mode()
 def _logits(encoder: Encoder, data: Encoded, device: str) -> np.ndarray:
     """Logits (n, labels) from one row, with one set of biases and one head for all sequences."""
+    if encoder.sites.fused:
+        raise TypeError("q, k and v are rows of one bias, and a slot holds a whole one")
     row = flatten(
         [Share(0, data, np.arange(len(data)))], first_position(encoder.model.base_model), device
     )

@@ -36,7 +36,7 @@ def loop(encoder, data, batch):
     result = {}
     for term in encoder.sites.terms:
         g = torch.stack(
-            [torch.stack([r[s.parameter] for s in encoder.sites.of(term)]) for r in rows]
+            [torch.stack([r[s.parameter][s.index] for s in encoder.sites.of(term)]) for r in rows]
         )
         result[term] = ((g**2).mean(0).numpy(), g.abs().mean(0).numpy())
     squares = {t: 0.0 for t in encoder.sites.terms}
@@ -45,12 +45,14 @@ def loop(encoder, data, batch):
         mean = {n: sum(r[n] for r in chunk) / len(chunk) for n in named}
         norm = sum((m**2).sum() for m in mean.values()).sqrt().item()
         for term in encoder.sites.terms:
-            m = torch.stack([mean[s.parameter] for s in encoder.sites.of(term)])
+            m = torch.stack([mean[s.parameter][s.index] for s in encoder.sites.of(term)])
             squares[term] = squares[term] + (m * min(1, 1 / norm)).numpy() ** 2 / len(chunks)
     return result, squares
 
 
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "electra", "deberta-v3"])
+@pytest.mark.parametrize(
+    "architecture", ["bert", "roberta", "distilbert", "electra", "deberta-v3", "modernbert"]
+)
 @pytest.mark.parametrize(("labels", "pooling"), [(1, "first"), (3, "first"), (3, "mean")])
 def test_equals_a_loop_over_single_examples(tmp_path, architecture, labels, pooling):
     encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), labels, pooling=pooling)
@@ -58,7 +60,7 @@ def test_equals_a_loop_over_single_examples(tmp_path, architecture, labels, pool
     if encoder.model.config.model_type not in ("bert", "electra"):
         data = type(data)(data.ids, None, data.labels)
     flat = serves(encoder, "cpu")
-    assert flat == (architecture != "deberta-v3")
+    assert flat == (architecture not in ("deberta-v3", "modernbert"))
     got = measure(encoder, data, "cpu", 4, flat)
     expected, squares = loop(encoder, data, 4)
     for term in encoder.sites.terms:
@@ -114,7 +116,7 @@ def test_measuring_changes_nothing(tmp_path, flat):
 @pytest.mark.parametrize(
     ("architecture", "inert"),
     [("bert", True), ("roberta", True), ("distilbert", True), ("electra", True),
-     ("deberta-v3", False)],
+     ("deberta-v3", False), ("modernbert", False)],
 )  # fmt: skip
 def test_key_biases_are_inert_without_relative_positions(tmp_path, architecture, inert):
     encoder = load_encoder(tiny.checkpoint(architecture, tmp_path), 2)

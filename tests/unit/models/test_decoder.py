@@ -199,7 +199,7 @@ def other_tokenizer(folder: Path) -> None:
 BROKEN = {
     "no directory": (shutil.rmtree, "there is no such directory"),
     "an encoder": (encoder, "'roberta' is an encoder, it cannot continue a prompt; use a decoder"),
-    "encoder and decoder": (of_config(BartConfig), "'bart' is an encoder with a decoder"),
+    "encoder and decoder": (of_config(BartConfig), "'bart' is an encoder-decoder, and encoder-"),
     "no language model": (of_config(ViTConfig), "'vit' is no causal language model"),
     "unknown architecture": (config(model_type="nope"), r"config.json is not usable.*nope"),
     "no attention": (config(model_type="mamba"), r"lacks \d+ weights of the model"),

@@ -18,10 +18,15 @@ from support import tiny
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    BartConfig,
+    MBartConfig,
+    MT5Config,
     PreTrainedTokenizerFast,
+    T5Config,
 )
 
 from beft.errors import UserError
+from beft.models.decoder import load_decoder
 from beft.models.encoder import Encoder, init_head, load_encoder
 from beft.models.sites import read_biases
 
@@ -77,6 +82,7 @@ HEADS = {
     "deberta-v3": ("pooler.dense.weight", "pooler.dense.bias", *LINEAR),
     "mpnet": TWO_LAYERS,
     "opt": ("score.weight",),
+    "modernbert": ("head.dense.weight", "head.norm.weight", *LINEAR),
 }
 
 
@@ -360,16 +366,61 @@ def test_a_broken_checkpoint_is_one_clear_line(bert, case):
     assert "\n" not in str(error.value)
 
 
-def test_a_fused_projection_is_for_decoders_only(tmp_path):
-    folder = tiny.decoder_checkpoint("gpt2", tmp_path)
-    with pytest.raises(UserError, match=r"one fused linear \(transformer.h.0.attn.c_attn\)"):
-        load_encoder(folder, 2)
+@pytest.mark.parametrize(
+    ("architecture", "fused"),
+    [("gpt2", True), ("phi3", True), ("llama", False), ("mistral", False), ("qwen3", False)],
+)
+def test_a_decoder_with_a_classification_head_has_sites_too(tmp_path, architecture, fused):
+    """Fused projections, and projections without biases, which get zeros; as in `load_decoder`."""
+    folder = tiny.decoder_checkpoint(architecture, tmp_path)
+    encoder = load_encoder(folder, 2)
+    assert encoder.sites.fused is fused
+    assert bool(encoder.added) is (architecture != "gpt2")
+    assert all(not encoder.model.get_parameter(name).any() for name in encoder.added)
+    auto = AutoModelForSequenceClassification
+    plain = auto.from_pretrained(folder, num_labels=2, dtype=torch.float32).eval()
+    plain.score.load_state_dict(encoder.model.score.state_dict())
+    plain.config.pad_token_id = encoder.tokenizer.pad_token_id
+    batch = encoder.tokenizer(["the film is good", "bad"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = encoder.model(**batch).logits
+        torch.testing.assert_close(logits, plain(**batch).logits)
+        for row, text in enumerate(["the film is good", "bad"]):  # the last real token is read
+            alone = encoder.model(**encoder.tokenizer([text], return_tensors="pt")).logits
+            torch.testing.assert_close(alone[0], logits[row], rtol=1e-4, atol=1e-5)
 
 
-def test_an_encoder_without_projection_biases_is_refused(tmp_path):
-    folder = tiny.decoder_checkpoint("llama", tmp_path)
-    with pytest.raises(UserError, match="no bias in its q, k, v projections"):
-        load_encoder(folder, 2)
+@pytest.mark.parametrize("architecture", ["modernbert", "modernbert-biases"])
+def test_added_biases_leave_modernberts_logits_as_they_are(tmp_path, architecture):
+    """Against transformers' own class, on texts longer than its local attention sees."""
+    folder = tiny.checkpoint(architecture, tmp_path, auto=AutoModelForSequenceClassification)
+    encoder = load_encoder(folder, 2)
+    assert encoder.sites.fused and bool(encoder.added) is (architecture == "modernbert")
+    assert set("qkv") <= set(encoder.sites.terms)
+    plain = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    texts = ["the film is good " * 8, "bad", "a dog sleeps"]
+    batch = encoder.tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.model(**batch).logits, plain(**batch).logits)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes"),
+    [
+        (T5Config, {}),
+        (T5Config, {"is_encoder_decoder": False}),  # as T5EncoderModel saves it
+        (MT5Config, {}),
+        (BartConfig, {}),
+        (MBartConfig, {}),
+    ],
+)
+@pytest.mark.parametrize("load", [lambda path: load_encoder(path, 2), load_decoder])
+def test_encoder_decoders_are_refused_as_such(tmp_path, config, changes, load):
+    tiny.checkpoint("bert", tmp_path)
+    config(vocab_size=200, num_layers=1, **changes).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="encoder-decoders are not supported") as error:
+        load(tmp_path)
+    assert "sites" not in str(error.value)
 
 
 def test_no_labels_are_refused(checkpoint):

@@ -383,7 +383,7 @@ BART = {
             lambda: classifier(
                 OpenAIGPTConfig(vocab_size=50, n_embd=8, n_layer=2, n_head=2, eos_token_id=1)
             ),
-            r"no q, k, v linears.*only the linears attn.c_attn, attn.c_proj in its attn",
+            r"no q, k, v linears.*h.0.attn.c_attn seems to compute all three",
         ),
         (
             lambda: classifier(BartConfig(vocab_size=50, d_model=8, eos_token_id=2, **BART)),

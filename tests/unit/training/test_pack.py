@@ -6,7 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from support import sandbox
+from support import sandbox, tiny
+from transformers import AutoModelForSequenceClassification
 
 from beft.cli.data import fetch, subsample
 from beft.errors import UserError
@@ -25,9 +26,11 @@ RESULTS = (
 )
 
 
-def prepared(folder: Path) -> Path:
+def prepared(folder: Path, **model: object) -> Path:
     """A project with sources, model and the subsets of two seeds, nothing trained."""
     sandbox.make(folder, study=sandbox.STUDY | {"seeds": [0, 1], "selectors": []})
+    if model:
+        tiny.checkpoint("bert", folder / "models" / "tiny", **model)
     fetch(params=folder / "params.yaml")
     for subset in load(folder / "params.yaml").subsets:
         subsample(folder / "data" / "subsets" / subset, params=folder / "params.yaml")
@@ -147,3 +150,30 @@ def test_another_run_than_the_manifest_was_written_for_is_not_taken_over(whole, 
     assert layout.pack(key).read_bytes() == before
     layout.pack(key).unlink()  # as snakemake does before it starts a job
     runner.run_pack(layout, pack, layout.pack(key))
+
+
+@pytest.mark.parametrize(
+    ("names", "fate"),
+    [
+        (["negative", "positive"], "kept"),
+        (["positive", "negative"], "reordered"),
+        (["LABEL_0", "LABEL_1"], "kept"),
+        (["a", "b", "c"], "dropped"),
+        (None, None),
+    ],
+)
+def test_provenance_says_what_became_of_the_checkpoints_head(tmp_path, caplog, names, fate):
+    tuned = {"auto": AutoModelForSequenceClassification, "id2label": dict(enumerate(names or []))}
+    folder = prepared(tmp_path, **(tuned if names else {}))
+    with caplog.at_level("INFO", logger="beft"):
+        run(folder, [0])
+    assert caplog.text.count("own classification layer") == (1 if names else 0)
+    found = [read_json(p) for p in (folder / "data" / "runs").rglob("provenance.json")]
+    assert len(found) == 2
+    for facts in found:
+        if names is None:
+            assert "checkpoint_head" not in facts
+            continue
+        head = facts["checkpoint_head"]
+        assert (head["layer"], head["outputs"], head["fate"]) == ("classifier", len(names), fate)
+        assert head["classes"] == ([] if names[0] == "LABEL_0" else names)

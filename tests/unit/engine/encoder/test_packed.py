@@ -11,15 +11,18 @@ from beft.data.encoded import Encoded
 from beft.engine.batches import collate
 from beft.engine.dispatch import engine, groups, serves
 from beft.engine.encoder import packed
+from beft.engine.encoder.flat import flatten
 from beft.engine.encoder.packed import Flattened
 from beft.engine.encoder.padded import predict
+from beft.engine.encoder.rowwise import computing
 from beft.engine.noise import Noise
+from beft.engine.shares import Share
 from beft.models.encoder import load_encoder
 from beft.training.loop import train
 from beft.training.state import Control, Data
 
 FLAT = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"]
-PADDED = ["deberta-v2", "deberta-v3", "mpnet"]
+PADDED = ["deberta-v2", "deberta-v3", "mpnet", "modernbert", "modernbert-biases"]
 
 
 def of_lengths(lengths: list[int], types: bool, seed: int = 0) -> Encoded:
@@ -47,8 +50,17 @@ def test_flat_logits_equal_padded_ones(tmp_path, architecture, labels):
 
 @pytest.mark.parametrize("architecture", PADDED)
 def test_what_a_row_cannot_serve_is_noticed(tmp_path, architecture):
-    """Relative positions: their attention needs more than query, key and value."""
+    """Their attention needs more than query, key and value, or the three are one linear."""
     assert not serves(load_encoder(tiny.checkpoint(architecture, tmp_path), 2), "cpu")
+
+
+def test_a_row_serves_no_attention_that_sees_only_near_tokens(tmp_path):
+    """A window of 512 tokens: the short texts that are tried would not tell."""
+    folder = tiny.checkpoint("modernbert", tmp_path, local_attention=512)
+    encoder = load_encoder(folder, 2)
+    row = flatten([Share(0, of_lengths([3, 5], False), np.arange(2))], 0, "cpu")
+    with computing(encoder, row, {}, {}), pytest.raises(TypeError, match="only those near them"):
+        encoder.model.base_model(**row.inputs())
 
 
 @pytest.fixture(scope="module")
