@@ -14,7 +14,8 @@ from beft.data.readers.parquet_file import classes_of, rows_of
 from beft.data.readers.read import columns_of, read_rows
 from beft.data.readers.rows import Rows
 from beft.data.tables import parquet_bytes, read_table, table_digest
-from beft.errors import UserError
+from beft.errors import UserError, one_line
+from beft.store import data_checks
 from beft.store.files import all_flaws, read_json, remove, set_aside, to_json, write_folder
 from beft.store.inputs import source_flaw
 from beft.store.locks import alone
@@ -42,8 +43,8 @@ def fetch_task(
 
     Each split becomes one parquet file, where texts and labels have one type each. Of local files
     it holds the columns that the task reads, of other datasets all columns. `source.json` records
-    the files that were read, their SHA-256, their numbers of rows and of lines, and how labels were
-    matched.
+    the files that were read, their SHA-256, their numbers of rows and of lines, how labels were
+    matched, and what is odd about the rows (`data_checks.find`).
 
     Args:
         root: the folder of the project.
@@ -67,6 +68,10 @@ def fetch_task(
                 _make_source(root, name, given, source, folder, transfer, kinds)
     read = read_json(folder / "source.json")["read"]
     _check_kinds(name, read, task, kinds)
+    if given.path is not None:
+        _check_classes(name, read, task, data_checks.checks_of(folder))
+        if odd := data_checks.told(folder):
+            log.warning("tasks.%s: %s", name, odd)
     for split in read.values():
         if given.path is not None or "labels" in split:  # the user's own choice, or a guess
             log.info("tasks.%s: %s", name, _said(split, task))
@@ -83,10 +88,11 @@ def _make_source(
     kinds: Iterable[str],
 ) -> None:
     task = resolve_task(name, given)
-    files, read = {}, {}
+    files, read, inputs = {}, {}, {}
     for split, (rows, origin, checksum) in _read_splits(root, name, given, source, transfer):
         made, file = normalise(rows, task, origin), Path(origin).name
         files[f"{split}.parquet"] = parquet_bytes(made.table)
+        inputs[split] = data_checks.read(made.table, source)
         read[split] = {
             "file": file,
             "sha256": checksum,
@@ -96,7 +102,11 @@ def _make_source(
             **({"unfit": {k: f"{file}: {v}" for k, v in made.unfit.items()}} if made.unfit else {}),
         }
     _check_kinds(name, read, task, kinds)
-    files["source.json"] = to_json({"task": name, "source": source, "read": read})
+    checks = data_checks.find(inputs, source)
+    if given.path is not None:
+        _check_classes(name, read, task, checks)
+    said = {"task": name, "source": source, "read": read, "checks": checks}
+    files["source.json"] = to_json(said)
     if all_flaws(folder) == ["source.json is missing"]:  # snakemake deletes its output to redo it
         remove(folder)
     elif folder.exists() and any(folder.iterdir()):  # snakemake makes an empty one beforehand
@@ -143,6 +153,15 @@ def _check_kinds(name: str, read: Plain, task: Task, kinds: Iterable[str]) -> No
         for split in read.values():
             if problem := split.get("unfit", {}).get(kind):
                 raise UserError(f"tasks.{name}: {problem}")
+
+
+def _check_classes(name: str, read: Plain, task: Task, checks: Plain) -> None:
+    """Raises UserError where all rows to train on have one label."""
+    if only := checks[task.train].get("only"):
+        raise UserError(
+            f"tasks.{name}: {read[task.train]['file']}: every row has the label "
+            f"'{one_line(only, 60)}', so there is nothing to learn; add rows of another label"
+        )
 
 
 def _said(split: Plain, task: Task) -> str:

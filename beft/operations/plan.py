@@ -13,6 +13,7 @@ from beft.operations.demand import Demand, demand_of
 from beft.operations.disk import disk_bytes
 from beft.operations.left import Left, left_of
 from beft.operations.profile import Profile
+from beft.store import data_checks
 from beft.store.inputs import Inputs
 from beft.store.precision import remarks
 from beft.study.grid import added_for_selectors
@@ -92,7 +93,8 @@ def as_lines(plan: Plan) -> list[str]:
     """What is left to run and what it costs; with a profile, also what is not fetched yet."""
     lacking = _lacking(plan.project) if plan.profile else ()
     unlike = remarks(run for job in plan.jobs for run in job.left.computed)
-    return [*_summary(plan), *_refused(plan), *unlike, *_cluster(plan), *lacking]
+    odd = _odd(plan.project)
+    return [*_summary(plan), *_refused(plan), *odd, *unlike, *_cluster(plan), *lacking]
 
 
 def _runs_by_cell(plan: Plan) -> Table:
@@ -181,6 +183,13 @@ def _refused(plan: Plan) -> list[str]:
         f"{len(refused)} of these were run before, and 'beft verify' refuses them; 'beft verify "
         f"--repair' makes snakemake run them again. The first: {folder}: {why}"
     ]
+
+
+def _odd(project: Project) -> list[str]:
+    """What is odd about the rows of local files that have been fetched, a line for each task."""
+    own = {key: t for key, t in project.sources().items() if project.params.tasks[t].path}
+    found = {t: data_checks.told(project.layout.folder("sources") / key) for key, t in own.items()}
+    return [f"data of tasks.{task}: {odd}" for task, odd in found.items() if odd]
 
 
 def _measuring_jobs(project: Project) -> list[str]:

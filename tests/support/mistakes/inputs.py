@@ -61,6 +61,7 @@ DATA = [
         ("a deep text", "jsonl", DEEP, "row 0", "'sentence'", "a list"),
         ("a boolean label", "jsonl", '{"sentence": "a", "label": true}\n', "row 0", "'true'"),
         ("labels of two kinds", "csv", HEAD + "a,positive\nb,1\n", "row 1", "1", "positive"),
+        ("one label to train on", "csv", HEAD + "a,1\nb,1\n", "tasks.mine", "every row", "'"),
     ]
 ] + [
     Case("no file for a split", remove("mine/train.csv"), "plan", ("mine", "'train'", "no file")),

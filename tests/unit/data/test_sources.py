@@ -7,8 +7,10 @@ import pytest
 from support.local_files import ROWS, local_task, write_local
 
 from beft.data import sources
+from beft.data.tables import parquet_bytes
 from beft.errors import UserError
-from beft.store.files import flaw, read_json
+from beft.store import data_checks
+from beft.store.files import flaw, read_json, remove, to_json, write_folder
 from beft.store.inputs import source_flaw, split_checksums
 from beft.study import params as P
 from beft.study.grid import task_source
@@ -86,9 +88,9 @@ def test_another_reading_of_the_same_files_is_another_source(tmp_path, change):
 def test_another_content_of_the_same_files_is_another_source(tmp_path):
     write_local(tmp_path / "mine", "csv")
     one = sources.fetch_task(tmp_path, "mine", local_task("mine"))
-    (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\n")
+    (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\ny,0\n")
     two = sources.fetch_task(tmp_path, "mine", local_task("mine"))
-    assert one != two and flaw(one) is None and pq.read_table(two / "train.parquet").num_rows == 1
+    assert one != two and flaw(one) is None and pq.read_table(two / "train.parquet").num_rows == 2
 
 
 PROMPT = P.Prompt(template="{about}: {sentence}", passage="sentence", answers=["bad", "good"])
@@ -97,8 +99,8 @@ PROMPT = P.Prompt(template="{about}: {sentence}", passage="sentence", answers=["
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("sentence,label\na,1\n", "train.csv: no column 'about'"),
-        ("sentence,about,label\na,,1\n", r"train.csv: row 0 \(line 2\): 'about' is empty"),
+        ("sentence,label\na,1\nb,0\n", "train.csv: no column 'about'"),
+        ("sentence,about,label\na,,1\nb,,0\n", r"train.csv: row 0 \(line 2\): 'about' is empty"),
     ],
 )
 def test_what_only_decoders_read_is_needed_where_there_are_decoders(tmp_path, content, problem):
@@ -110,7 +112,7 @@ def test_what_only_decoders_read_is_needed_where_there_are_decoders(tmp_path, co
     assert not (tmp_path / "data/sources").exists()
     folder = sources.fetch_task(tmp_path, "mine", task, kinds=["encoder"])
     table = pq.read_table(folder / "train.parquet")
-    assert table.to_pydict() == {"sentence": ["a"], "label": [1]}
+    assert table.to_pydict() == {"sentence": ["a", "b"], "label": [1, 0]}
     with pytest.raises(UserError, match=f"tasks.mine: {problem}"):  # now that it lies there
         sources.fetch_task(tmp_path, "mine", task, kinds=["decoder"])
     with pytest.raises(UserError, match="mine/train: its files have no column 'about' that fits"):
@@ -157,7 +159,7 @@ def test_a_folder_that_holds_another_dataset_is_made_again(tmp_path):
     one = sources.fetch_task(tmp_path, "mine", local_task("mine"))
     kept = (one / "train.parquet").read_bytes()
     ours = (tmp_path / "mine" / "train.csv").read_bytes()
-    (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\n")
+    (tmp_path / "mine" / "train.csv").write_text("sentence,label\nx,1\ny,0\n")
     two = sources.fetch_task(tmp_path, "mine", local_task("mine"))
     aside = one.rename(tmp_path / "aside")
     two.rename(one)
@@ -186,3 +188,73 @@ def test_a_file_of_the_mirror_that_changes_while_it_is_read_is_refused(tmp_path,
         with pytest.raises(UserError, match=r"own/mine/train.parquet: it has changed while it was"):
             sources.fetch_task(tmp_path, "mine", task)
     assert not (tmp_path / "data" / "sources").exists()
+
+
+def write_rows(folder, **splits) -> None:
+    """A csv file for each split from pairs of text and label."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, rows in splits.items():
+        lines = "".join(f"{text},{label}\n" for text, label in rows)
+        (folder / f"{split}.csv").write_text("sentence,label\n" + lines)
+
+
+TRAIN = [("a", "positive"), ("b", "negative"), ("B ", "positive")]
+
+
+def test_odd_rows_of_local_files_are_counted_and_told_in_one_line(tmp_path, caplog):
+    write_rows(tmp_path / "mine", train=TRAIN, validation=[("A", "positive"), ("c", "negative")])
+    folder = sources.fetch_task(tmp_path, "mine", local_task("mine"))
+    assert read_json(folder / "source.json")["checks"] == {
+        "train": {"duplicates": 1, "contradictory": 2},
+        "validation": {"in_train": 1},
+    }
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert line == f"tasks.mine: {data_checks.told(folder)}" and "\n" not in line
+    caplog.clear()
+    sources.fetch_task(tmp_path, "mine", local_task("mine"))  # now that it lies there
+    assert line in caplog.text
+
+
+def test_rows_in_order_are_not_told(tmp_path, caplog):
+    write_rows(
+        tmp_path / "mine", train=TRAIN[:2], validation=[("c", "positive"), ("d", "negative")]
+    )
+    sources.fetch_task(tmp_path, "mine", local_task("mine"))
+    assert "WARNING" not in caplog.text
+
+
+def test_training_rows_of_one_class_are_refused(tmp_path):
+    write_rows(tmp_path / "mine", train=TRAIN[::2], validation=TRAIN)
+    line = r"^tasks\.mine: train\.csv: every row has the label 'positive', so there is nothing to"
+    with pytest.raises(UserError, match=line):
+        sources.fetch_task(tmp_path, "mine", local_task("mine"))
+    assert not (tmp_path / "data/sources").exists()
+
+
+def test_training_targets_of_one_value_are_refused(tmp_path):
+    write_rows(tmp_path / "mine", train=[("a", 1), ("b", 1.0)], validation=[("a", 1), ("b", 2)])
+    task = P.Task(path="mine", text=["sentence"], labels=[], metric="spearman")
+    with pytest.raises(UserError, match=r"train\.csv: every row has the label '1\.0'"):
+        sources.fetch_task(tmp_path, "mine", task)
+
+
+def test_a_dataset_of_one_class_that_an_earlier_version_made_is_refused(tmp_path):
+    """Its `source.json` counts nothing, and its folder stays as it is."""
+    write_rows(tmp_path / "mine", train=TRAIN[:2], validation=TRAIN)
+    folder = sources.fetch_task(tmp_path, "mine", local_task("mine"))
+    files = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "checksums.json"}
+    one = pq.read_table(folder / "train.parquet").slice(0, 1)
+    said = read_json(folder / "source.json")
+    del said["checks"]
+    files |= {"train.parquet": parquet_bytes(one), "source.json": to_json(said)}
+    remove(folder)
+    write_folder(folder, files)
+    with pytest.raises(UserError, match=r"train\.csv: every row has the label 'positive'"):
+        sources.fetch_task(tmp_path, "mine", local_task("mine"))
+    assert (folder / "source.json").read_bytes() == files["source.json"]
+
+
+def test_a_validation_split_of_one_class_is_told(tmp_path, caplog):
+    write_rows(tmp_path / "mine", train=TRAIN[:2], validation=[("c", "positive")])
+    sources.fetch_task(tmp_path, "mine", local_task("mine"))
+    assert "validation (1 row): the only label: positive" in caplog.text

@@ -6,8 +6,10 @@ from shutil import copytree, rmtree
 import pytest
 from support import sandbox
 from support.estimates import PARAMS, STUDY, finish
+from support.local_files import local_task, write_local
 
 from beft.cli import operations
+from beft.data.sources import fetch_task
 from beft.operations.cost import Costs
 from beft.operations.disk import run_bytes
 from beft.operations.left import Left
@@ -242,3 +244,19 @@ def test_jobs_that_train_nothing_are_said_apart(root, capsys):
     sandbox.change(root / "studies" / "mini.yaml", "timing", to=[timed])
     words = " ".join(said(capsys, root).split())
     assert "not included in the times below: 1 job to time runs" in words
+
+
+def test_odd_rows_of_local_files_are_told_once_they_are_fetched(root, capsys):
+    """Here validation is the same file as train."""
+    write_local(root / "mine", "csv")
+    task = local_task("mine", learning_rate=1e-3, epochs=1, regimes={"low": 2})
+    given = task.model_dump(exclude_none=True, exclude_defaults=True)
+    sandbox.change(root / "params.yaml", "tasks", "mine", to=given)
+    sandbox.change(
+        root / "studies" / "mini.yaml", "also", to=[{"tasks": ["mine"], "regimes": ["low"]}]
+    )
+    assert "data of" not in said(capsys, root)
+    fetch_task(root, "mine", task)
+    (line,) = [text for text in said(capsys, root).splitlines() if text.startswith("data of")]
+    assert line.startswith("data of tasks.mine: train (5 rows): rows with an empty text: 1")
+    assert line.endswith("rows whose texts are in the training split, too: 5")
