@@ -118,17 +118,21 @@ def summary(reports: opt.Reports = opt.REPORTS) -> None:
 def selected_terms(chosen: "pd.DataFrame") -> "Table":
     """The term that each selector chose and the best term, a row for each model, task and regime.
 
+    The metric of the best term stands beside what guessing gives.
+
     Args:
         chosen: rows of `beft.report.analysis.selection.selection`.
     """
     from rich.table import Table
     from rich.text import Text
 
+    from beft.report.analysis.guessing import UNBEATEN
     from beft.report.frames.columns import CELL
 
     keys = [key for key in CELL if key != "model" or chosen["model"].nunique() > 1]
     table = Table(title="Selected term, and the term that came out best")
-    for column in (*keys, *dict.fromkeys(chosen["selector"]), "best", "lead"):
+    columns = ("best", "lead", "metric", "guessing")
+    for column in (*keys, *dict.fromkeys(chosen["selector"]), *columns):
         table.add_column(column)
     for _, part in chosen.groupby(CELL, sort=False):
         first = part.iloc[0]
@@ -138,7 +142,12 @@ def selected_terms(chosen: "pd.DataFrame") -> "Table":
         ]
         lead = f"{100 * first['lead']:.1f} points" if math.isfinite(first["lead"]) else ""
         best = first["best"] or f"undecided: {first['reason']}"
-        table.add_row(*map(Text, (*(first[key] for key in keys), *picks, best, lead)))
+        best += f" ({UNBEATEN})" if first["best"] and first["unbeaten"] else ""
+        rates = (
+            f"{100 * rate:.1f} %" if math.isfinite(rate) else ""
+            for rate in (first["best_mean"], first["guessing"])
+        )
+        table.add_row(*map(Text, (*(first[key] for key in keys), *picks, best, lead, *rates)))
     return table
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from beft.data.demonstrations import before, fitting, solved
-from beft.data.order import order
 from beft.errors import UserError
 from beft.tasks.metrics import sums
 from beft.tasks.metrics.answers import score_words
@@ -196,24 +195,3 @@ def _shortened(
         )
     dropped = set(passage[:excess])
     return [token for i, token in enumerate(ids) if i not in dropped]
-
-
-def evaluated_rows(words: Sequence[Words], size: int | str, task: str) -> list[int]:
-    """The rows of a split to evaluate, in ascending order; they depend on task and size alone.
-
-    Rows that are scored together, such as the answers to one question of MultiRC, stay together, so
-    there may be a few more than `size`.
-    """
-    limit = len(words) if size == "all" else int(size)
-    if limit >= len(words):
-        return list(range(len(words)))
-    groups: dict[str, list[int]] = {}
-    for row, example in enumerate(words):
-        groups.setdefault(example.group or f"row {row}", []).append(row)
-    names = list(groups)
-    chosen: list[int] = []
-    for index in order(len(names), "evaluated", task):
-        if len(chosen) >= limit:
-            break
-        chosen += groups[names[index]]
-    return sorted(chosen)

@@ -8,6 +8,7 @@ from beft.adapters.merge_results import merge_flaw
 from beft.operations import verify_inputs, verify_reports, verify_runs
 from beft.operations.problem import Problem, to_redo
 from beft.report.frames.collect import Facts, facts_of, listed
+from beft.report.frames.guessing import Guesses
 from beft.selectors.score_files import render_cell
 from beft.store import accepted_code
 from beft.store.files import read_json
@@ -59,6 +60,10 @@ class _Seen:
     scores: list[Problem] = field(default_factory=list)
 
     @cached_property
+    def guesses(self) -> Guesses:
+        return Guesses(self.project.layout)
+
+    @cached_property
     def scored(self) -> dict[str, Cell]:
         return {cell.recipes[0].cell(): cell for cell in self.project.cells.values()}
 
@@ -75,7 +80,7 @@ class _Seen:
             self.wrong[digest] = [] if digest in skipped else list(self.check.run(run))
             self.is_well = self.is_well and not self.wrong[digest]
             if self.is_well:
-                self.facts[digest] = facts_of(self.project, run)
+                self.facts[digest] = facts_of(self.project, run, self.guesses)
         if cell := self.scored.get(recipes[0].cell()):
             self.scores.extend(self._scores(cell, runs))
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from beft.data.labelled import Labelled
 from beft.data.mirror.lookup import locate
+from beft.data.references import references
 from beft.data.subsets import hold_out
 from beft.errors import UserError, one_line
 from beft.store.run_folder import Run
@@ -18,7 +19,6 @@ from beft.store.run_format import EXAMPLES, METRICS, PREDICTIONS, Epoch, Scores,
 from beft.study.layout import Layout
 from beft.study.recipe import Recipe, kind_of, metrics_of
 from beft.tasks.metrics import sums
-from beft.tasks.prompts import words_of
 
 _DAMAGED = (OSError, SafetensorError)  # a file that is not listed, or is none of ours
 SAME = 1e-7  # sums may be added in another order
@@ -51,16 +51,13 @@ class Answers:
         return self.known[key]
 
     def _read(self, recipe: Recipe, split: str) -> Examples | None:
-        file, task = self.layout.source(recipe) / f"{split}.parquet", recipe.task
-        if kind_of(recipe.model) == "encoder":
-            labels = pq.read_table(file, columns=[task["label"]])[task["label"]].to_pylist()
-            return Labelled(np.array(labels, np.int64 if task["labels"] else np.float32))
-        from beft.data.prompts import Prompts, evaluated_rows  # they take seconds to import
+        right = references(self.layout.source(recipe), recipe, split)
+        if isinstance(right, np.ndarray):
+            return Labelled(right)
+        from beft.data.prompts import Prompts  # its import takes seconds
 
-        words = words_of(pq.read_table(file), task, f"{task['name']}/{split}")
-        rows = evaluated_rows(words, recipe.training["evaluated"], task["name"])
-        decode = self._reader(recipe) if task["kind"] == "generation" else str
-        return Prompts([], [], [], [words[i] for i in rows], decode) if decode else None
+        decode = self._reader(recipe) if recipe.task["kind"] == "generation" else str
+        return Prompts([], [], [], right, decode) if decode else None
 
     def _reader(self, recipe: Recipe) -> Callable[[Sequence[int]], str] | None:
         from beft.data.prompts import reader

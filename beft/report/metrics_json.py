@@ -4,7 +4,7 @@ import json
 import math
 
 from beft.report.analysis import cells as grid
-from beft.report.analysis import judged
+from beft.report.analysis import guessing, judged
 from beft.report.analysis import selection as chosen
 from beft.report.frames.schema import Frames, rows_of
 
@@ -19,10 +19,12 @@ def metrics_json(frames: Frames) -> dict:
     Returns:
         `best`: {model: {task: {regime: {technique: mean over seeds of the best epoch}}}}, fractions
         with six digits, None where no run counts; a task with several validation splits has a key
-        of its own for each further one. `selection`: {selector: {agree, decided (choices that can
-        be right or wrong), cells, none_ahead (cells in which no term is ahead), share, and regret
-        and gain (over always v) with the ends of their intervals, fractions}}.
-        `runs`: {status: count}.
+        of its own for each further one. `guessing`: {model: {task: {regime: what guessing gives}}},
+        without those of which nothing is known; `nothing_beats_guessing`: the number of (model,
+        task, regime) in which nothing beats it on the first split, None where nothing is known.
+        `selection`: {selector: {agree, decided (choices that can be right or wrong), cells,
+        none_ahead (cells in which no term is ahead), share, and regret and gain (over always v)
+        with the ends of their intervals, fractions}}. `runs`: {status: count}.
     """
     best: dict = {}
     counted = run_counts(frames)
@@ -33,6 +35,12 @@ def metrics_json(frames: Frames) -> dict:
         value = round(row.mean, 6) if math.isfinite(row.mean) else None
         place = best.setdefault(row.model, {}).setdefault(task, {}).setdefault(row.regime, {})
         place[row.technique] = value
+    rates: dict = {}
+    for (model, task, regime, split), rate in guessing.rates(frames).items():
+        first = grid.first_split(frames, task) == split
+        label = task if first else grid.column_label(task, split)
+        rates.setdefault(model, {}).setdefault(label, {})[regime] = round(rate, 6)
+    unbeaten = len(guessing.unbeaten_cells(frames)) if rates else None
     counts = chosen.agreement(chosen.selection(frames))
     worth = judged.summary(frames, apart=False).set_index("selector")
     judgement = {
@@ -43,7 +51,13 @@ def metrics_json(frames: Frames) -> dict:
         }
         for selector, count in counts.items()
     }
-    return {"best": best, "selection": judgement, "runs": counted}
+    return {
+        "best": best,
+        "guessing": rates,
+        "nothing_beats_guessing": unbeaten,
+        "selection": judgement,
+        "runs": counted,
+    }
 
 
 def _rounded(value: float | None) -> float | None:

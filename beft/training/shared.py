@@ -13,7 +13,8 @@ from transformers import PreTrainedConfig
 from beft.data import demonstrations
 from beft.data.encoded import Encoded, encode
 from beft.data.mirror.lookup import locate
-from beft.data.prompts import Prompts, encode_prompts, evaluated_rows
+from beft.data.prompts import Prompts, encode_prompts
+from beft.data.references import evaluated_rows
 from beft.data.subsets import hold_out, read_subset
 from beft.engine.base import Examples
 from beft.engine.decoder.check import check_rows
@@ -132,9 +133,8 @@ class Loader:
         key = repr((name, _room(recipe), size, shown, drawn))
         if key not in self.splits:
             words = _words(recipe, self._table(recipe, name), name)
-            chosen = evaluated_rows(words, size, recipe.task["name"])
+            chosen, solved = evaluated_rows(words, size, recipe.task["name"]), None
             words = [words[row] for row in chosen]
-            solved = None
             if shown:
                 rows = read_subset(self.layout.source(recipe), recipe, self.layout.subset(recipe))
                 train = recipe.task["train"]

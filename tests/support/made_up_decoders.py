@@ -36,10 +36,10 @@ def decoders(
             costs = [trained, trained / 12288000, 10 + trained / 5000] if ok else [math.nan] * 3
             rows["runs"].append(
                 ["made up", *where, seed, 1e-3, 5, 1000, metric, best, best, *costs,
-                 900.0, status, digest]
+                 900.0, status, digest, None, None]
             )  # fmt: skip
             if ok:
-                rows["evaluations"].append([digest, "validation", metric, best, best, *shown])
+                rows["evaluations"].append([digest, "validation", metric, best, best, None, *shown])
                 facts = [
                     "0123abcd" * 5,
                     False,

@@ -95,7 +95,7 @@ def _run(rows, model, task, regime, technique, seed, rng) -> None:
         best[split] = (values.max(), values[-1])
         if status == "ok":
             rows["evaluations"].append(
-                [digest, split, TASKS[task], values.max(), values[-1], None, None]
+                [digest, split, TASKS[task], values.max(), values[-1], None, None, None]
             )
         stop = {"ok": epochs, "diverged": 3}.get(status, -1)
         for epoch, value in enumerate(values[: stop + 1]):
@@ -105,7 +105,7 @@ def _run(rows, model, task, regime, technique, seed, rng) -> None:
     percent = {"full": 100.0, "all_biases": 0.09}.get(technique, 0.01)
     rows["runs"].append(
         ["synthetic", model, task, regime, technique, seed, 4e-4, epochs, REGIMES[regime],
-         TASKS[task], *number, int(percent * 1e4), percent, 12.5, 900.0, status, digest]
+         TASKS[task], *number, int(percent * 1e4), percent, 12.5, 900.0, status, digest, None, None]
     )  # fmt: skip
     if not ok:
         rows["problems"].append([digest, status, reason])

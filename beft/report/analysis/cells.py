@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from beft.errors import one_line
-from beft.report.analysis import precision
+from beft.report.analysis import constant, precision
 from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames, derived, rows_of
 
 STATUSES = ("ok", "diverged", "failed", "skipped", "missing")
 VALUES = ["mean", "std", "n", "planned", "status", "short", "problem", "reason", "precision"]
+VALUES += ["guessing"]
+MEASURED = ["seed", "digest", "status", "split", "value", "guessing", "reason"]
 MEASUREMENT = "untuned"  # trains nothing: only its gradients are used
 Name = TypeVar("Name")
 EXPLAINED = {"best": "best epoch of each run", "last": "last epoch of each run"}
@@ -129,7 +131,7 @@ def of_first_split(frames: Frames, table: pd.DataFrame) -> pd.DataFrame:
 
 @derived
 def measured(frames: Frames, column: str = "best") -> pd.DataFrame:
-    """One row per run and split: the keys, seed, digest, status, split, value and reason.
+    """One row per run and split: the keys and `MEASURED`.
 
     Args:
         column: `best` (best epoch of the run) or `last` (last epoch).
@@ -138,20 +140,23 @@ def measured(frames: Frames, column: str = "best") -> pd.DataFrame:
     that is not finite is undefined too.
     """
     if frames.runs.empty:
-        return pd.DataFrame(columns=[*KEYS, "seed", "digest", "status", "split", "value", "reason"])
+        return pd.DataFrame(columns=[*KEYS, *MEASURED])
     known = splits(frames)
     runs = frames.runs[[*KEYS, "seed", "digest", "status", column]].rename(
         columns={column: "fallback"}
     )
     runs = runs.assign(split=runs["task"].map(lambda task: known[str(task)])).explode("split")
-    values = reported(frames)[["digest", "split", column]].rename(columns={column: "value"})
+    values = reported(frames).reindex(columns=["digest", "split", column, "guessing"])
+    values = values.rename(columns={column: "value"})
     rows = runs.merge(values, "left", ["digest", "split"])
     lead = rows["split"] == rows["task"].map(lambda task: known[str(task)][0])
     value = pd.to_numeric(rows["value"].where(rows["value"].notna() | ~lead, rows["fallback"]))
     usable = (rows["status"] == "ok") & np.isfinite(value.fillna(math.nan).to_numpy(float))
     reasons = frames.problems.drop_duplicates("digest").set_index("digest")["reason"]
     return rows.assign(
-        value=value.where(usable), reason=rows["digest"].map(reasons).fillna("").astype(str)
+        value=value.where(usable),
+        guessing=pd.to_numeric(rows["guessing"]).astype(float),
+        reason=rows["digest"].map(reasons).fillna("").astype(str),
     ).drop(columns="fallback")
 
 
@@ -163,13 +168,15 @@ def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
         `VALUES`: mean and std are fractions (std: sample deviation, undefined below two runs),
         n the runs that count, planned all of them; status is `ok` when every run counts, `partial`
         when some do, else what became of them; short and reason say why runs do not count, problem
-        and reason also that they differ in precision, which precision gives.
+        and reason also that they differ in precision, which precision gives, or predict the same
+        for every example; guessing is what guessing gives, a fraction.
     """
     rows, keys = measured(frames, column), [*KEYS, "split"]
     if rows.empty:
         return pd.DataFrame(columns=[*keys, *VALUES]).set_index(keys, drop=False)
-    values = rows.groupby(keys, sort=False)["value"]
-    table = values.agg(mean="mean", std="std", n="count", planned="size").reset_index()
+    groups = rows.groupby(keys, sort=False)
+    table = groups["value"].agg(mean="mean", std="std", n="count", planned="size").reset_index()
+    table["guessing"] = groups["guessing"].first().to_numpy()
     lost: dict[tuple, list[tuple[str, str]]] = {}  # of each cell: status and reason of its runs
     bad = rows.loc[rows["value"].isna(), [*keys, "status", "reason"]]
     for *key, status, reason in bad.itertuples(index=False, name=None):
@@ -179,7 +186,11 @@ def cells(frames: Frames, column: str = "best") -> pd.DataFrame:
         for *key, n, planned in table[[*keys, "n", "planned"]].itertuples(index=False, name=None)
     ]
     told = pd.DataFrame(stories, columns=["status", "short", "reason"], index=table.index)
-    return precision.told(table.join(told), frames)[[*keys, *VALUES]].set_index(keys, drop=False)
+    table = precision.told(table.join(told), frames)
+    if column == "best":  # the epoch of which it is known
+        first = {task: names[0] for task, names in splits(frames).items()}
+        table = constant.told(table, frames, first)
+    return table[[*keys, *VALUES]].set_index(keys, drop=False)
 
 
 def at(table: pd.DataFrame, *key: str) -> pd.Series | None:

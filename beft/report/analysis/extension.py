@@ -15,7 +15,7 @@ TERMS = ("v", "q", "k")
 TECHNIQUES = ("b_v", "b_q", "b_k", ALL)
 SETTING = ["learning_rate", "epochs"]
 TIDY = [*CELL, *SETTING, "technique", "epoch", "split", "metric", "mean", "std", "n"]
-TIDY += ["planned", "score", "scored", "status", "reason"]
+TIDY += ["planned", "guessing", "score", "scored", "status", "reason"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def facts(setting: Setting) -> pd.DataFrame:
             known |= {"n": value_at(setting, epoch, f"count {technique}", 0)}
             known |= {"score": value_at(setting, epoch, f"score {term}")}
             known |= {"scored": value_at(setting, epoch, f"scored {term}", 0)}
-            told = {key: cell[key] for key in ("planned", "status", "reason")}
+            told = {key: cell[key] for key in ("planned", "guessing", "status", "reason")}
             where = {"learning_rate": setting.learning_rate, "epochs": setting.length,
                      "technique": technique, "epoch": epoch}  # fmt: skip
             rows.append(place | where | {"split": setting.split, "metric": metric} | known | told)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.analysis import guessing
 from beft.report.frames.columns import CELL
 from beft.report.frames.schema import Frames, derived, groups_of, rows_of
 
@@ -14,7 +15,8 @@ TERMS = ("q", "k", "v")
 SELECTORS = ("projection", "projection_printed", "magnitude", "fisher", "fisher_batch")
 PRINTED = ("projection", "magnitude", "fisher")  # the selectors of the paper
 COLUMNS = [*CELL, "selector", "selected", "tie", "selected_inert", "best", "agree", "decided"]
-COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason"]
+COLUMNS += ["lead", "seeds_won", "seeds", "inert_terms", "reason", "best_mean", "guessing"]
+COLUMNS += ["unbeaten"]
 NONE_AHEAD = "no term is ahead"  # the best ones are equal, as where no term learned anything
 UNDECIDED = {"best": [], "lead": math.nan, "seeds_won": 0, "seeds": 0, "decided": False,
              "means": {}}  # fmt: skip
@@ -150,12 +152,17 @@ def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
     """One row per place and selector, with `COLUMNS`.
 
     `decided` says whether a choice can be right or wrong: it is empty in `agree` where terms lack a
-    result, where the selector chose nothing, and where no term is ahead of the others.
+    result, where the selector chose nothing, and where no term is ahead of the others. `best_mean`
+    is the mean of the best term, `guessing` what guessing gives, and `unbeaten` says that nothing
+    beats guessing.
     """
     targets, results, dead = chosen(frames), outcomes(frames, column), inert(frames)
+    rates, unbeaten = guessing.rates(frames), guessing.unbeaten_cells(frames, column)
     names, rows = selectors(frames) or ["projection"], []
     for place in places(frames):
         result, flat = results[place], dead.get(place, ())
+        at = (*place, grid.first_split(frames, place[1]))
+        top = max(result["means"].values(), default=math.nan)
         for selector in names:
             terms = targets.get((*place, selector), [])
             term = terms[0] if terms else ""
@@ -165,7 +172,8 @@ def selection(frames: Frames, column: str = "best") -> pd.DataFrame:
             rows.append(
                 [*place, selector, term, "/".join(terms) if len(terms) > 1 else "", term in flat,
                  "/".join(result["best"]), agree, decided, result["lead"], result["seeds_won"],
-                 result["seeds"], " ".join(flat), reason]
+                 result["seeds"], " ".join(flat), reason, top, rates.get(at, math.nan),
+                 place in unbeaten]
             )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 

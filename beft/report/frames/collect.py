@@ -6,7 +6,9 @@ from typing import Any
 
 from beft.report.frames import merges, scores, timings, uncertainty
 from beft.report.frames.columns import COLUMNS
+from beft.report.frames.guessing import Guesses, Rates, is_constant
 from beft.report.frames.schema import Frames, frame
+from beft.store import data_checks
 from beft.store.inputs import Inputs
 from beft.store.precision import recorded
 from beft.store.run_folder import Run, open_run
@@ -30,8 +32,11 @@ def collect(project: Project, known: Mapping[str, Facts] | None = None) -> Frame
         known: `facts_of` every run, by digest, where they were read before.
     """
     if known is None:
-        inputs = Inputs()
-        known = {r.digest: facts_of(project, listed(project, r, inputs)) for r in project.recipes}
+        inputs, guesses = Inputs(), Guesses(project.layout)
+        known = {
+            r.digest: facts_of(project, listed(project, r, inputs), guesses)
+            for r in project.recipes
+        }
     facts = [known[recipe.digest] for recipe in project.recipes]
     tables = {
         name: frame(name, (row for fact in facts for row in fact.get(name, [])))
@@ -54,8 +59,12 @@ def listed(project: Project, recipe: Recipe, inputs: Inputs) -> Run:
     return open_run(layout, recipe, layout.pack(project.pack_of(recipe)), inputs=inputs)
 
 
-def facts_of(project: Project, found: Run) -> Facts:
-    """The rows that a run adds to the frames of `FACTS`."""
+def facts_of(project: Project, found: Run, guesses: Guesses) -> Facts:
+    """The rows that a run adds to the frames of `FACTS`.
+
+    Args:
+        guesses: given to all runs of a project, so that each split is read once.
+    """
     recipe, training = found.recipe, found.recipe.training
     run = {
         "study": project.name,
@@ -73,13 +82,16 @@ def facts_of(project: Project, found: Run) -> Facts:
     if found.unsound is not None:
         return {"runs": [{**run, "status": found.status}], "problems": [problem]}
     metrics, origin = found.metrics, found.provenance
-    first = metrics["splits"][recipe.task["validation"][0]]
+    split, rates = recipe.task["validation"][0], guesses.of(recipe)
+    first = metrics["splits"][split]
     run |= {key: metrics[key] for key in ("train_examples", "trainable_params", "status")}
     run |= {"trainable_percent": metrics["trainable_percent"], **first}
     run |= {"train_seconds": origin["seconds"], "peak_memory_mb": origin["peak_memory_mb"]}
+    run |= {"guessing": rates.get((split, run["metric"]))}
+    run |= {"constant": is_constant(found, split) if found.status == "ok" else None}
     facts: Facts = {
         "runs": [run],
-        "evaluations": _evaluations(recipe, metrics, origin.get("demonstrations", {})),
+        "evaluations": _evaluations(recipe, metrics, rates, origin.get("demonstrations", {})),
         "history": _history(found),
         "provenance": [
             {
@@ -97,10 +109,13 @@ def facts_of(project: Project, found: Run) -> Facts:
     return facts
 
 
-def _evaluations(recipe: Recipe, metrics: Metrics, shown: Plain) -> list[dict[str, object]]:
+def _evaluations(
+    recipe: Recipe, metrics: Metrics, rates: Rates, shown: Plain
+) -> list[dict[str, object]]:
     """One row per split and metric, the reported metric of a split before its others.
 
     Args:
+        rates: what guessing gives.
         shown: split -> mean and least number of demonstrations, of in-context learning.
     """
     counts = {
@@ -108,7 +123,10 @@ def _evaluations(recipe: Recipe, metrics: Metrics, shown: Plain) -> list[dict[st
         for split, own in shown.items()
     }
     return [
-        {"digest": recipe.digest, "split": split, "metric": name, **both, **counts.get(split, {})}
+        {
+            **{"digest": recipe.digest, "split": split, "metric": name, **both},
+            **{"guessing": rates.get((split, name)), **counts.get(split, {})},
+        }
         for split, reported in metrics["splits"].items()
         for name, both in {
             metrics["metric"]: reported,
@@ -155,6 +173,7 @@ def settings(project: Project) -> dict[str, object]:
         "overrides": _overrides(project),
         "selectors": list(study.selectors),
         "skip_inert": study.skip_inert,
+        **({"odd_data": odd} if (odd := _odd_data(project)) else {}),
         "tables": list(study.tables),
         "figures": list(study.figures),
         "scopes": _scopes(project),
@@ -169,6 +188,13 @@ def _scopes(project: Project) -> dict[str, list[list[str]]]:
         places = (p for s in selections for p in product(s.models, s.tasks, s.regimes))
         found[name] = [list(place) for place in dict.fromkeys(places) if place in there]
     return found
+
+
+def _odd_data(project: Project) -> dict[str, str]:
+    """What is odd about the rows of local files, in one line for each task."""
+    folder, known = project.layout.folder("sources"), project.sources()
+    own = {task: folder / key for key, task in known.items() if project.params.tasks[task].path}
+    return {task: odd for task, place in own.items() if (odd := data_checks.told(place))}
 
 
 def _overrides(project: Project) -> dict[str, object]:

@@ -11,9 +11,10 @@ MACHINE += ["torch", "transformers", "beft"]
 _NAMES = {
     "runs": (
         "study,model,task,regime,technique,seed,learning_rate,epochs,train_examples,metric,best,"
-        "last,trainable_params,trainable_percent,train_seconds,peak_memory_mb,status,digest"
+        "last,trainable_params,trainable_percent,train_seconds,peak_memory_mb,status,digest,guessing,"
+        "constant"
     ),
-    "evaluations": "digest,split,metric,best,last,demonstrations,least_demonstrations",
+    "evaluations": "digest,split,metric,best,last,guessing,demonstrations,least_demonstrations",
     "history": "digest,epoch,train_loss,split,metric,value",
     "problems": "digest,status,reason",
     "provenance": (
@@ -39,11 +40,12 @@ _NAMES = {
 }
 # columns that hold numbers, in whichever frame they are (`best` and `last` are names elsewhere)
 _NUMBERS = (
-    "seed,learning_rate,epochs,train_examples,best,last,trainable_params,trainable_percent,"
-    "train_seconds,peak_memory_mb,demonstrations,least_demonstrations,train_loss,value,threads,"
-    "added_biases,tokens_per_pass,passes_refused,score,rank,q,k,v,mean_abs,relative,low,high,runs,"
-    "examples,difference,p_runs,p_examples,p_runs_corrected,p_examples_corrected,family,repeat,"
-    "seconds,tuned_cosine,tuned_degrees,shift_cosine,shift_degrees"
+    "seed,learning_rate,epochs,train_examples,best,last,guessing,trainable_params,"
+    "trainable_percent,train_seconds,peak_memory_mb,demonstrations,least_demonstrations,"
+    "train_loss,value,threads,added_biases,tokens_per_pass,passes_refused,score,rank,q,k,v,"
+    "mean_abs,relative,low,high,runs,examples,difference,p_runs,p_examples,p_runs_corrected,"
+    "p_examples_corrected,family,repeat,seconds,tuned_cosine,tuned_degrees,shift_cosine,"
+    "shift_degrees"
 )
 NUMBERS = frozenset(_NUMBERS.split(","))
 COLUMNS = {frame: names.split(",") for frame, names in _NAMES.items()}

@@ -29,9 +29,11 @@ class Frames:
     """What a study measured, one table per kind of fact, with the study's resolved settings.
 
     Attributes:
-        runs: one row per run, whatever became of it.
-        evaluations: every metric of a run on every validation split, of its best and last epoch,
-            and of in-context learning the mean and the least number of demonstrations of a prompt.
+        runs: one row per run, whatever became of it, with what guessing gives on the first
+            validation split, and whether the best epoch predicts the same for all its examples.
+        evaluations: every metric of a run on every validation split, of its best and last epoch
+            and of guessing, and of in-context learning the mean and the least number of
+            demonstrations of a prompt.
         history: the reported metric and the training loss after every epoch of a run.
         problems: why runs do not count.
         provenance: where a run's numbers come from.
@@ -162,7 +164,7 @@ def _check_columns(table: pd.DataFrame, columns: list[str], path: Path) -> None:
 def read_table(path: Path) -> pd.DataFrame:
     """Read the csv file of a frame, its numbers to the last digit."""
     types: dict[str, type | str] = {"digest": str, "layer": str, "commit": str, "code": str}
-    types |= {"inert": "boolean", "dirty": "boolean"}
+    types |= {"inert": "boolean", "dirty": "boolean", "constant": "boolean"}
     table = pd.read_csv(
         path,
         dtype=types,

@@ -21,7 +21,7 @@ def overview(frames: Frames, column: str = "best") -> dict:
     rows = chosen.selection(frames, column)
     return {
         "answer": _answer(rows),
-        "sure": _sure(frames, rows, column),
+        "sure": _sure(frames, rows[~rows["unbeaten"].astype(bool)], column),
         "agreement": chosen.agreement(rows),
         "worth": selectors.in_words(frames, column),
         "board": _board(frames, rows),
@@ -29,9 +29,14 @@ def overview(frames: Frames, column: str = "best") -> dict:
 
 
 def _answer(rows: pd.DataFrame) -> dict:
-    """Which term came out best, how often, and how sure: one entry per fact, counts only."""
+    """Which term came out best, how often, and how sure: one entry per fact, counts only.
+
+    Cells in which nothing beats guessing are counted apart: in those no term came out best.
+    """
     cells = rows.drop_duplicates(CELL)
     decided = cells[cells["best"] != ""]
+    unbeaten = decided["unbeaten"].astype(bool)
+    decided = decided[~unbeaten]
     ahead = decided[~decided["best"].str.contains("/")]
     wins = {term: int((ahead["best"] == term).sum()) for term in chosen.TERMS}
     most = max(wins.values(), default=0)
@@ -45,6 +50,7 @@ def _answer(rows: pd.DataFrame) -> dict:
         "decided": len(decided),
         "ahead": len(ahead),
         "cells": len(cells),
+        "unbeaten": int(unbeaten.sum()),
         "unanimous": int(((ahead["seeds_won"] == ahead["seeds"]) & (ahead["seeds"] > 0)).sum()),
         "closest": closest[0] if closest else "",
     }
@@ -95,6 +101,7 @@ def _board(frames: Frames, rows: pd.DataFrame) -> list[dict]:
             "lead": f"+{100 * first['lead']:.1f}" if math.isfinite(first["lead"]) else "",
             "won": f"{first['seeds_won']}/{first['seeds']}",
             "reason": first["reason"],
+            "unbeaten": bool(first["unbeaten"]),
             "picks": [
                 {"selector": row.selector, "term": row.selected, "agree": row.agree}
                 for row in rows_of(part)

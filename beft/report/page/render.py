@@ -30,7 +30,8 @@ from beft.report.tables.table import Table
 SCRIPTS = ("page.js", "page_grid.js", "page_tables.js", "page_chart.js", "page_runs.js")
 STATIC_RUNS = 200  # rows of all runs that are there without the script, and on paper
 LISTED = (
-    *("model", "task", "regime", "technique", "seed", "status", "best", "last", "metric"),
+    *("model", "task", "regime", "technique", "seed", "status", "best", "last", "guessing"),
+    *("constant", "metric"),
     *("learning_rate", "epochs", "train_examples", "train_seconds", "peak_memory_mb", "digest"),
 )
 SVG_SAFE = " !$'()*+,/:;<=>?@[]^`{|}~"  # what need not be quoted in the address of an image

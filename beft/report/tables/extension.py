@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.analysis import guessing
 from beft.report.analysis.extension import (
     ALL,
     TECHNIQUES,
@@ -21,7 +22,7 @@ from beft.report.frames.schema import Frames
 from beft.report.tables.table import DASH, Part, Shown, Table, name, percent
 
 COLUMNS = (
-    *("task", "regime", "learning rate", "epochs", *TECHNIQUES, "score v", "score q"),
+    *("task", "regime", "learning rate", "epochs", *TECHNIQUES, "guessing", "score v", "score q"),
     *("score k", "b_v minus all", "gaps over epochs"),
 )
 NOTES = (
@@ -54,11 +55,12 @@ def extension(frames: Frames) -> Table:
 def _row(setting: Setting) -> tuple[Shown, ...]:
     cells = grid.cells(setting.frames, "last")
     _, task, regime = setting.place
-    metrics = []
-    for technique in TECHNIQUES:
-        metrics.append(_cell(grid.at(cells, *setting.place, technique, setting.split)))
+    found = [grid.at(cells, *setting.place, each, setting.split) for each in TECHNIQUES]
+    rates = guessing.rates(setting.frames)
+    rate = Shown(percent(rates.get((*setting.place, setting.split), math.nan)))
     head = (task, regime, f"{setting.learning_rate:g}", str(setting.length))
     rank, n = correlation([setting])
+    metrics = (*map(_cell, found), rate)
     return (*map(name, head), *metrics, *_scores(setting), _ahead(setting), _signed(rank, f"n={n}"))
 
 

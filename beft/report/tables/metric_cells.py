@@ -1,12 +1,14 @@
 """Cells of tables 1, 2, 4, 5 and 6: a metric, its interval, the paper's number, the marks."""
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
 
 import pandas as pd
 
 from beft.report.analysis import cells as grid
-from beft.report.analysis import epochs, precision
+from beft.report.analysis import epochs, guessing, precision
 from beft.report.analysis import published as paper
 from beft.report.analysis import selection as chosen
 from beft.report.frames.columns import CELL, KEYS
@@ -26,10 +28,12 @@ PAPER = (
     "paper: its number, of the best epoch on the reported set, for the same model, task, metric, "
     "regime and technique"
 )
+GUESSING = "guessing"  # the name of its row
 AVERAGED = "Avg.: the mean over the columns, given only where every planned run of the row counts."
 TIDY = ["model", "regime", "technique", "task", "split", "metric", "mean", "std", "n"]
-TIDY += ["planned", "low", "high", "paper", "paper_deviation", "paper_table", "difference"]
-TIDY += ["selected", "best", "separated", "inert", "precision", "apart", "status", "reason", "note"]
+TIDY += ["planned", "low", "high", "guessing", "unbeaten", "paper", "paper_deviation"]
+TIDY += ["paper_table", "difference", "selected", "best", "separated", "inert", "precision"]
+TIDY += ["apart", "status", "reason", "note"]
 
 
 @derived
@@ -48,6 +52,7 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
     names = frames.runs.dropna(subset=["metric"]).drop_duplicates("task").set_index("task")
     table["metric"] = table["task"].map(names["metric"]).fillna("")
     table = _with_selector(_with_paper(_with_interval(table, frames, column)), frames)
+    table = table.assign(unbeaten=guessing.is_unbeaten(table, frames, column))
     table = _with_best(table, verdicts(frames, column))
     apart = precision.apart(frames)
     keys = table[KEYS].itertuples(index=False, name=None)
@@ -95,13 +100,14 @@ def _with_best(table: pd.DataFrame, better: dict[tuple, str]) -> pd.DataFrame:
 
     Only where at least two can be compared and none lacks a result (terms left out on purpose do
     not count): a term that happens to be the only one that is done is not the best. Nor are terms
-    that are equal: then none is ahead.
+    that are equal: then none is ahead. Where nothing beats guessing, no term is marked.
 
     Args:
         better: see `comparisons.verdicts`.
     """
     table = table.reset_index(drop=True).assign(best=False, separated=False)
     terms = table[table["technique"].isin(BIAS_TERMS) & (table["status"] != "skipped")]
+    terms = terms[~terms["unbeaten"].astype(bool)]
     for place, part in groups_of(terms, [*CELL, "split"]):
         if len(part) > 1 and part["mean"].notna().all():
             best = grid.ties(zip(part.index, part["mean"], strict=True))
@@ -133,6 +139,33 @@ def cell(row) -> Shown:
     )  # fmt: skip
 
 
+def guesses(rows: Iterable, labels: list) -> list[Shown]:
+    """The row `guessing` of a table behind its names: a cell for each column, and their average.
+
+    Empty where nothing is known of guessing in any column.
+
+    Args:
+        rows: those of `facts` with the same model and regime.
+    """
+    known = {(row.task, row.split): row for row in rows if math.isfinite(row.guessing)}
+    if not known:
+        return []
+    shown = [guess(known.get(label)) for label in labels]
+    whole = all(label in known for label in labels)
+    mean = sum(known[label].guessing for label in labels) / len(labels) if whole else math.nan
+    return [*shown, Shown(percent(mean))]
+
+
+def guess(row) -> Shown:
+    """What guessing gives in the place of a row of `facts`, and whether nothing beats it."""
+    if row is None:
+        return Shown(DASH)
+    shown = Shown(percent(row.guessing))
+    if row.unbeaten:
+        shown = replace(shown, problem="nothing beats it", reason=guessing.WORDS)
+    return shown
+
+
 def average(found: dict, labels: list) -> tuple[float, Shown]:
     """The mean over the columns of a row where every planned run of it counts, else undefined."""
     gaps = [grid.column_label(*label) for label in labels if not _sound(found.get(label))]
@@ -159,8 +192,22 @@ def measure_notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
         f"set, ± sample deviation, n how many of the planned runs count.{chosen_on}",
         *interval_notes(tidy),
         f"Metrics: {metric}." if metric else "",
+        *guessing_notes(tidy),
         OTHER if apart else "",
     ]
+
+
+def guessing_notes(tidy: pd.DataFrame) -> list[str]:
+    """What the row `guessing` says, and what it means that nothing beats it."""
+    if not tidy["guessing"].notna().any():
+        return []
+    notes = [
+        "guessing: what always the most frequent answer of the training split gives; one value for "
+        "all where targets are values."
+    ]
+    if tidy["unbeaten"].astype(bool).any():
+        notes.append(f"nothing beats it: {guessing.WORDS}, so none is marked as the best.")
+    return notes
 
 
 def interval_notes(tidy: pd.DataFrame) -> list[str]:

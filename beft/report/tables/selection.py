@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.analysis import guessing
 from beft.report.analysis import selection as chosen
 from beft.report.frames.schema import Frames, groups_of
 from beft.report.tables.metric_cells import INERT
@@ -30,10 +31,11 @@ def selection(frames: Frames, column: str = "best") -> Table:
 
 def _row(place: tuple[str, str], part: list) -> tuple[Shown, ...]:
     first = part[0]
-    undecided = "" if first.best else first.reason
-    undecided = chosen.NONE_AHEAD if "/" in first.best else undecided
+    doubt = "" if first.best else first.reason
+    doubt = chosen.NONE_AHEAD if "/" in first.best else doubt
+    doubt = guessing.UNBEATEN if first.best and first.unbeaten else doubt
     behind = (str(first.model), *place, "")
-    best = Shown(first.best or DASH, problem=undecided, reason=undecided, place=behind)
+    best = Shown(first.best or DASH, problem=doubt, reason=doubt, place=behind)
     lead = f"{100 * first.lead:+.1f}" if math.isfinite(first.lead) else DASH
     won = f"{first.seeds_won}/{first.seeds}" if first.seeds else DASH
     picks = [_pick(row) for row in part]
@@ -46,7 +48,8 @@ def _pick(row) -> Shown:
         return Shown(DASH, problem="no score", reason="no score of q, k or v is defined")
     marks = INERT if row.selected_inert else ""
     tie = f"tie {row.tie}" if row.tie else ""
-    return Shown(row.selected, marks=marks, problem=tie, bold=row.agree is True)
+    hit = row.agree is True and not row.unbeaten
+    return Shown(row.selected, marks=marks, problem=tie, bold=hit)
 
 
 def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
@@ -63,6 +66,8 @@ def _notes(tidy: pd.DataFrame, column: str) -> list[str]:
         f"{'; '.join(counts)}.",
         f"{chosen.NONE_AHEAD.capitalize()} in {even} of the decided cells, as where none learned "
         "anything: no choice is a hit there." if even else "",
+        f"{guessing.UNBEATEN.capitalize()}: {guessing.WORDS}, so no choice is in bold there."
+        if tidy["unbeaten"].any() else "",
         f"{INERT} the chosen term is inert: its gradient is zero up to rounding."
         if tidy["selected_inert"].any() else "",
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import chain
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from beft.report.tables.metric_cells import (
     AVERAGED,
     BIAS_TERMS,
     CHOSEN,
+    GUESSING,
     INERT,
     LEADING,
     PAPER,
@@ -19,6 +21,7 @@ from beft.report.tables.metric_cells import (
     average,
     cell,
     facts,
+    guesses,
     measure_notes,
 )
 from beft.report.tables.table import Part, Shown, Table, beside, name
@@ -50,12 +53,17 @@ def table1_last(frames: Frames) -> Table:
 
 def _part(model: str, rows: pd.DataFrame, labels: list[tuple[str, str]]) -> Part:
     columns = ["regime", "technique", *(grid.column_label(*label) for label in labels), "Avg."]
-    table, averages = [], _averages(rows, labels)
+    lines: dict[str, list[tuple[Shown, ...]]] = {}  # of each regime
+    averages = _averages(rows, labels)
     for (regime, technique), part in grid.grouped(rows, ["regime", "technique"]).items():
         found = {(row.task, row.split): row for row in part}
         shown = [cell(found.get(label)) for label in labels]
-        table.append((name(regime), name(technique), *shown, averages[regime, technique]))
-    return Part(model, tuple(columns), 2, tuple(table))
+        line = (name(regime), name(technique), *shown, averages[regime, technique])
+        lines.setdefault(regime, []).append(line)
+    for (regime,), part in grid.grouped(rows, ["regime"]).items():
+        if known := guesses(part, labels):
+            lines[regime].append((name(regime), name(GUESSING), *known))
+    return Part(model, tuple(columns), 2, tuple(chain(*lines.values())))
 
 
 def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[str, str], Shown]:
@@ -68,6 +76,8 @@ def _averages(rows: pd.DataFrame, labels: list[tuple[str, str]]) -> dict[tuple[s
         place, theirs_mean = (str(rows["model"].iloc[0]), "", *key), theirs.get(key, math.nan)
         shown[key] = replace(mean, paper=beside(theirs_mean, means[key]), place=place)
     for regime in dict.fromkeys(regime for regime, _ in means):
+        if rows.loc[rows["regime"] == regime, "unbeaten"].all():
+            continue
         terms = [(k, m) for k, m in means.items() if k[0] == regime and k[1] in BIAS_TERMS]
         best = grid.ties(terms)
         if len(best) == 1 and sum(map(math.isfinite, dict(terms).values())) > 1:
@@ -88,7 +98,8 @@ def _paper_averages(rows: pd.DataFrame, labels: list) -> dict[tuple[str, str], f
 def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     notes = [
         *measure_notes(tidy, column, frames),
-        "Bold: the best of the bias terms in its regime and column; none where the best are equal.",
+        "Bold: the best of the bias terms in its regime and column; none where the best are equal "
+        "or nothing beats guessing.",
         LEADING if tidy["separated"].any() else "",
         CHOSEN if tidy["selected"].any() else "",
         f"{INERT} inert: the term's gradient is zero up to rounding, so tuning it trains the head "

@@ -5,10 +5,11 @@ import math
 import pandas as pd
 
 from beft.report.analysis import cells as grid
+from beft.report.analysis import guessing
 from beft.report.analysis import published as paper
 from beft.report.frames.columns import CELL, KEYS
 from beft.report.frames.schema import Frames, groups_of, rows_of
-from beft.report.tables.metric_cells import PAPER, measure_notes
+from beft.report.tables.metric_cells import GUESSING, PAPER, guess, measure_notes
 from beft.report.tables.table import (
     DASH,
     Part,
@@ -23,8 +24,9 @@ from beft.report.tables.table import (
 
 TIDY = [*KEYS, "trained_percent", "seconds", "seconds_std", "train_seconds"]
 TIDY += ["repeats", "repeats_planned", "ratio", "split", "metric", "mean", "std", "n", "planned"]
-TIDY += ["low", "high", "precision", "status", "reason", "paper_trained_percent", "paper_seconds"]
-TIDY += ["paper_ratio", "paper", "paper_deviation", "difference", "note"]
+TIDY += ["low", "high", "guessing", "unbeaten", "precision", "status", "reason"]
+TIDY += ["paper_trained_percent", "paper_seconds", "paper_ratio", "paper", "paper_deviation"]
+TIDY += ["difference", "note"]
 REFERENCE = "b_v"  # what run times are divided by
 
 
@@ -62,6 +64,7 @@ def facts(frames: Frames, column: str = "best") -> pd.DataFrame:
             | _share_and_metric(frames, key)
         )
     table = pd.DataFrame(rows, columns=[*dict.fromkeys([*TIDY, "problem", "time_short"])])
+    table = table.assign(unbeaten=guessing.is_unbeaten(table, frames, column))
     return _with_paper(_with_ratio(table))
 
 
@@ -84,10 +87,10 @@ def _times(own: pd.DataFrame) -> dict[str, object]:
 def _score(cells: pd.DataFrame, at: tuple) -> dict[str, object]:
     row = grid.at(cells, *at)
     if row is None:  # timed, and none of its runs is in the frame
-        nothing = {"mean": math.nan, "std": math.nan, "n": 0, "planned": 0}
+        nothing = {**dict.fromkeys(("mean", "std", "guessing"), math.nan), "n": 0, "planned": 0}
         said = dict.fromkeys(("status", "problem", "reason"), "missing")
         return {**nothing, **said, "precision": ""}
-    facts = ("mean", "std", "n", "planned", "status", "problem", "reason", "precision")
+    facts = ("mean", "std", "n", "planned", "guessing", "status", "problem", "reason", "precision")
     return {key: row[key] for key in facts}
 
 
@@ -143,8 +146,11 @@ def _part(rows: pd.DataFrame) -> Part:
     first = rows.iloc[0]
     columns = ["technique", "trained (%)", "run time (s)", f"times {REFERENCE}"]
     columns.append(f"{next(filter(None, rows['metric']), 'metric')} (%)")
-    lines = tuple(map(_line, rows_of(rows)))
-    return Part(", ".join(map(str, first[CELL])), tuple(columns), 1, lines)
+    lines = list(map(_line, rows_of(rows)))
+    if known := [row for row in rows_of(rows) if math.isfinite(row.guessing)]:
+        blank = Shown(DASH)
+        lines.append((name(GUESSING), blank, blank, blank, guess(known[0])))
+    return Part(", ".join(map(str, first[CELL])), tuple(columns), 1, tuple(lines))
 
 
 def _line(row) -> tuple[Shown, ...]:

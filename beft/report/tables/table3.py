@@ -1,20 +1,22 @@
 """Table 3: biases tuned on one task, and the mean of two, on both of the tasks."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from beft.report.analysis import cells as grid
-from beft.report.analysis import epochs
+from beft.report.analysis import epochs, guessing
 from beft.report.analysis import published as paper
 from beft.report.frames.schema import Frames, groups_of, rows_of
+from beft.report.tables.metric_cells import GUESSING, guessing_notes
 from beft.report.tables.table import DASH, Part, Shown, Table, beside, name, percent
 
 COUPLE = ["model", "regime", "technique", "first", "second"]
 VALUE = [*COUPLE, "bias", "head", "task", "split", "metric"]
 ANGLES = ["tuned_cosine", "tuned_degrees", "shift_cosine", "shift_degrees"]
-TIDY = [*VALUE, "mean", "std", "n", "planned", "paper", "difference", *ANGLES, "status", "reason"]
+TIDY = [*VALUE, "mean", "std", "n", "planned", "guessing", "paper", "difference", *ANGLES]
+TIDY += ["status", "reason"]
 WAYS = (
     *(("none", "fresh"), ("first", "own"), ("first", "first")),
     *(("second", "own"), ("second", "second"), ("mean", "own")),
@@ -25,7 +27,7 @@ THEIRS = ("bert-base-cased", "low", "b_v", {"sst2", "rte"})  # what the paper's 
 def table3(frames: Frames) -> Table:
     """Table 3 of the paper for every two tasks whose biases the study merges."""
     title = "Metric (%) of biases of two tasks, and of their mean, on each of the tasks"
-    tidy = facts(frames.merges)
+    tidy = facts(frames.merges, guessing.rates(frames))
     groups = [(key, rows) for key, rows in tidy.groupby(COUPLE, sort=False)]
     parts = tuple(_part(rows) for _, rows in groups)
     angles = [_angle_note(frames.merges, key, len(groups)) for key, _ in groups]
@@ -33,8 +35,11 @@ def table3(frames: Frames) -> Table:
     return Table("table3", title, tuple(filter(None, notes)), parts, tidy[TIDY])
 
 
-def facts(merges: pd.DataFrame) -> pd.DataFrame:
+def facts(merges: pd.DataFrame, rates: Mapping[guessing.Place, float]) -> pd.DataFrame:
     """One row per bias, head, task and split: over the seeds, beside the paper's number.
+
+    Args:
+        rates: see `guessing.rates`.
 
     Returns:
         `TIDY` and `short`; mean and std are fractions, the paper's number and ours minus it
@@ -49,10 +54,12 @@ def facts(merges: pd.DataFrame) -> pd.DataFrame:
         n, planned = int(value.count()), len(own)
         status, short, reason = grid.story(lost, n, planned)
         theirs = _published(place)
+        at = (place["model"], place["task"], place["regime"], place["split"])
         angles = {angle: pd.to_numeric(own[angle]).mean() for angle in ANGLES}
         rows.append(
             place
             | {"mean": value.mean(), "std": value.std(), "n": n, "planned": planned}
+            | {"guessing": rates.get(at, math.nan)}
             | {"paper": theirs, "difference": 100 * value.mean() - theirs, **angles}
             | {"status": status, "short": short, "reason": reason}
         )
@@ -83,6 +90,10 @@ def _part(rows: pd.DataFrame) -> Part:
             continue
         found = {(row.task, row.split): row for row in rows_of(own)}
         lines.append((*_way(first, *way), *(_cell(found.get(label)) for label in labels)))
+    known = {(row.task, row.split): row.guessing for row in rows_of(rows)}
+    if any(map(math.isfinite, known.values())):
+        shown = (Shown(percent(known[label])) for label in labels)
+        lines.append((name(GUESSING), name(DASH), *shown))
     caption = f"{first['model']}, {first['regime']}, {first['first']} and {first['second']}"
     return Part(caption, columns, 2, tuple(lines))
 
@@ -116,6 +127,7 @@ def _notes(tidy: pd.DataFrame, frames: Frames) -> list[str]:
         "of the planned seeds count; biases and heads are those of the best epoch of their run. "
         f"{epochs.chosen_epoch(frames)}",
         f"Metrics: {named}.",
+        *guessing_notes(tidy.assign(unbeaten=False)),
         "Mean: the arithmetic mean of the tuned biases. A bias of the other task is tried with the "
         "head of the task itself" + (
             " and with that of the bias's own run, as the paper does not say which it took."

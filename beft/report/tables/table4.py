@@ -28,7 +28,11 @@ def table4(frames: Frames, column: str = "best") -> Table:
         for split in names
         if (task, split) in there
     ]
-    rows = [_row(part, labels) for part in _ordered(tidy)]
+    rows = [
+        row
+        for model in dict.fromkeys(tidy["model"])
+        for row in _rows(tidy[tidy["model"] == model], labels)
+    ]
     columns = ("model", "technique", *(grid.column_label(*label) for label in labels))
     regimes = list(dict.fromkeys(tidy["regime"]))
     parts = (Part(f"regime {', '.join(regimes)}", columns, 2, tuple(rows)),) if rows else ()
@@ -37,14 +41,13 @@ def table4(frames: Frames, column: str = "best") -> Table:
     return Table("table4", title, notes, parts, tidy[first.TIDY])
 
 
-def _ordered(tidy: pd.DataFrame) -> list[pd.DataFrame]:
-    """The rows of each model and technique, the techniques as the paper lists them."""
-    return [
-        part
-        for model in dict.fromkeys(tidy["model"])
-        for technique in ORDER
-        if len(part := tidy[(tidy["model"] == model) & (tidy["technique"] == technique)])
-    ]
+def _rows(tidy: pd.DataFrame, labels: list[tuple[str, str]]) -> list[tuple]:
+    """The rows of a model: its techniques as the paper lists them, then what guessing gives."""
+    parts = [tidy[tidy["technique"] == technique] for technique in ORDER]
+    rows = [_row(part, labels) for part in parts if len(part)]
+    if known := first.guesses(rows_of(tidy), labels):
+        rows.append((name(str(tidy["model"].iloc[0])), name(first.GUESSING), *known[:-1]))
+    return rows
 
 
 def _row(part: pd.DataFrame, labels: list[tuple[str, str]]) -> tuple:
@@ -60,7 +63,8 @@ def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
     notes = [
         *first.measure_notes(tidy, column, frames),
         f"Smallest regime of each model: {mixed}." if each.nunique() > 1 else "",
-        "Bold: the best of the bias terms of a model in its column; none where the best are equal.",
+        "Bold: the best of the bias terms of a model in its column; none where the best are equal "
+        "or nothing beats guessing.",
         first.CHOSEN if tidy["selected"].any() else "",
         f"{first.INERT} inert: the term's gradient is zero up to rounding, so tuning it trains "
         "the head only." if tidy["inert"].any() else "",

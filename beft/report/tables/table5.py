@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import chain
 
 import pandas as pd
 
@@ -12,15 +13,17 @@ from beft.report.tables import demonstrations
 from beft.report.tables.metric_cells import (
     AVERAGED,
     CHOSEN,
+    GUESSING,
     INERT,
     LEADING,
     TIDY,
     average,
     cell,
     facts,
+    guesses,
     measure_notes,
 )
-from beft.report.tables.table import Part, Shown, Table, name, significant
+from beft.report.tables.table import DASH, Part, Shown, Table, name, significant
 
 # the paper's order, then version 2's; others follow in the order of the study
 FIRST = ("b_v", "b_q", "b_k", "lora", "lora_q", "lora_k", "lora_v", "prefix", "icl", "zero_shot")
@@ -112,7 +115,7 @@ def _marked(table: pd.DataFrame) -> pd.DataFrame:
     """Mark the best and the second best technique per model, regime and column."""
     table = table.reset_index(drop=True).assign(best=False, second=False)
     for _, part in groups_of(table, [*CELL, "split"]):
-        counted = part[part["status"] != "skipped"]
+        counted = part[(part["status"] != "skipped") & ~part["unbeaten"].astype(bool)]
         best, second = _top(dict(zip(counted.index, counted["mean"], strict=True)))
         table.loc[best, "best"], table.loc[second, "second"] = True, True
     return table
@@ -129,17 +132,22 @@ def _part(model: str, rows: pd.DataFrame, labels: list[tuple[str, str]], several
     labels = [label for label in labels if label[0] in set(rows["task"])]
     groups = dict(groups_of(rows, ["regime", "technique"]))
     averages = _averages(groups, labels)
-    lines = []
+    lines: dict[str, list[tuple[Shown, ...]]] = {}  # of each regime
     for (regime, technique), part in groups.items():
         found = {(row.task, row.split): row for row in rows_of(part)}
         shown = [_cell(found.get(label)) for label in labels]
         leading = [name(regime)] * several + [name(technique)]
         share = Shown(significant(part["trained_percent"].iloc[0]))
-        lines.append((*leading, share, *shown, averages[regime, technique]))
+        line = (*leading, share, *shown, averages[regime, technique])
+        lines.setdefault(regime, []).append(line)
+    for (regime,), own in grid.grouped(rows, ["regime"]).items():
+        if known := guesses(own, labels):
+            leading = [name(regime)] * several + [name(GUESSING)]
+            lines[regime].append((*leading, Shown(DASH), *known))
     columns = ["regime"] * several + ["technique", "trained (%)"]
     columns += [*(grid.column_label(*label) for label in labels), "Avg."]
     caption = model if several else f"{model}, {rows['regime'].iloc[0]}"
-    return Part(caption, tuple(columns), 1 + several, tuple(lines))
+    return Part(caption, tuple(columns), 1 + several, tuple(chain(*lines.values())))
 
 
 def _cell(row) -> Shown:
@@ -156,6 +164,8 @@ def _averages(groups: dict, labels: list[tuple[str, str]]) -> dict[tuple[str, st
         means[key], shown[key] = average(found, labels)
         shown[key] = replace(shown[key], place=(str(part["model"].iloc[0]), "", *key))
     for regime in dict.fromkeys(regime for regime, _ in groups):
+        if all(part["unbeaten"].all() for key, part in groups.items() if key[0] == regime):
+            continue
         best, second = _top({key: mean for key, mean in means.items() if key[0] == regime})
         shown |= {key: replace(shown[key], bold=True) for key in best}
         shown |= {key: replace(shown[key], underlined=True) for key in second}
@@ -175,7 +185,7 @@ def _notes(tidy: pd.DataFrame, column: str, frames: Frames) -> list[str]:
         "Trained: what is trained, in percent of the model's parameters.",
         *demonstrations.notes(tidy),
         "Bold: the best technique in its regime and column; underlined: the second best; neither "
-        "is marked where a technique is without a result.",
+        "is marked where a technique is without a result, or nothing beats guessing.",
         LEADING if tidy["separated"].any() else "",
         CHOSEN if tidy["selected"].any() else "",
         f"{INERT} inert: the term's gradient is zero up to rounding, so tuning it changes nothing."

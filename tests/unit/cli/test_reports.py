@@ -16,6 +16,9 @@ COLUMNS = [
     "best",
     "lead",
     "reason",
+    "best_mean",
+    "guessing",
+    "unbeaten",
 ]
 
 
@@ -26,12 +29,13 @@ def shown(*rows: tuple) -> dict[str, list[str]]:
 
 
 def test_a_row_for_each_cell_and_a_column_for_each_selector():
-    decided = ("v", 0.0125, "")
+    decided = ("v", 0.0125, "", 0.912, 0.5, False)
+    open_ = ("", math.nan, "one seed", math.nan, math.nan, False)
     found = shown(
         ("m", "sst2", "low", "projection", "v", False, *decided),
         ("m", "sst2", "low", "fisher", "k", True, *decided),
-        ("m", "rte", "low", "projection", "", False, "", math.nan, "one seed"),
-        ("m", "rte", "low", "fisher", "q", False, "", math.nan, "one seed"),
+        ("m", "rte", "low", "projection", "", False, *open_),
+        ("m", "rte", "low", "fisher", "q", False, *open_),
     )
     assert found == {
         "task": ["sst2", "rte"],
@@ -40,13 +44,18 @@ def test_a_row_for_each_cell_and_a_column_for_each_selector():
         "fisher": ["k (inert)", "q"],
         "best": ["v", "undecided: one seed"],
         "lead": ["1.2 points", ""],
+        "metric": ["91.2 %", ""],
+        "guessing": ["50.0 %", ""],
     }
 
 
 def test_models_are_named_where_there_are_several():
-    rows = [(model, "t", "low", "fisher", "v", False, "v", 0.1, "") for model in ("a", "b")]
+    rows = [
+        (model, "t", "low", "fisher", "v", False, "v", 0.1, "", 0.9, 0.5, False)
+        for model in ("a", "b")
+    ]
     assert shown(*rows)["model"] == ["a", "b"]
 
 
 def test_nothing_to_show():
-    assert shown() == {"task": [], "regime": [], "best": [], "lead": []}
+    assert shown() == dict.fromkeys(("task", "regime", "best", "lead", "metric", "guessing"), [])

@@ -10,7 +10,8 @@ from support.recipes import prompted
 
 import beft.engine.decoder.losses
 import beft.engine.decoder.rows
-from beft.data.prompts import ABSENT, encode_prompts, evaluated_rows
+from beft.data.prompts import ABSENT, encode_prompts
+from beft.data.references import evaluated_rows
 from beft.engine.decoder.answer import answers
 from beft.engine.decoder.check import check_rows
 from beft.engine.decoder.generate import generate, newline_ids

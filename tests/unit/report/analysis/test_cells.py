@@ -124,7 +124,8 @@ def test_summary_is_json_without_nan(frames: Frames, nothing: Frames) -> None:
         "ok": len(frames.runs) - 15, "diverged": 2, "failed": 1, "skipped": 9, "missing": 3,
     }  # fmt: skip
     assert metrics_json.metrics_json(nothing) == {
-        "best": {}, "selection": {}, "runs": dict.fromkeys(grid.STATUSES, 0),
+        "best": {}, "guessing": {}, "nothing_beats_guessing": None, "selection": {},
+        "runs": dict.fromkeys(grid.STATUSES, 0),
     }  # fmt: skip
 
 
