@@ -9,7 +9,7 @@ from itertools import pairwise
 import typer
 
 from beft import code_identity
-from beft.cli import adapters, data, operations, own, reports, training
+from beft.cli import adapters, data, operations, own, predict, reports, training
 from beft.cli.console import complain, drop_output, open_streams
 from beft.errors import UserError
 
@@ -23,6 +23,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         *(reports.report, reports.summary, reports.compare),
     ),
     "Adapters": (adapters.export, adapters.merge, adapters.evaluate_merge),
+    "Own data": (predict.predict,),
     "Operations": (
         *(operations.plan, operations.verify, operations.prune),
         *(operations.recover, operations.schema),

@@ -25,7 +25,7 @@ from beft.tuning.adapter_format import FORMAT, Adapted, Base, Facts, Tensors, Te
 from beft.tuning.base import sums_of
 from beft.tuning.card import Card, Form, render_card
 from beft.tuning.check import check_answers
-from beft.tuning.example import CONFIG, EXAMPLE, render_example
+from beft.tuning.example_program import CONFIG, EXAMPLE, render_example
 from beft.tuning.examples import Meaning
 from beft.tuning.host import name_in
 
@@ -72,9 +72,10 @@ def adapter_files(
     adapted = Adapted(facts, _values(model, facts, values))
     form, files = _form(recipe, model, facts, values)
     files |= files_of(adapted) | _tokenizer_files(source, model, facts) | _config(model, facts)
-    files[EXAMPLE] = render_example(facts, form.peft, files).encode()
+    example = render_example(facts, form.peft, files)
+    files[EXAMPLE] = example.encode()
     check_answers(project, run, epoch, files, source)
-    return files | {"README.md": render_card(card, facts, form)}
+    return files | {"README.md": render_card(card, facts, form, example)}
 
 
 def write(target: Path, files: Mapping[str, bytes]) -> None:

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -59,7 +59,6 @@ class Form:
     why_not: str = ""  # a sentence, where there are none
     trained: int = 0  # numbers that were tuned beside the head
     total: int = 0  # numbers of the base model
-    example: str = field(default="", repr=False)  # the text of example.py
 
 
 class Markdown(str):
@@ -79,14 +78,19 @@ def _shielded(mark: re.Match[str]) -> str:
     return f"{mark[0]}\\" if mark[0].isdigit() else f"\\{mark[0]}"
 
 
-def render_card(card: Card, facts: Facts, form: Form) -> bytes:
-    """README.md."""
+def render_card(card: Card, facts: Facts, form: Form, example: str) -> bytes:
+    """README.md.
+
+    Args:
+        form: how the folder holds what was tuned.
+        example: the text of example.py.
+    """
     text = _environment().get_template("card.md.j2").render(
         card=card,
         facts=facts,
         form=form,
         header=Markdown(_header(card, facts, form)),
-        example=Markdown(form.example.rstrip()),
+        example=Markdown(example.rstrip()),
         **_words(card, facts, form),
         **_quality(card, facts),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from beft.store.files import write_folder
 from beft.store.run_folder import Run
 from beft.store.run_format import Epoch
 from beft.study.project import Project
-from beft.tuning.example import EXAMPLE
+from beft.tuning.example_program import EXAMPLE
 from beft.tuning.load import load
 
 MOST = 1000  # rows that are compared

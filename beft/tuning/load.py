@@ -123,7 +123,7 @@ def _outputs(
     examples = [(text,) if isinstance(text, str) else tuple(text) for text in texts]
     for adapter in adapters:
         _check_texts(adapter, examples)
-    blank = np.array([not any(map(str.strip, each)) for each in examples], bool)
+    blank = np.array([not all(map(str.strip, each)) for each in examples], bool)
     known: dict[object, tuple[Encoded, np.ndarray]] = {}
     for adapter in adapters:
         facts, host = adapter.adapted.facts, adapter.host

@@ -1,0 +1,192 @@
+"""The folder of a tuned run answers as the run did: by beft, by PEFT, by its example.py."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from support import sandbox, tiny
+from support.trained import everything
+
+from beft.errors import UserError
+from beft.store.files import flaw
+from beft.store.run_folder import open_run
+from beft.study.project import Project, load
+from beft.study.recipe import Recipe
+from beft.tuning import load as loading
+from beft.tuning.adapter import adapter_files, write
+from beft.tuning.card import Card, DataFile
+from beft.tuning.examples import Meaning
+
+ENCODERS = ("tiny", "roberta", "deberta-v3", "distilbert")
+CLASSES = ("bad | worse", "good\n`better`")
+PEFT = {"adapter_config.json", "adapter_model.safetensors"}
+OURS = {"beft.json", "beft.safetensors", "README.md", "example.py", "config.json"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """Encoders whose runs are done."""
+    folder = tmp_path_factory.mktemp("project")
+    params = copy.deepcopy(sandbox.PARAMS)
+    params["models"] |= {name: {"path": f"models/{name}"} for name in ENCODERS}
+    params["models"]["roberta"] = {"hub": "own/roberta", "revision": "r1"}
+    study = {
+        "models": list(ENCODERS),
+        "tasks": ["demo_sentiment"],
+        "regimes": ["low"],
+        "techniques": ["b_v"],
+        "seeds": [0],
+        "fuse_techniques": True,
+        "also": [
+            {"models": ["tiny"], "techniques": ["all_biases", "head_only"]},
+            {"models": ["tiny"], "tasks": ["demo_similarity"]},
+            {"models": ["tiny"], "seeds": [1]},
+        ],
+    }
+    sandbox.make(folder, params, study)
+    for name in ENCODERS[2:]:
+        tiny.checkpoint(name, folder / "models" / name)
+    tiny.checkpoint("roberta", folder / "data" / "mirror" / "models" / "own" / "roberta")
+    return everything(folder)
+
+
+def recipe(project: Project, model: str, technique: str, task: str, seed: int = 0) -> Recipe:
+    (found,) = (
+        r
+        for r in project.recipes
+        if (r.model["alias"], r.technique, r.task["name"], r.seed) == (model, technique, task, seed)
+    )
+    return found
+
+
+def meaning(made: Recipe) -> Meaning:
+    if made.task["labels"]:
+        return Meaning(("text",), "label", CLASSES)
+    return Meaning(("left", "right"), "score", (), 3.0, 0.5)
+
+
+def card(project: Project, made: Recipe) -> Card:
+    truth = pq.read_table(project.layout.source(made) / "validation.parquet")["label"].to_numpy()
+    predicted = open_run(project.layout, made).predictions("last")["validation"]
+    return Card(
+        name="mine",
+        files=(DataFile("a.csv", "ab" * 32, 216, "training and test"),),
+        training_rows=16,
+        counts=dict.fromkeys(meaning(made).classes, 8),
+        settings={},
+        candidates=((), ()),
+        metric="accuracy" if made.task["labels"] else "spearman",
+        value=0.5,
+        low=None,
+        high=None,
+        guessing=None,
+        truth=truth,
+        predicted=predicted,
+    )
+
+
+def made_adapter(project: Project, made: Recipe, target: Path) -> Path:
+    files = adapter_files(project, made, meaning(made), card(project, made), target)
+    write(target, files)
+    return target
+
+
+def examples(project: Project, made: Recipe) -> list[tuple[str, ...]]:
+    table = pq.read_table(project.layout.source(made) / "validation.parquet")
+    return list(zip(*(table[column].to_pylist() for column in made.task["text"]), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("model", "technique", "task", "peft"),
+    [
+        *((name, "b_v", "demo_sentiment", True) for name in ENCODERS),
+        ("tiny", "all_biases", "demo_sentiment", False),
+        ("tiny", "head_only", "demo_sentiment", False),
+        ("tiny", "b_v", "demo_similarity", True),
+    ],
+)
+def test_a_run(project, tmp_path, monkeypatch, model, technique, task, peft):
+    made = recipe(project, model, technique, task)
+    folder = made_adapter(project, made, project.root / "out" / f"{model}-{technique}-{task}")
+    assert flaw(folder) is None
+    names = {path.name for path in folder.iterdir()}
+    assert names >= OURS and (names >= PEFT) == peft
+    if model == "roberta":
+        monkeypatch.setenv("BEFT_MIRROR", str(project.root / "data" / "mirror"))
+    adapter = loading.load(folder)
+    found = adapter.predict(examples(project, made))
+    recorded = open_run(project.layout, made).predictions("last")["validation"]
+    if made.task["labels"]:
+        assert found.predictions.tolist() == [CLASSES[i] for i in recorded]
+    else:
+        np.testing.assert_allclose(found.predictions, recorded * 0.5 + 3.0, atol=1e-4)
+    config = json.loads((folder / "config.json").read_text())
+    assert len(config["id2label"]) == adapter.adapted.facts.outputs
+    assert json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"] == 32
+    assert str(project.root) not in "".join(
+        (folder / name).read_text() for name in (*OURS - {"beft.safetensors"},)
+    )
+
+
+@pytest.mark.parametrize("technique", ["b_v", "all_biases"])
+def test_the_example_runs_by_itself(project, tmp_path, technique):
+    """In an interpreter that has no beft, from another folder; its answers are those of beft."""
+    made = recipe(project, "tiny", technique, "demo_sentiment")
+    folder = made_adapter(project, made, project.root / "example" / technique)
+    program = "import sys, runpy; sys.modules['beft'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder / "example.py")],
+        cwd=tmp_path,
+        env=sandbox.environment(HF_HUB_OFFLINE="1"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line.split("\t") for line in re.findall(r".*\t0\.\d+\t.*", done.stdout)]
+    texts = [text for _, _, text in lines]
+    assert len(texts) == 2
+    found = loading.load(folder).predict(texts)
+    shares = found.probabilities.max(axis=1)
+    assert [float(share) for _, share, _ in lines] == pytest.approx(shares, abs=1e-3)
+
+
+def test_runs_that_cannot_be_written(project, tmp_path):
+    made = recipe(project, "tiny", "b_v", "demo_sentiment")
+    absent = replace(made, seed=7)
+    with pytest.raises(UserError, match="missing"):
+        adapter_files(project, absent, meaning(made), card(project, made), tmp_path / "a")
+    files = {"beft.json": b"{}"}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="a: is there already; name a folder"):
+        write(tmp_path / "a", files)
+
+
+def test_an_adapter_that_answers_otherwise_is_not_written(project, tmp_path, monkeypatch):
+    """Whichever of the two forms is wrong."""
+    from beft.tuning import adapter
+
+    made = recipe(project, "tiny", "b_v", "demo_sentiment")
+    told = card(project, made)
+    for name, words in (("peft_files", "loaded by example.py"), ("files_of", "loaded by beft")):
+        real = getattr(adapter, name)
+
+        def wrong(*given, real=real, name=name):
+            if name == "files_of":
+                values = {k: v + (1 if "value" in k else 0) for k, v in given[0].values.items()}
+                return real(replace(given[0], values=values))
+            model, terms, pre, post, *rest = given
+            return real(model, terms, pre, {t: v + 1 for t, v in post.items()}, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(adapter, name, wrong)
+            with pytest.raises(UserError, match=f"{words}, answers .* otherwise than the run"):
+                adapter_files(project, made, meaning(made), told, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
