@@ -68,9 +68,8 @@ def adapter_files(
         raise _not_biases(recipe)
     if what := obstacle(model, terms):
         raise UserError(
-            f"run {recipe.digest} ({recipe.technique}) of model '{recipe.model['alias']}' tuned "
-            f"{what}, and PEFT's BEFT holds no others; export a run of b_q, b_k or b_v of a model "
-            "with plain linears"
+            f"run {recipe.digest} ({recipe.technique}) tuned {what}, and PEFT's BEFT holds no "
+            "others; export a run of b_q, b_k or b_v of a model with plain linears"
         )
     local = project.params.models[recipe.model["alias"]].path
     base = recipe.model.get("hub") or str((project.root / (local or "")).resolve())

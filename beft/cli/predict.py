@@ -54,7 +54,9 @@ def predict(
     """
     *folders, file = adapters
     if not folders:
-        raise UserError(f"{file}: no adapter is named; write 'beft predict ADAPTER {file} --to OUT'")
+        raise UserError(
+            f"{file}: no adapter is named; write 'beft predict ADAPTER {file} --to OUT'"
+        )
     _check_target(file, to, overwrite)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads or cores))  # of tokenizers
@@ -101,7 +103,9 @@ def _lines(tally: "Tally") -> list[str]:
             f"{name} {100 * value:.1f} %" if as_percent else f"{name} {value:.4g}"
             for name, value in metrics.items()
         ]
-        lines.append(f"{', '.join(shown)} on {tally.compared:,} rows with a label{_expected(tally)}")
+        lines.append(
+            f"{', '.join(shown)} on {tally.compared:,} rows with a label{_expected(tally)}"
+        )
     elif tally.label is not None:
         lines.append(f"column '{tally.label}' has no label to compare with")
     if tally.unknown:

@@ -21,7 +21,7 @@ from beft.store.run_folder import Run, check_sound, open_run
 from beft.store.run_format import Epoch
 from beft.study.project import Project
 from beft.study.recipe import Recipe
-from beft.tuning.adapter_format import FORMAT, Adapted, Base, Facts, Tensors, Tested, files_of
+from beft.tuning.adapter_format import FORMAT, Adapted, Base, Facts, Quality, Tensors, files_of
 from beft.tuning.base import sums_of
 from beft.tuning.card import Card, Form, render_card
 from beft.tuning.check import check_answers
@@ -120,7 +120,7 @@ def _facts(
         classes=list(meaning.classes),
         mean=meaning.mean,
         deviation=meaning.deviation,
-        test=Tested(
+        test=Quality(
             metric=card.metric,
             value=card.value,
             low=card.low,

@@ -50,7 +50,7 @@ class Base(Strict):
         return f"{self.hub} (revision {self.revision})" if self.revision else self.hub
 
 
-class Tested(Strict):
+class Quality(Strict):
     """How good it was on the test rows."""
 
     metric: str
@@ -78,7 +78,7 @@ class Facts(Strict):
     classes: list[str]
     mean: Number
     deviation: Annotated[Number, Field(gt=0)]
-    test: Tested | None = None
+    test: Quality | None = None
 
     @property
     def meaning(self) -> Meaning:

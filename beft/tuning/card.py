@@ -103,11 +103,13 @@ def _words(card: Card, facts: Facts, form: Form) -> dict[str, Any]:
     plain = card.name.isprintable() and "`" not in card.name
     folder = card.name if plain else "ADAPTER"
     pair = len(facts.texts) == 2
+    counts = ", ".join(f"{number:,} {escaped(name)}" for name, number in card.counts.items())
     return {
         "terms": ", ".join(facts.terms),
         "base": facts.base.name if facts.base.hub else f"a local model, {facts.base.path}",
         "share": Markdown(f"{100 * form.trained / max(form.total, 1):.2g} %"),
         "read": "the mean of all tokens" if facts.pooling == "mean" else "the first token",
+        "counts": Markdown(f": {counts}" if counts else ""),
         "columns": Markdown(" and ".join(map(escaped, facts.texts))),
         "outputs": Markdown(", ".join(map(escaped, facts.classes))),
         "value": _shown(facts, card.value),

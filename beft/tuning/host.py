@@ -119,7 +119,8 @@ def _values(encoder: Encoder, adapted: Adapted, folder: Path) -> tuple[Tensors, 
     for parameter, name in names.items():
         here, value = encoder.model.get_parameter(parameter), given[name]
         whole = torch.zeros(here.shape)
-        if value.ndim != here.ndim or value.shape[1:] != here.shape[1:] or len(value) > len(here):
+        last = parameter in encoder.head and len(here) == encoder.labels
+        if value.shape not in (here.shape, (facts.outputs, *here.shape[1:]) if last else ()):
             shapes = f"{tuple(value.shape)} instead of {tuple(here.shape)}"
             raise UserError(f"{folder / VALUES}: {name} has shape {shapes}; copy the folder again")
         whole[: len(value)] = value

@@ -120,7 +120,7 @@ def _outputs(
     adapters: Sequence[Adapter], texts: Texts
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Of each adapter: outputs (n, outputs), which texts were cut, and which are empty, (n,)."""
-    examples = [(text,) if isinstance(text, str) else tuple(text) for text in texts]
+    examples = [tuple(text) if isinstance(text, tuple | list) else (text,) for text in texts]
     for adapter in adapters:
         _check_texts(adapter, examples)
     blank = np.array([not all(map(str.strip, each)) for each in examples], bool)

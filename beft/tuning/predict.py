@@ -91,7 +91,7 @@ def predict_file(
         table: the file that is read.
         target: the file that is written, whole or not at all; its suffix says in which format.
         texts: the columns of text; by default those that each adapter was tuned on.
-        label: the column of labels to compare with; by default that of each adapter, if it is there.
+        label: the column of labels to compare with; by default the one that was tuned on, if any.
         progress: called with the number of rows done, of all rows, and what is done.
 
     Raises:
@@ -193,7 +193,10 @@ def _texts(block: Block, name: str, path: Path) -> list[str]:
 def _values(found: Predictions) -> Iterator[list[Any]]:
     """The values of each column that is added; None for a row without a text."""
     if not found.classes:
-        yield [None if gone else v for gone, v in zip(found.empty, found.predictions.tolist(), strict=True)]
+        yield [
+            None if gone else v
+            for gone, v in zip(found.empty, found.predictions.tolist(), strict=True)
+        ]
         return
     yield found.predictions.tolist()
     best = found.probabilities.max(axis=1).tolist()

@@ -46,7 +46,7 @@ def params() -> dict:
     made = copy.deepcopy(sandbox.PARAMS)
     made["models"] |= {name: {"path": f"models/{name}"} for name in ENCODERS}
     made["models"]["roberta"] = {"hub": "own/roberta", "revision": "r1"}
-    for name in ("dec", "free", "gpt2"):
+    for name in ("dec", "free", "gpt2", "neox"):
         made["models"][name] = {"path": f"models/{name}", "kind": "decoder"}
     made["decoder"] = {
         "objective": "cross_entropy_over_candidates",
@@ -91,7 +91,7 @@ def project(tmp_path_factory) -> Project:
             encoders | {"techniques": ["b_v"]},
             {"tasks": ["demo_sentiment"], "techniques": ["b_q", "b_output", "head_only"]},
             {"models": ["dec", "free"], "tasks": ["mine"], "techniques": ["b_v", "all_biases"]},
-            {"models": ["gpt2"], "tasks": ["mine"], "techniques": ["b_v"]},
+            {"models": ["gpt2", "neox"], "tasks": ["mine"], "techniques": ["b_v"]},
             {"models": ["dec"], "tasks": ["mine"], "techniques": ["lora"]},
         ],
     }
@@ -99,7 +99,12 @@ def project(tmp_path_factory) -> Project:
     for name in ENCODERS[2:]:
         tiny.checkpoint(name, folder / "models" / name)
     tiny.checkpoint("roberta", folder / "data" / "mirror" / "models" / "own" / "roberta")
-    for name, architecture in (("dec", "opt"), ("free", "llama"), ("gpt2", "gpt2")):
+    for name, architecture in (
+        ("dec", "opt"),
+        ("free", "llama"),
+        ("gpt2", "gpt2"),
+        ("neox", "gpt_neox"),
+    ):
         tiny.decoder_checkpoint(architecture, folder / "models" / name)
     (folder / "mine").mkdir()
     rows = [("the film was good", "good"), ("a bad dull plot", "bad"), ("this is great", "good")]
@@ -257,6 +262,22 @@ def test_a_decoder_without_biases(project, tmp_path, technique, terms):
         theirs.merge_and_unload()
 
 
+def test_rows_of_a_fused_linear(project, tmp_path):
+    """The rows of v in each layer, which lie between those of q and k, head by head."""
+    made = recipe(project, "neox", "b_v")
+    export(project, made.digest, tmp_path / "a", "last")
+    theirs = PeftModel.from_pretrained(base(project, "neox"), tmp_path / "a")
+    key = "base_model.model.gpt_neox.layers.0.attention.query_key_value.beft_bias"
+    (shift,) = load_file(tmp_path / "a" / "adapter_model.safetensors")[key]
+    width = tiny.WIDTH // tiny.HEADS
+    parts = shift.view(tiny.HEADS, 3, width)
+    assert (parts[:, :2] == 0).all() and (parts[:, 2] != 0).all()
+    assert torch.equal(likelihoods(theirs, project).argmax(1), recorded(project, made))
+    assert not torch.equal(
+        likelihoods(base(project, "neox"), project), likelihoods(theirs, project)
+    )
+
+
 def test_the_best_epoch_and_the_last(project, tmp_path, monkeypatch, capsys):
     made = recipe(project, "tiny", "b_q")
     folder = project.layout.run(made)
@@ -305,7 +326,11 @@ def test_what_an_adapter_says_of_itself(project, tmp_path):
     [
         ("dec", "lora", r"is of lora, and PEFT's BEFT holds whole biases .*export a run of b_q"),
         ("tiny", "head_only", r"is of head_only, and PEFT's BEFT holds whole biases"),
-        ("gpt2", "b_v", r"'gpt2' computes q, k and v in one fused linear \(transformer.h.0.attn"),
+        (
+            "gpt2",
+            "b_v",
+            r"tuned rows of one fused linear \(transformer.h.0.attn.c_attn\), a Conv1D",
+        ),
         (
             "dec",
             "all_biases",

@@ -47,9 +47,7 @@ def test_what_it_prints(folder, here, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "out/new.csv: 4 rows"
     assert lines[1].startswith("mine: accuracy ") and "f1_macro" in lines[1]
-    assert lines[1].endswith(
-        "on 2 rows with a label; its test had accuracy 80.0 % on 120"
-    )
+    assert lines[1].endswith("on 2 rows with a label; its test had accuracy 80.0 % on 120")
     assert lines[2:] == [
         "mine: 1 row with a label that is not a class of the adapter, not compared; first row 3 "
         "(line 5): 'ugly'",
@@ -60,7 +58,9 @@ def test_what_it_prints(folder, here, capsys):
 
 
 def test_options(folder, here, capsys):
-    predict(folder, "new.csv", "--to", "o.tsv", "--text", "label", "--label", "text", "--threads", 1)
+    predict(
+        folder, "new.csv", "--to", "o.tsv", "--text", "label", "--label", "text", "--threads", 1
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "mine: column 'text' has no label to compare with"
     with pytest.raises(UserError, match="o.tsv: is there already; .* --overwrite"):

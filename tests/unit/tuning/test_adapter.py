@@ -17,7 +17,7 @@ from support.trained import everything
 from beft.errors import UserError
 from beft.store.files import flaw
 from beft.store.run_folder import open_run
-from beft.study.project import Project, load
+from beft.study.project import Project
 from beft.study.recipe import Recipe
 from beft.tuning import load as loading
 from beft.tuning.adapter import adapter_files, write
@@ -140,7 +140,10 @@ def test_the_example_runs_by_itself(project, tmp_path, technique):
     """In an interpreter that has no beft, from another folder; its answers are those of beft."""
     made = recipe(project, "tiny", technique, "demo_sentiment")
     folder = made_adapter(project, made, project.root / "example" / technique)
-    program = "import sys, runpy; sys.modules['beft'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    program = (
+        "import sys, runpy; sys.modules['beft'] = None; "
+        "runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder / "example.py")],
         cwd=tmp_path,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from beft.tuning.adapter_format import FORMAT, Base, Facts, Tested
+from beft.tuning.adapter_format import FORMAT, Base, Facts, Quality
 from beft.tuning.card import Card, DataFile, Form, escaped, render_card
 
 CLASSES = ["bad", "fine", "good"]
@@ -27,7 +27,7 @@ def facts(**changes) -> Facts:
         "classes": CLASSES,
         "mean": 0.0,
         "deviation": 1.0,
-        "test": Tested(metric="accuracy", value=0.75, rows=4),
+        "test": Quality(metric="accuracy", value=0.75, rows=4),
     }
     return Facts(**given | changes)
 
@@ -108,7 +108,7 @@ def test_a_regression():
     numbers = {"truth": np.array([1.0, 2.0, 4.0]), "predicted": np.array([1.0, 3.0, 3.0])}
     header, body = render(
         card(**numbers, counts={}, metric="spearman", value=0.866, low=None, guessing=None),
-        facts(classes=[], test=Tested(metric="spearman", value=0.866, rows=3)),
+        facts(classes=[], test=Quality(metric="spearman", value=0.866, rows=3)),
     )
     assert header["metrics"] == ["spearman"]
     assert "**spearman 0.866**." in body and "confusion" not in body

@@ -119,7 +119,9 @@ def test_semicolons_stay(adapter, tmp_path):
     out = (tmp_path / "out.csv").read_text().splitlines()
     assert out[0] == "text;n;predicted;probability" and out[1].startswith("dog;1,5;")
     predict_file([adapter], open_table(tmp_path / "in.csv"), tmp_path / "out.tsv")
-    assert (tmp_path / "out.tsv").read_text().startswith("text\tn\tpredicted\tprobability\ndog\t1,5")
+    assert (
+        (tmp_path / "out.tsv").read_text().startswith("text\tn\tpredicted\tprobability\ndog\t1,5")
+    )
 
 
 def test_one_column(adapter, tmp_path):
@@ -133,8 +135,7 @@ def test_labels_are_compared_by_value(base, tmp_path):
     adapter = load(own_adapters.adapter(tmp_path / "a", base, classes=("1", "0")))
     answers = adapter.predict([row["text"] for row in ROWS]).predictions
     rows = [
-        {"text": row["text"], "label": float(name)}
-        for row, name in zip(ROWS, answers, strict=True)
+        {"text": row["text"], "label": float(name)} for row, name in zip(ROWS, answers, strict=True)
     ]
     rows[0]["label"] = 1.0 - rows[0]["label"]
     for end in (".csv", ".parquet", ".jsonl"):
