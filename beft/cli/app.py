@@ -15,7 +15,7 @@ from beft.errors import UserError
 
 # The groups of `beft --help`: one's own data, then what a study needs, in this order.
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Own data": (own.tune,),
+    "Own data": (own.tune, predict.predict),
     "Data": (data.fetch, data.subsample),
     "Training": (training.train, training.time),
     "Reports": (
@@ -23,7 +23,6 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
         *(reports.report, reports.summary, reports.compare),
     ),
     "Adapters": (adapters.export, adapters.merge, adapters.evaluate_merge),
-    "Own data": (predict.predict,),
     "Operations": (
         *(operations.plan, operations.verify, operations.prune),
         *(operations.recover, operations.schema),

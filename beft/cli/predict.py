@@ -17,36 +17,43 @@ if TYPE_CHECKING:
     from beft.tuning.predict import Tally
 
 
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="ADAPTER... FILE",
+        help="The folders that 'beft tune' wrote, of one model; then the file to predict.",
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("--to", help="The file to write: .csv, .tsv, .jsonl or .parquet.")
+]
+Text = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="A column of text; twice for pairs. Default: as tuned on."),
+]
+Label = Annotated[
+    str | None,
+    typer.Option("--label", help="A column of labels to compare with. Default: as tuned on."),
+]
+Base = Annotated[
+    Path | None,
+    typer.Option("--base", help="The folder of the model that was tuned, if it was moved."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Write --to even if it is there already.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+
+
 def predict(
-    adapters: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="ADAPTER... FILE",
-            help="The folders that 'beft tune' wrote, of one model; then the file to predict.",
-        ),
-    ],
-    to: Annotated[
-        Path, typer.Option("--to", help="The file to write: .csv, .tsv, .jsonl or .parquet.")
-    ],
-    text: Annotated[
-        list[str] | None,
-        typer.Option("--text", help="A column of text; twice for pairs. Default: as tuned on."),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option("--label", help="A column of labels to compare with. Default: as tuned on."),
-    ] = None,
-    base: Annotated[
-        Path | None,
-        typer.Option("--base", help="The folder of the model that was tuned, if it was moved."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write --to even if it is there already.")
-    ] = False,
+    adapters: Folders,
+    to: Out,
+    text: Text = None,
+    label: Label = None,
+    base: Base = None,
+    overwrite: Overwrite = False,
     device: opt.Device = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: all cores.")
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Predict each row of a file: all columns stay, in the same order, and the answer is added.
 

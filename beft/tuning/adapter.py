@@ -67,7 +67,7 @@ def adapter_files(
     model, values = load_model(project, recipe), values_of(run, epoch)
     assert isinstance(model, Encoder)
     source = locate(project.root, project.layout.model(recipe))
-    facts = _facts(run, model, meaning, card, source, target, origin)
+    facts = _facts(run, model, meaning, card, _base(recipe, source, target, origin))
     # Before anything is written into the model: its fused parameters are taken whole.
     adapted = Adapted(facts, _values(model, facts, values))
     form, files = _form(recipe, model, facts, values)
@@ -88,28 +88,26 @@ def write(target: Path, files: Mapping[str, bytes]) -> None:
     write_folder(target, files)
 
 
-def _facts(
-    run: Run,
-    model: Encoder,
-    meaning: Meaning,
-    card: Card,
-    source: Path,
-    target: Path,
-    origin: tuple[str | None, str | None],
-) -> Facts:
-    recipe, training = run.recipe, run.recipe.training
-    hub, revision = recipe.model.get("hub"), recipe.model.get("revision")
+def _base(
+    recipe: Recipe, source: Path, target: Path, origin: tuple[str | None, str | None]
+) -> Base:
+    hub, revision = origin
     if hub is None:
-        hub, revision = origin
+        hub, revision = recipe.model.get("hub"), recipe.model.get("revision")
+    return Base(
+        hub=hub,
+        revision=revision,
+        path=None if hub else os.path.relpath(source.resolve(), target.resolve()),
+        sites=recipe.model["sites"],
+        sha256=sums_of(source),
+    )
+
+
+def _facts(run: Run, model: Encoder, meaning: Meaning, card: Card, base: Base) -> Facts:
+    recipe, training = run.recipe, run.recipe.training
     return Facts(
         format=FORMAT,
-        base=Base(
-            hub=hub,
-            revision=revision,
-            path=None if hub else os.path.relpath(source.resolve(), target.resolve()),
-            sites=recipe.model["sites"],
-            sha256=sums_of(source),
-        ),
+        base=base,
         technique=recipe.technique,
         terms=list(trained_terms(model, recipe)),
         pooling=training.get("pooling", "first"),

@@ -2,6 +2,7 @@
 
 import runpy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +16,10 @@ from beft.store.files import write_folder
 from beft.store.run_folder import Run
 from beft.store.run_format import Epoch
 from beft.study.project import Project
+from beft.tuning.adapter_format import read_adapted
 from beft.tuning.example_program import EXAMPLE
-from beft.tuning.load import load
+from beft.tuning.host import Host
+from beft.tuning.load import Adapter
 
 MOST = 1000  # rows that are compared
 BATCH = 16
@@ -25,6 +28,7 @@ BATCH = 16
 ROUNDING = {"float32": 1e-3, "bfloat16": 0.1}
 
 Examples = list[tuple[str, ...]]
+Answer = Callable[[Examples], np.ndarray]  # texts -> outputs, (n, outputs)
 
 
 def check_answers(
@@ -32,7 +36,7 @@ def check_answers(
 ) -> None:
     """Compares what an adapter answers to the run's validation rows with what the run recorded.
 
-    It is loaded twice: as `beft predict` does, and by its own example.py.
+    It is loaded twice: as `beft predict` does, and by its own example.py, in float32.
 
     Args:
         epoch: whose predictions are compared.
@@ -53,22 +57,35 @@ def check_answers(
     with TemporaryDirectory(prefix="beft-") as name:
         folder = Path(name) / "adapter"
         write_folder(folder, files)
-        adapter = load(folder, base)
-        rounding = ROUNDING[adapter.adapted.facts.precision]
-        for what, answer in (("beft", adapter.outputs), (EXAMPLE, _example(folder, base))):
-            found = np.concatenate(
-                [answer(examples[i : i + BATCH]) for i in range(0, len(examples), BATCH)]
+        adapted = read_adapted(folder)
+        facts = adapted.facts.model_copy(update={"precision": "float32"})
+        both = [adapted, replace(adapted, facts=facts)]
+        host = Host(base, both, [folder, folder], "cpu")
+        own, exact = (
+            _in_batches(Adapter(folder, each, host, number).outputs, examples)
+            for number, each in enumerate(both)
+        )
+        theirs = _in_batches(_example(folder, base), examples)
+    rounding = ROUNDING[adapted.facts.precision]
+    wrong = {
+        "beft": _decided_otherwise(own, np.concatenate(recorded), rounding),
+        EXAMPLE: int(_apart(exact, theirs, ROUNDING["float32"]).any(axis=1).sum()),
+    }
+    for what, count in wrong.items():
+        if count:
+            raise UserError(
+                f"{run.folder}: the adapter, loaded by {what}, answers {count} of {len(examples)} "
+                "rows otherwise than the run; nothing was written: install the versions of torch, "
+                "transformers and peft that the run had"
             )
-            wrong = _differing(found, np.concatenate(recorded), rounding)
-            if wrong:
-                raise UserError(
-                    f"{run.folder}: the adapter, loaded by {what}, answers {wrong} of "
-                    f"{len(examples)} rows otherwise than the run; nothing was written: install "
-                    "the versions of torch, transformers and peft that the run had"
-                )
 
 
-def _example(folder: Path, base: Path) -> Callable[[Examples], np.ndarray]:
+def _in_batches(answer: Answer, examples: Examples) -> np.ndarray:
+    parts = (examples[i : i + BATCH] for i in range(0, len(examples), BATCH))
+    return np.concatenate([answer(part) for part in parts])
+
+
+def _example(folder: Path, base: Path) -> Answer:
     """What example.py computes: texts -> outputs, (n, outputs)."""
     with quiet_transformers():
         program = runpy.run_path(str(folder / EXAMPLE))
@@ -76,15 +93,20 @@ def _example(folder: Path, base: Path) -> Callable[[Examples], np.ndarray]:
     return lambda texts: program["outputs"](tokenizer, model, texts).numpy()
 
 
-def _differing(outputs: np.ndarray, recorded: np.ndarray, rounding: float) -> int:
+def _decided_otherwise(outputs: np.ndarray, recorded: np.ndarray, rounding: float) -> int:
     """How many rows are decided otherwise, and not because of rounding.
 
     Args:
         outputs: (n, outputs)
         recorded: classes (n,), or the output itself of a regression.
     """
-    room = rounding * max(1.0, float(np.abs(outputs).max()))
     if outputs.shape[1] == 1:
-        return int((np.abs(outputs[:, 0] - recorded) > room).sum())
+        return int(_apart(outputs[:, 0], recorded, rounding).sum())
     own = np.take_along_axis(outputs, recorded[:, None].astype(np.int64), axis=1)[:, 0]
-    return int((outputs.max(axis=1) - own > 2 * room).sum())
+    return int(_apart(outputs.max(axis=1), own, 2 * rounding).sum())
+
+
+def _apart(one: np.ndarray, other: np.ndarray, rounding: float) -> np.ndarray:
+    """Which outputs differ by more than a share of the largest of them."""
+    room = rounding * max(1.0, float(np.nanmax(np.abs(one), initial=0.0)))
+    return np.abs(one - other) > room

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from beft.data.readers.csv_file import records, sniffed
-from beft.data.readers.jsonl_file import row_of
+from beft.data.readers.jsonl_file import decoder_of_rows, row_of
 from beft.data.readers.read import decoded
 
 LONGEST = 2**26  # characters of a row, at most
@@ -60,9 +60,10 @@ def objects_of(lines: Lines) -> Iterator[tuple[int, str, dict[str, Any]]]:
     Raises:
         ValueError: naming the line that is wrong.
     """
+    decoder = decoder_of_rows()
     for number, line in enumerate(_bounded(lines), start=1):
         if line.strip():
-            yield number, line, row_of(line, number)
+            yield number, line, row_of(line, number, decoder)
 
 
 def _opened(path: Path) -> IO[str]:

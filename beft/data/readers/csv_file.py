@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from beft.data.readers.rows import Rows, Several
@@ -30,8 +30,8 @@ def read_csv(text: str, columns: Sequence[str] | None = None, delimiter: str = "
         ValueError: naming the line that is wrong.
     """
     record: list[str] = []  # the lines of the current row
-    records = _records(text, record, delimiter)
-    first, header = next(records, (1, []))
+    rows = records(io.StringIO(text, newline=""), record, delimiter)
+    first, header = next(rows, (1, []))
     if not header:
         raise ValueError("the file is empty")
     if len(header) == 1 and columns is not None:
@@ -46,7 +46,7 @@ def read_csv(text: str, columns: Sequence[str] | None = None, delimiter: str = "
     several = {}
     empty = re.escape(delimiter)
     written = re.compile(rf'("(?:[^"]|"")*+"|[^{empty}]*)(?:{empty}|$)')
-    for start, fields in records:
+    for start, fields in rows:
         if len(fields) != len(header):
             told = f"line {start}: {len(fields)} fields, but line {first} has {len(header)}"
             more = f"; put quotes around a text with {DELIMITERS[delimiter]}"
@@ -110,30 +110,32 @@ def check_quotes(rows: Rows, label: str, is_label: Callable[[str], bool]) -> Non
 
 def _fits(text: str, delimiter: str) -> bool:
     """Whether a delimiter makes two columns or more, and as many in each row."""
-    records = _records(text, [], delimiter)
+    rows = records(io.StringIO(text, newline=""), [], delimiter)
     try:
-        width = len(next(records, (1, []))[1])
-        return width > 1 and all(len(fields) == width for _, fields in records)
+        width = len(next(rows, (1, []))[1])
+        return width > 1 and all(len(fields) == width for _, fields in rows)
     except ValueError:
         return False
 
 
-def _records(text: str, record: list[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def records(
+    lines: Iterable[str], record: list[str], delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
     """Gives each row: the number of the line in which it begins, and its fields.
 
     Args:
-        text: the csv.
+        lines: those of the csv, with their ends.
         record: it holds the lines of the row that was given last.
         delimiter: what stands between two fields.
     """
 
-    def lines() -> Iterator[str]:
-        for line in io.StringIO(text, newline=""):
+    def kept() -> Iterator[str]:
+        for line in lines:
             record.append(line)
             yield line
 
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(lines(), strict=True, delimiter=delimiter)
+    reader = csv.reader(kept(), strict=True, delimiter=delimiter)
     start = 1
     try:
         for fields in reader:

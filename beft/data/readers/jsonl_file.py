@@ -20,7 +20,7 @@ def read_jsonl(text: str, columns: Sequence[str] | None = None) -> Rows:
     Raises:
         ValueError: naming the line that is no object.
     """
-    decoder = _decoder()
+    decoder = decoder_of_rows()
     starts = []
     lines = text.removesuffix("\n").split("\n")
 
@@ -28,13 +28,7 @@ def read_jsonl(text: str, columns: Sequence[str] | None = None) -> Rows:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 starts.append(number)
-                try:
-                    row = _decoded(line, decoder)
-                except ValueError as error:
-                    raise ValueError(f"line {number}: {error}") from None
-                if not isinstance(row, dict):
-                    raise ValueError(f"line {number}: not an object in braces")
-                yield row
+                yield row_of(line, number, decoder)
 
     values, names = gathered(objects(), columns)
     return Rows(values, names, len(starts), starts, len(lines))
@@ -46,7 +40,7 @@ def read_array(text: str, columns: Sequence[str] | None = None) -> Rows:
     Raises:
         ValueError: naming the line, or the row that is no object.
     """
-    array = _decoded(text, _decoder())
+    array = _decoded(text, decoder_of_rows())
     if not isinstance(array, list):
         raise ValueError("it is not an array of objects in brackets")
     for number, row in enumerate(array):
@@ -81,7 +75,28 @@ def gathered(
     return {name: column for name, column in values.items() if name in names}, list(names)
 
 
-def _decoder() -> json.JSONDecoder:
+def row_of(line: str, number: int, decoder: json.JSONDecoder) -> dict[str, Any]:
+    """The row that a line holds.
+
+    Args:
+        line: the line.
+        number: its number in the file.
+        decoder: from `decoder_of_rows`.
+
+    Raises:
+        ValueError: naming the line, if it is no object.
+    """
+    try:
+        row = _decoded(line, decoder)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number}: not an object in braces")
+    return row
+
+
+def decoder_of_rows() -> json.JSONDecoder:
+    """A decoder that keeps the text of numbers, and finds keys that stand twice."""
     return json.JSONDecoder(
         object_pairs_hook=_object,
         parse_int=Number,

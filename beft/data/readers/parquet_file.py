@@ -31,9 +31,10 @@ def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> Rows:
     table = file.read(columns=there) if columns is not None else _bounded(file, there)
     table = table.select(there)
     table.validate(full=True)  # text that is not UTF-8 is found here
-    values = {name: _values(table[name]) for name in there}
-    if columns is None:
-        values = {name: _named(column, classes_of(schema, name)) for name, column in values.items()}
+    values = {
+        name: _values(table[name]) if columns else values_of(table[name], schema, name)
+        for name in there
+    }
     classes = classes_of(schema, columns[-1]) if columns else ()
     return Rows(values, schema.names, file.metadata.num_rows, classes=classes)
 
@@ -70,6 +71,11 @@ def _bounded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
             raise ValueError(f"it unpacks to more than {_LARGEST // 2**20} MiB")
         batches.append(batch)
     return pa.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
+
+
+def values_of(column: pa.ChunkedArray, schema: pa.Schema, name: str) -> list[Any]:
+    """The values of a column, by the names of its classes where the file has some."""
+    return _named(_values(column), classes_of(schema, name))
 
 
 def _named(values: list[Any], classes: Sequence[str]) -> list[Any]:

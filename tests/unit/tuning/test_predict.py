@@ -93,7 +93,7 @@ def test_formats(adapter, tmp_path, begin, end):
 
 def test_parquet_keeps_its_types(adapter, tmp_path):
     table = pa.table(
-        {"text": [r["text"] for r in ROWS], "when": pa.array(range(9), pa.timestamp("s"))}
+        {"text": [r["text"] for r in ROWS], "when": pa.array(range(9), pa.timestamp("ms"))}
     ).replace_schema_metadata({"mine": "yes"})
     pq.write_table(table, tmp_path / "in.parquet")
     predict_file([adapter], open_table(tmp_path / "in.parquet"), tmp_path / "out.parquet")
@@ -185,7 +185,9 @@ def test_several_adapters(base, folder, tmp_path):
     alone = adapters[0].predict([row["text"] for row in ROWS]).predictions
     assert [row["predicted_mine"] for row in found] == alone.tolist()
     values = adapters[1].predict([row["note"] for row in ROWS]).predictions
-    assert [float(row["predicted_other"]) for row in found] == pytest.approx(values.tolist())
+    assert [float(row["predicted_other"]) for row in found] == pytest.approx(
+        values.tolist(), abs=1e-5
+    )
 
 
 def test_two_of_one_name(base, folder, tmp_path):
