@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from beft.store.files import to_json
 from beft.store.run_folder import open_run
 from beft.study.project import Project
 from beft.study.recipe import Recipe
@@ -15,6 +16,8 @@ from beft.tuning.candidates import PAIRS
 from beft.tuning.card import Card
 from beft.tuning.choice import Outcome
 from beft.tuning.named_model import NamedModel
+from beft.tuning.page import render_page
+from beft.tuning.plan import Plan
 from beft.tuning.race import Raced
 from beft.tuning.result import Result
 from beft.tuning.task import Task
@@ -29,6 +32,7 @@ def finish(
     to: Path,
     base: NamedModel,
     task: Task,
+    plan: Plan,
     raced: Raced,
     chosen: Outcome,
 ) -> Result:
@@ -38,7 +42,13 @@ def finish(
     result = Result(*(chosen, raced, task.held_out, found, task.meaning, task.metric, scale, to))
     card = _card(result, task, recipe)
     files = adapter_files(project, recipe, task.meaning, card, to, origin=(base.hub, base.revision))
-    files |= {"runs.csv": _runs(raced), "split.csv": _split(task)}
+    others = [o.candidate for o in result.ranked()]
+    page = render_page(
+        *(project.root, chosen.candidate, others, plan.epochs, recipe.training["epochs"] or 1),
+        plan.folds,
+    )
+    files |= {"runs.csv": _runs(raced), "split.csv": _split(task), "report.html": page}
+    files["plan.json"] = to_json(plan.to_dict())
     write(to, files)
     return result
 

@@ -90,7 +90,7 @@ def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: 
         recipe = recipe_of(project, stage, chosen.candidate)
         talk.progress("last training", 0.0)
         trained.train(study, [[recipe.digest]], lambda share: talk.progress("last training", share))
-    return finish(project, recipe, to, base, task, raced, chosen)
+    return finish(project, recipe, to, base, task, plan, raced, chosen)
 
 
 def _plan(root: Path, task: Task, wish: Wish, workers: int, lengths: np.ndarray) -> Plan:
