@@ -1,4 +1,4 @@
-"""The page of a call: that of a study, of the choice and of the linear probe it is compared with."""
+"""The page of a call, as of a study: the choice beside finalists of other techniques."""
 
 from collections.abc import Sequence
 from pathlib import Path
