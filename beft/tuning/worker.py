@@ -4,6 +4,7 @@ Each line on standard input is `{"study": path, "digests": [...]}`. Each line on
 `{"done": steps, "total": steps}`, and in the end `{"trained": true}` or `{"error": line}`.
 """
 
+import gc
 import json
 import logging
 import os
@@ -49,6 +50,7 @@ def main(root: Path, device: str) -> int:
             say(error=str(error))
         else:
             say(trained=True)
+        gc.collect()  # the job's model is part of cycles
     return 0
 
 
