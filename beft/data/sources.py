@@ -71,7 +71,7 @@ def fetch_task(
     if given.path is not None:
         _check_classes(name, read, task, data_checks.checks_of(folder))
         if odd := data_checks.told(folder):
-            log.warning("tasks.%s: %s", name, odd)
+            log.info("tasks.%s: %s", name, odd)
     for split in read.values():
         if given.path is not None or "labels" in split:  # the user's own choice, or a guess
             log.info("tasks.%s: %s", name, _said(split, task))

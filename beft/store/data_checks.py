@@ -5,6 +5,7 @@ they follow from its rows.
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ _NAMES = {"absent": "labels that no row has", "only": "the only label"}
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a split's rows hold; equal texts have equal keys, whatever their case and spaces."""
+    """What a split's rows hold; rows of equal texts (`folded`) have equal keys."""
 
     keys: list[bytes]
     empty: int  # rows of which a text is empty
@@ -44,17 +45,16 @@ def read(table: pa.Table, source: Plain) -> Inputs:
         source: the identity of its dataset (`grid.task_source`), which names its columns.
     """
     names = [n for n in source["text"] if n in table.column_names and _is_text(table[n].type)]
-    columns = [
-        [" ".join((t or "").casefold().split()) for t in table[n].to_pylist()] for n in names
-    ]
+    columns = [[folded(text or "") for text in table[name].to_pylist()] for name in names]
     rows = list(zip(*columns, strict=True)) if columns else []
     keys = [hashlib.blake2b("\n".join(row).encode(), digest_size=16).digest() for row in rows]
     labels = table[source["label"]].to_pylist() if source["label"] else None
     return Inputs(keys, sum(not all(row) for row in rows), labels)
 
 
-def _folded(text: str | None) -> str:
-    return " ".join((text or "").casefold().split())
+def folded(text: str) -> str:
+    """A text without differences in capitals, blanks and Unicode forms."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -1,14 +1,15 @@
 """Find texts that are alike, and rows that have to stay together."""
 
-import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
+from beft.store import data_checks
+
 
 def folded(texts: Sequence[str]) -> tuple[str, ...]:
     """The texts of a row, without differences in capitals, blanks and Unicode forms."""
-    return tuple(" ".join(unicodedata.normalize("NFKC", t).casefold().split()) for t in texts)
+    return tuple(map(data_checks.folded, texts))
 
 
 def alike(texts: Sequence[str]) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ def test_rows_in_order_have_nothing_odd():
         (FINE[:2], {"absent": ["maybe"]}),
         (FINE[1:2] * 2, {"duplicates": 1, "only": "yes"}),
         ([("straße", "1", 0), ("STRASSE", "1", 0), *FINE], {"duplicates": 1}),
+        ([("caf\u00e9", "1", 0), ("cafe\u0301", "1", 0), *FINE], {"duplicates": 1}),
     ],
 )
 def test_each_split_is_counted(rows, odd):
