@@ -16,6 +16,7 @@ from beft.tuning.targets import (
     CLASSES,
     MOST_NUMBERS,
     commas,
+    example_of,
     kind_of,
     missing,
     numeric,
@@ -93,7 +94,7 @@ def guess(
         raise UserError(f"{rows.origin}: give one column of text, or two, and another of labels")
     profiles = [_profile(name, values) for name, values in rows.columns.items() if name.strip()]
     if len(profiles) < 2:
-        names = ", ".join(f"'{shortened(name)}'" for name in rows.names)
+        names = ", ".join(f"'{shortened(name)}'" for name in rows.names[:_SHOWN])
         raise UserError(
             f"{rows.origin}: a text and a label need two columns, but there is only {names}; "
             "in a csv, the first line names them, separated by commas, semicolons, tabs or bars"
@@ -180,7 +181,7 @@ def _may_be_label(profile: _Profile) -> bool:
 def _question(what: str, option: str, found: Sequence[_Profile], rows: Rows) -> UserError:
     """Asks which column is meant, with an example of each."""
     examples = [
-        f"  {shortened(p.name, 40)}: {shortened(p.values[0]) if p.values else 'empty'}"
+        f"  {shortened(p.name, 40)}: {example_of(p.values[0]) if p.values else 'empty'}"
         for p in found[:_SHOWN]
     ]
     more = [f"  and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []

@@ -1,6 +1,7 @@
 """Read a labelled file of any usual format: all of its columns, as texts, numbers and booleans."""
 
 import stat
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,12 +108,13 @@ def from_frame(frame: object, name: str = "data") -> Rows:
             f"{name}: give a file, a DataFrame, a list of dicts or a dict of lists, "
             f"not {type(frame).__name__}"
         )
-    missing = (pd.NA, pd.NaT)
-    values = {
-        column: [None if any(value is one for one in missing) else plain(value) for value in given]
-        for column, given in zip(names, columns, strict=True)
-        if names.count(column) == 1
-    }
+    missing, counts = (pd.NA, pd.NaT), Counter(names)
+    with refused(name, "a table"):
+        values = {
+            column: [None if any(value is m for m in missing) else plain(value) for value in given]
+            for column, given in zip(names, columns, strict=True)
+            if counts[column] == 1
+        }
     return _checked(Rows(values, names, count, origin=name))
 
 

@@ -16,7 +16,15 @@ OF_CLASSES = ("accuracy", "f1", "f1_macro", "matthews")
 _MOSTLY = 0.9  # share of numbers in a column whose other values are mistakes
 _COMMA = re.compile(r"[+-]?[0-9.]+,([0-9]+)")
 _SEPARATORS = (";", "|", ",")
-_LISTED = re.compile(r"""\[(.*[,'"].*)?\]|\{.*\}""", re.DOTALL)  # as Python and JSON write them
+_LONGEST = 17  # characters of numbers that are sorted by value
+
+
+def example_of(value: Any) -> str:
+    """A value as it stands in a message, however deeply it is nested."""
+    try:
+        return shortened(value)
+    except RecursionError:
+        return "..."
 
 
 def missing(value: Any) -> bool:
@@ -37,7 +45,7 @@ def whole(value: Any) -> bool:
 def ordered(values: Sequence[Any]) -> tuple[str, ...]:
     """The classes of labels by name, in a natural order: numbers by value, others by alphabet."""
     names = {spelt(value) for value in values}
-    if all(numeric(name) for name in names):
+    if all(numeric(name) and len(name) <= _LONGEST for name in names):
         return tuple(sorted(names, key=lambda name: (Decimal(name), name)))
     return tuple(sorted(names, key=lambda name: (name.casefold(), name)))
 
@@ -103,8 +111,8 @@ def refuse_several(values: Sequence[Any], what: str) -> None:
     """
     remedy = "multi-label tasks are not supported: give each row one label"
     for value in values:
-        if isinstance(value, list | dict) or _LISTED.fullmatch(str(value).strip()):
-            shown = shortened(value)
+        if isinstance(value, list | dict) or _listed(str(value).strip()):
+            shown = example_of(value)
             raise UserError(f"{what} holds several labels in one row ({shown}); {remedy}")
     names = {spelt(value) for value in values}
     for separator in _SEPARATORS:
@@ -116,3 +124,9 @@ def refuse_several(values: Sequence[Any], what: str) -> None:
                 raise UserError(
                     f"{what} holds several labels in one row ('{shortened(value)}'); {remedy}"
                 )
+
+
+def _listed(text: str) -> bool:
+    """Whether a text is a list or an object, as Python and JSON write them."""
+    held = len(text) == 2 or any(sign in text for sign in ",:'\"")
+    return text[:1] + text[-1:] in ("[]", "{}") and held

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -40,7 +41,9 @@ def read_csv(text: str, columns: Sequence[str] | None = None, delimiter: str = "
     if _NOT_UTF8.search("".join(header)):
         raise ValueError(f"line {first}: a column's name is not UTF-8")
     wanted = header if columns is None else columns
-    where = {name: header.index(name) for name in wanted if header.count(name) == 1}
+    counts = Counter(header)
+    places = {name: index for index, name in enumerate(header)}
+    where = {name: places[name] for name in wanted if counts[name] == 1}
     values: dict[str, list[Any]] = {name: [] for name in where}
     starts: list[int] = []
     several = {}
@@ -55,9 +58,10 @@ def read_csv(text: str, columns: Sequence[str] | None = None, delimiter: str = "
             pieces = [line.rstrip("\r\n").split(delimiter) for line in record if line.strip()]
             if all(len(piece) == len(header) for piece in pieces):
                 several[len(starts)] = Several(start + len(record) - 1, pieces)
+        # An empty field is a text if it is written as two quotes.
+        raw = fields if all(fields) else written.findall("".join(record).rstrip("\r\n"))
         for name, index in where.items():
-            value = fields[index]
-            values[name].append(value if value or _quoted(written, record, index) else None)
+            values[name].append(fields[index] if raw[index] else None)
         starts.append(start)
     lines = sum(1 for _ in io.StringIO(text, newline=""))
     return Rows(values, header, len(starts), starts, lines, several=several)
@@ -154,8 +158,3 @@ def _explained(error: str, line: int) -> str:
     if "expected after" in error:
         return f"a quote opens here, and text follows the next one (line {line}); {_REMEDY}"
     return error
-
-
-def _quoted(written: re.Pattern[str], record: Sequence[str], index: int) -> bool:
-    """Whether an empty field is written as two quotes."""
-    return written.findall("".join(record).rstrip("\r\n"))[index] == '""'

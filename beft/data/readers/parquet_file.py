@@ -64,13 +64,17 @@ def classes_of(schema: pa.Schema, column: str) -> tuple[str, ...]:
 
 def _bounded(file: pq.ParquetFile, columns: Sequence[str]) -> pa.Table:
     """Unpacks little by little, since a file of kilobytes may hold any number of bytes."""
-    batches, size = [], 0
+    tables, size = [file.schema_arrow.empty_table().select(columns)], 0
     for batch in file.iter_batches(_BATCH, columns=columns):
-        size += batch.nbytes
+        table = pa.Table.from_batches([batch]).select(columns)
+        for index, column in enumerate(table.columns):
+            if pa.types.is_dictionary(column.type):  # its values, as often as they occur
+                table = table.set_column(index, columns[index], column.cast(column.type.value_type))
+        size += table.nbytes
         if size > _LARGEST:
             raise ValueError(f"it unpacks to more than {_LARGEST // 2**20} MiB")
-        batches.append(batch)
-    return pa.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
+        tables.append(table)
+    return pa.concat_tables(tables[1:] or tables)
 
 
 def values_of(column: pa.ChunkedArray, schema: pa.Schema, name: str) -> list[Any]:

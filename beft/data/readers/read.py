@@ -14,6 +14,8 @@ from beft.tasks import Task
 from beft.tasks.labels import fits
 from beft.tasks.words import column_of
 
+# What readers raise where content is damaged, too large, or nested too deeply.
+_DAMAGES = (*(pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, RecursionError),)
 NAMES = {".parquet": "parquet", ".jsonl": "JSON lines", ".csv": "UTF-8 csv"}
 
 
@@ -53,8 +55,8 @@ def refused(origin: str, name: str) -> Iterator[None]:
     """Says in one line which file is not readable as which format, and why."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        detail = one_line(error, 300)
+    except _DAMAGES as error:
+        detail = one_line(error, 300) or "it is too large for the memory"
         raise UserError(f"{origin}: not readable as {name} ({detail})") from None
 
 

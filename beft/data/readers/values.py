@@ -23,8 +23,10 @@ def plain(value: Any) -> Any:
             return Number(value) if value == value else None
         case int() | np.integer() | decimal.Decimal():
             return Number(value)
-        case list() | tuple() | np.ndarray():
+        case list() | tuple():
             return [plain(each) for each in value]
+        case np.ndarray():
+            return [plain(each) for each in np.atleast_1d(value)]
         case dict():
             return {key: plain(each) for key, each in value.items()}
         case datetime.datetime():

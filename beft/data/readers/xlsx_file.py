@@ -3,6 +3,7 @@
 import io
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,8 +62,9 @@ def _first_sheet(data: bytes) -> Rows:
         starts.append(number)
         for column, cell in zip(values, cells + [None] * (len(header) - len(cells)), strict=True):
             column.append(cell)
+    counts = Counter(header)
     columns = {
-        name: column for name, column in zip(header, values, strict=True) if header.count(name) == 1
+        name: column for name, column in zip(header, values, strict=True) if counts[name] == 1
     }
     return Rows(columns, header, len(starts), starts)
 

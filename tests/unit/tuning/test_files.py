@@ -95,10 +95,20 @@ def test_a_parquet_file_that_names_its_classes(tmp_path):
 
 def test_a_parquet_file_that_unpacks_to_gigabytes(tmp_path, monkeypatch):
     monkeypatch.setattr("beft.data.readers.parquet_file._LARGEST", 2**20)
-    table = pa.table({"text": ["x" * 1000] * 5000, "stars": [1] * 5000})
+    text = pa.array(["x" * 1000] * 5000)
+    for written in (text, text.dictionary_encode()):
+        pq.write_table(pa.table({"text": written}), tmp_path / "a.parquet")
+        with pytest.raises(UserError, match="unpacks to more than 1 MiB"):
+            read_file(tmp_path / "a.parquet")
+
+
+def test_columns_of_a_parquet_file_that_a_dictionary_holds(tmp_path):
+    table = pa.table(
+        {"text": ["a", "b", "a"], "kind": pa.array(["x", None, "x"]).dictionary_encode()}
+    )
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="unpacks to more than 1 MiB"):
-        read_file(tmp_path / "a.parquet")
+    columns = read_file(tmp_path / "a.parquet").columns
+    assert columns == {"text": ["a", "b", "a"], "kind": ["x", None, "x"]}
 
 
 @pytest.mark.parametrize(
@@ -209,6 +219,7 @@ def test_columns_of_one_name_have_no_values():
         ({"text": 3, "stars": [1, 2]}, "columns differ in length"),
         ([["a", 1]], "data: give a file, a DataFrame, a list of dicts or a dict of li"),
         (3, "not int"),
+        ({"text": [10**5000]}, "data: not readable as a table"),
         ("ab", "not str"),
         ([], "is empty"),
         ({}, "no rows"),

@@ -16,6 +16,7 @@ from beft.tuning.targets import commas, kind_of, number, ordered, refuse_several
         ([True, "false", "TRUE"], ("false", "true")),
         (["-1", "0", "1"], ("-1", "0", "1")),
         (["1e3", "999"], ("999", "1000")),
+        (["1e" + "9" * 30, "2"], ("1e" + "9" * 30, "2")),
         (["007", "7"], ("007", "7")),
     ],
 )
@@ -66,6 +67,7 @@ def test_decimal_commas():
         ["['a']", "['b', 'c']"],
         ['["a"]'],
         ["[]"],
+        ["[" + "," * 1_000_000 + "]"],
         [["a"]],
         [{"a": 1}],
     ],
@@ -81,8 +83,10 @@ def test_several_labels_in_a_row_are_called_multi_label(values):
         ["sports, outdoors", "food, drink"],
         ["sports|football", "sports|tennis"],
         ["a", "b"],
-        ["[neutral]", "[positive]"],
+        ["[neutral]", "{positive}"],
         ["a;", "b;"],
+        ["[" + "," * 1_000_000],
+        [";" * 1_000_000 + "a"] * 100,
     ],
 )
 def test_names_with_separators_are_classes(values):
