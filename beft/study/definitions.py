@@ -63,7 +63,7 @@ def own_definitions(data: Mapping, path: Path) -> OwnDefinitions:
     Raises:
         UserError: a definition is wrong, or a name has two.
     """
-    given: dict[Section, dict[str, object]] = {section: {} for section in SECTIONS}
+    given: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
     for selection in (data, *(each or {} for each in data.get("also", ()))):
         for section in SECTIONS:
             named = selection.get(section)
@@ -121,18 +121,18 @@ class Given:
                     f"{each.file}: {section}.{shortened(name)}: {self.path} defines this name too; "
                     "give one of them another name, or write no definition here to use that one"
                 )
-        known: dict[Section, dict] = {section: self.content[section] for section in SECTIONS}
-        chosen = {
-            section: {name: there[name] for name in used[section] if name in there}
-            for section, there in known.items()
+        chosen: dict[str, dict] = {
+            section: {name: known[name] for name in used[section] if name in known}
+            for section in SECTIONS
+            for known in [self.content[section]]
         }
         checked = validate(Definitions, chosen, self.path)
-        found = {section: dict(getattr(checked, section)) for section in SECTIONS}
+        found: dict[str, dict] = {s: dict(getattr(checked, s)) for s in SECTIONS}
         for (section, name), each in own.items():
             found[section][name] = each.content
         params = self.outline.model_copy(update=found)
         params._files = {key: each.file for key, each in own.items()}
-        params._unused = {s: [n for n in known[s] if n not in found[s]] for s in SECTIONS}
+        params._unused = {s: [n for n in self.content[s] if n not in found[s]] for s in SECTIONS}
         return params
 
 

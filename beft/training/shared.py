@@ -85,7 +85,8 @@ class Loader:
         """An encoder with a head for the recipe's task."""
         dropout, pooling = key = (recipe.training["dropout"], recipe.pooling)
         if key not in self.encoders:
-            alias, length = recipe.model["alias"], recipe.training["max_length"]
+            alias = recipe.model["alias"]
+            length: int = recipe.training["max_length"]
             encoder = self.encoders[key] = load_encoder(
                 locate(self.layout.root, self.layout.model(recipe)),
                 len(recipe.task["labels"]) or 1,
