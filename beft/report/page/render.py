@@ -128,10 +128,12 @@ def _wide(heading: str) -> str | Markup:
 def _brief(value: object) -> str:
     """A value of a frame in a table for reading: six digits at most, nothing where there is none.
 
-    The script's `brief` writes numbers in the same way.
+    The script's `brief` writes numbers and booleans in the same way.
     """
     if value is None or value != value:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.0f}"
     return str(value)

@@ -202,8 +202,8 @@ def guessing_notes(tidy: pd.DataFrame) -> list[str]:
     if not tidy["guessing"].notna().any():
         return []
     notes = [
-        "guessing: what always the most frequent answer of the training split gives; one value for "
-        "all where targets are values."
+        "guessing: always answering with the most frequent class of the training split, or with "
+        "one value where targets are values (docs/statistics.md)."
     ]
     if tidy["unbeaten"].astype(bool).any():
         notes.append(f"nothing beats it: {guessing.WORDS}, so none is marked as the best.")

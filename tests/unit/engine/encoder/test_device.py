@@ -39,7 +39,7 @@ class Unguarded(TorchFunctionMode):
         if function is torch.Tensor.pin_memory:
             return args[0]
         if function is torch.Tensor.copy_:
-            return args[0].mul_(0).add_(args[1].to(args[0].dtype))
+            return args[0].mul_(0).add_(args[1].to(args[0]))
         return function(*args, **(kwargs or {}))
 
 
