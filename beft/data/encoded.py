@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ class Encoded:
     ids: list[list[int]]  # the token ids of each example, without padding
     types: list[list[int]] | None  # the segment of each token; None if the tokenizer has none
     labels: torch.Tensor  # classes (n,) int64, or values (n,) float32
+    weights: torch.Tensor | None = None  # of each example's loss, (n,) float32; None: 1
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -44,7 +45,15 @@ class Encoded:
     def take(self, rows: np.ndarray) -> "Encoded":
         """Selects examples by their row numbers, in the given order."""
         types = None if self.types is None else [self.types[r] for r in rows]
-        return Encoded([self.ids[r] for r in rows], types, self.labels[torch.as_tensor(rows)])
+        places = torch.as_tensor(rows)
+        weights = None if self.weights is None else self.weights[places]
+        return Encoded([self.ids[r] for r in rows], types, self.labels[places], weights)
+
+    def balanced(self) -> "Encoded":
+        """Weights the examples so that all classes that they have count alike, and n in all."""
+        _, place, counts = self.labels.unique(return_inverse=True, return_counts=True)
+        weights = len(self) / (len(counts) * counts.double())
+        return replace(self, weights=weights.float()[place])
 
 
 def segments(table: pa.Table, text: Sequence[str]) -> list[list[str]]:

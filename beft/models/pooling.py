@@ -45,8 +45,9 @@ def pool_mean(model: PreTrainedModel) -> frozenset[str]:
         base.pooler = nn.Identity()
     weight = next(base.parameters())
     model.dropout = nn.Dropout(_dropout(config))
+    labels = int(config.num_labels or 0)
     model.classifier = nn.Linear(
-        config.hidden_size, config.num_labels, device=weight.device, dtype=weight.dtype
+        config.hidden_size, labels, device=weight.device, dtype=weight.dtype
     )
     kind = type(model)
     model.__class__ = type(f"MeanPooled{kind.__name__}", (_MeanPooled, kind), {})

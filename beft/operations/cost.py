@@ -68,7 +68,7 @@ ASSUMED = {
 
 
 def work(recipe: Recipe, model: Shape, task: Extent) -> float:
-    """The FLOP of a run: its training, and its evaluation after every epoch."""
+    """The FLOP of a run: its training and its evaluations."""
     technique, training = TECHNIQUES[recipe.technique], recipe.training
     size = recipe.subset["size"]
     rows = task.train if size == "all" else size
@@ -84,9 +84,10 @@ def work(recipe: Recipe, model: Shape, task: Extent) -> float:
     passes = 1 if technique.measures else training["epochs"]
     cheap = technique.biases_only or technique.adds or technique.measures
     trained = (4 if cheap else 6) * passes * rows * read
-    scored = 2 * max(training["epochs"], 1) * examined * (answered + new)
+    evaluations = max(training["epochs"], 1) if recipe.evaluates_each_epoch else 1
+    scored = 2 * evaluations * examined * (answered + new)
     if fits_head(training):  # to embeddings of the training examples, before each evaluation
-        scored += 2 * max(training["epochs"], 1) * rows * read
+        scored += 2 * evaluations * rows * read
     flat = technique.biases_only or technique.measures or kind_of(recipe.model) == "decoder"
     return model.inner * (trained + scored) * (1 if flat else PADDING)
 

@@ -15,7 +15,15 @@ from beft.data.references import references
 from beft.data.subsets import hold_out
 from beft.errors import UserError, one_line
 from beft.store.run_folder import Run
-from beft.store.run_format import EXAMPLES, METRICS, PREDICTIONS, Epoch, Scores, column
+from beft.store.run_format import (
+    EXAMPLES,
+    METRICS,
+    PREDICTIONS,
+    Epoch,
+    Scores,
+    column,
+    ended_epochs,
+)
 from beft.study.layout import Layout
 from beft.study.recipe import Recipe, kind_of, metrics_of
 from beft.tasks.metrics import sums
@@ -88,7 +96,7 @@ def _differences(run: Run, answers: Answers) -> Iterator[str]:
     names = metrics_of(recipe.task)
     columns, history = _history(run)
     yield from _unequal("metric", said["metric"], names[0])
-    yield from _unequal("epochs", said["epochs"], len(history))
+    yield from _unequal("epochs", said["epochs"], ended_epochs(history))
     yield from _unequal("train_examples", said["train_examples"], _trained_on(run, answers.layout))
     if said["status"] != "ok":
         if any(v is not None for *_, both in _scores(run) for v in both.values()):

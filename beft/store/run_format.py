@@ -4,7 +4,7 @@
 | --- | --- |
 | recipe.json | the recipe (`Recipe.to_dict`) |
 | metrics.json | how training ended, metrics, sizes (`Metrics`) |
-| history.csv | training loss and metrics after each epoch |
+| history.csv | training loss and metrics after each epoch, or after the last one |
 | provenance.json | code, inputs, versions, hardware, seconds (`training.provenance`) |
 | biases.safetensors | all biases, `{pre,post,epoch-N}/{term}`: (layers, width) |
 | head.safetensors | the trained head, `{best,last}/{parameter}`; nothing for decoders |
@@ -16,7 +16,7 @@ The folder is written whole, with a checksum of each file (`files.write_folder`)
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict, TypeVar, get_args
 
 from beft.store.csv_text import to_csv
@@ -110,7 +110,7 @@ def column(split: str, metric: str) -> str:
 def history_csv(
     splits: Iterable[str], metrics: Sequence[str], rows: Iterable[Mapping[str, float | None]]
 ) -> bytes:
-    """history.csv: one row per epoch with `epoch`, `train_loss` and each metric's `column`."""
+    """history.csv: one row per evaluation with `epoch`, `train_loss` and each metric's `column`."""
     columns = ["epoch", "train_loss", *(column(s, m) for s in splits for m in metrics)]
     texts = ({k: "" if v is None else json.dumps(v) for k, v in row.items()} for row in rows)
     return to_csv(columns, texts)
@@ -138,6 +138,15 @@ def array_files(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
 def group_name(name: Group) -> str:
     """The part of a key that names a group: `pre`, `post`, `epoch-3`, `best`, `mean_abs`, ..."""
     return f"{AFTER}{name}" if isinstance(name, int) else name
+
+
+def ended_epochs(evaluated: Collection[int]) -> int:
+    """How many epochs a run had ended when it was last evaluated; 1 where it was not trained.
+
+    Args:
+        evaluated: the epochs in its history; one alone where it was evaluated after the last one.
+    """
+    return max([len(evaluated), *evaluated])
 
 
 def epochs_of(keys: Iterable[str]) -> list[int]:

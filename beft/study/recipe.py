@@ -58,6 +58,11 @@ class Recipe:
         """What an encoder's head reads (`Overrides.pooling`)."""
         return self.training.get("pooling", "first")
 
+    @property
+    def evaluates_each_epoch(self) -> bool:
+        """Whether it is evaluated after every epoch, not only after the last one."""
+        return self.training.get("evaluations", "each_epoch") == "each_epoch"
+
     def cell(self) -> str:
         """`model/task/regime`, the part of every path that packs and scores share."""
         return f"{self.model['alias']}/{self.task['name']}/{self.regime}"
@@ -67,7 +72,7 @@ class Recipe:
         return f"{self.cell()}/{self.technique}/seed-{self.seed}/{self.digest}"
 
     def splits(self) -> list[str]:
-        """What it is evaluated on after each epoch; the first of them chooses the best epoch."""
+        """What it is evaluated on; the first of them chooses the best epoch."""
         return [HELD_OUT] * ("held_out" in self.training) + self.task["validation"]
 
     def subset_path(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from beft.errors import UserError
 from beft.study import params as P
 from beft.study.fields import nearest
-from beft.study.recipe import compares_pairs
+from beft.study.recipe import compares_pairs, fits_head
 from beft.study.settings import Overrides, Training
 from beft.study.studies import Product
 from beft.tasks import TABLE, Task
@@ -28,9 +28,14 @@ COMMON = (
 
 # Settings that a recipe holds only where they differ from this: recipes without them were made
 # before they existed, and keep their digests.
-UNLESS: Plain = {"held_out": 0, "pooling": "first"}
-_OF_ENCODERS = {"pooling"}
-_OF_TRAINING = {"held_out"}
+UNLESS: Plain = {
+    "held_out": 0,
+    "pooling": "first",
+    "evaluations": "each_epoch",
+    "class_weights": "none",
+}
+_OF_ENCODERS = {"pooling", "class_weights"}
+_OF_TRAINING = {"held_out", "evaluations", "class_weights"}
 
 
 def resolve_task(name: str, given: P.Task) -> Task:
@@ -184,13 +189,19 @@ def _unlike_defaults(
     """Those of `UNLESS` that the run reads and that are set to something else."""
     given = {name for name, default in UNLESS.items() if settings.get(name, default) != default}
     if not TECHNIQUES[technique].trains:
-        given -= _OF_TRAINING
+        fitted = fits_head(dict(TECHNIQUES[technique].fixed))
+        given -= _OF_TRAINING - ({"class_weights"} if fitted else set())
     if params.models[model].kind == "decoder":
         for name in sorted(given & _OF_ENCODERS):
             raise UserError(
                 f"{name}: {settings[name]}: models.{model} is a decoder, and this setting is for "
                 f"encoders; set {name}: {UNLESS[name]} for decoders"
             )
+    if "class_weights" in given and not resolve_task(task, params.tasks[task]).labels:
+        raise UserError(
+            f"class_weights: {settings['class_weights']}: tasks.{task} is a regression and has no "
+            "classes; set class_weights: none for it"
+        )
     return given
 
 

@@ -20,6 +20,8 @@ Objective = Literal[
 ]
 Scoring = Literal["normalised", "plain", "calibrated"]
 Pooling = Literal["first", "mean"]
+Evaluations = Literal["each_epoch", "last"]
+ClassWeights = Literal["none", "balanced"]
 
 
 class Overrides(Strict):
@@ -72,6 +74,13 @@ class Overrides(Strict):
     """What the head of an encoder reads. first, the default: what its architecture provides for,
     mostly the first token, through a pooler. mean: the mean of the last hidden states of all tokens
     of an example, special tokens included; the head is then one new linear layer."""
+    evaluations: Evaluations | None = None
+    """When a run is evaluated. each_epoch, the default: after every epoch, one of which is best.
+    last: once, after the last epoch, which then counts as the best one."""
+    class_weights: ClassWeights | None = None
+    """How much the loss of an example counts, for encoders and tasks of classes. none, the
+    default: all count alike. balanced: n / (classes * examples of its class), counted among the n
+    examples that the run trains on and the classes that they have."""
 
 
 class Defaults(Overrides):

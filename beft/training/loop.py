@@ -30,7 +30,8 @@ def train(engine: Engine, data: Sequence[Data], control: Control) -> list[State]
     """Trains the engine's recipes to their end, from their checkpoint if there is one.
 
     The protocol is that of section 3.1: AdamW, constant rate, clipping, dropout, evaluation after
-    each epoch. The runs take their steps together, but each has its own order, epochs and end.
+    each epoch, or after the last one alone where a recipe says so. The runs take their steps
+    together, but each has its own order, epochs and end.
 
     Args:
         data: of each run.
@@ -166,11 +167,17 @@ class Loop:
             state = self.states[run]
             losses[run] = state.loss_sum / len(self.data[run].train)
             state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
-        self.evaluate(ended, losses)
+        if due := [run for run in ended if self._is_due(run)]:
+            self.evaluate(due, losses)
         for run in ended:
             state = self.states[run]
             if state.status == "ok":
                 state.keep("biases", state.epoch, self.engine.snapshot(run))
+
+    def _is_due(self, run: int) -> bool:
+        """Whether a run is evaluated after the epoch that it has ended."""
+        recipe = self.engine.recipes[run]
+        return recipe.evaluates_each_epoch or self.states[run].epoch == recipe.training["epochs"]
 
     def _outputs(self, runs: list[int], split: str) -> Iterator[tuple[int, Examples, np.ndarray]]:
         """Each run with its examples of a split and its outputs on them.

@@ -27,7 +27,7 @@ def run_files(recipe: Recipe, state: State, model: Model, train_examples: int) -
         "metric": metric,
         "splits": {split: _best_and_last(state, split, metric) for split in splits},
         "best_epoch": state.best_epoch,
-        "epochs": len(state.history),
+        "epochs": F.ended_epochs([row["epoch"] for row in state.history]),
         "train_examples": train_examples,
         "trainable_params": trained,
         "trainable_percent": 100 * trained / total,

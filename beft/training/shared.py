@@ -115,6 +115,9 @@ class Loader:
         What is held out from training comes first, so that it chooses the best epoch.
         """
         train, held = self._subset(recipe)
+        if recipe.training.get("class_weights") == "balanced":
+            assert isinstance(train, Encoded)  # decoders have none, says `study.resolve`
+            train = train.balanced()
         splits = {HELD_OUT: held} if held is not None else {}
         return Data(train, splits | {s: self.split(recipe, s) for s in recipe.task["validation"]})
 

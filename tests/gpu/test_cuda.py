@@ -46,7 +46,8 @@ def kinds(model, data: Encoded) -> Encoded:
 
 def run(folder, device, recipes, dropout=0.0, size=20, control=None):
     """The states after training; each run has its own training examples."""
-    encoder = load_encoder(folder, 2, dropout=dropout, device=device)
+    pooling = recipes[0].pooling
+    encoder = load_encoder(folder, 2, dropout=dropout, device=device, pooling=pooling)
     validation = kinds(encoder, encoded(12, 1))
     data = [
         Data(kinds(encoder, encoded(size + i, 10 + i)), {"validation": validation})
@@ -84,11 +85,12 @@ def test_encoders_end_as_on_the_cpu(tmp_path, architecture, technique):
     assert_close(state, expected, 1e-3)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 @pytest.mark.parametrize("technique", ["b_v", "b_intermediate"])
-def test_with_dropout_encoders_end_as_on_the_cpu(tmp_path, technique):
+def test_with_dropout_encoders_end_as_on_the_cpu(tmp_path, technique, pooling):
     """Dropout is a function of run, sequence, token and place: the same on both devices."""
     folder = tiny.checkpoint("bert", tmp_path)
-    made = [recipe(technique, learning_rate=1e-3)]
+    made = [recipe(technique, learning_rate=1e-3, pooling=pooling)]
     (expected,), _ = run(folder, "cpu", made, dropout=0.1)
     (state,), _ = run(folder, "cuda", made, dropout=0.1)
     assert_close(state, expected, 1e-3)

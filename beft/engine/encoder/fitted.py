@@ -19,7 +19,7 @@ NEVER = -1e4  # logit of a class that no example has: its probability is 0
 
 
 def fitted_head(
-    embeddings: np.ndarray, labels: np.ndarray, outputs: int
+    embeddings: np.ndarray, labels: np.ndarray, outputs: int, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fits a linear head by scikit-learn, with its default regularisation.
 
@@ -30,6 +30,7 @@ def fitted_head(
         embeddings: (n, H).
         labels: classes, or values where there is one output, (n,).
         outputs: of the head.
+        weights: of the examples where classes are weighted, (n,).
 
     Returns:
         Weight (outputs, H) and bias (outputs,), float32; NaN if an embedding is not finite.
@@ -42,7 +43,7 @@ def fitted_head(
         weight[0], bias[0] = _ridge(points, labels.astype(np.float64))
     else:
         present = np.unique(labels)
-        weight[present], bias[present] = _logistic(points, labels, len(present))
+        weight[present], bias[present] = _logistic(points, labels, len(present), weights)
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
@@ -54,7 +55,7 @@ def _ridge(points: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _logistic(
-    points: np.ndarray, labels: np.ndarray, classes: int
+    points: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """A row of weights and a bias for each class that some example has."""
     from sklearn.exceptions import ConvergenceWarning
@@ -64,7 +65,7 @@ def _logistic(
         return np.zeros((1, points.shape[1])), np.zeros(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in one line
-        model = LogisticRegression(max_iter=STEPS).fit(points, labels)
+        model = LogisticRegression(max_iter=STEPS).fit(points, labels, weights)
     if max(model.n_iter_) >= STEPS:
         log.warning("a head is used as it was after %d steps, before its fit converged", STEPS)
     if classes > 2:
@@ -90,5 +91,7 @@ def fit_heads(
     outputs, width = engine.model.model.get_parameter(names[0]).shape
     for run in runs:
         data = engine.train[run]
-        found = fitted_head(embeddings(data, run, width), data.labels.numpy(), outputs)
+        weights = None if data.weights is None else data.weights.numpy()
+        points = embeddings(data, run, width)
+        found = fitted_head(points, data.labels.numpy(), outputs, weights)
         engine.start_from(run, None, dict(zip(names, map(torch.from_numpy, found), strict=True)))

@@ -96,14 +96,17 @@ class Flattened(Slots[Encoder, Encoded]):
         """See `Slots._losses`."""
         runs = [share.run for share in chunk]
         flat = flatten(chunk, self.offset, self.device, [seeds[run] for run in runs])
-        parts = [share.data.labels[torch.as_tensor(share.rows)] for share in chunk]
-        labels = torch.cat(parts).to(self.device)
+        places = [(share.data, torch.as_tensor(share.rows)) for share in chunk]
+        labels = torch.cat([data.labels[rows] for data, rows in places]).to(self.device)
+        found = [data.weights[rows] for data, rows in places if data.weights is not None]
+        weights = torch.cat(found).to(self.device) if found else None
         with autocast(self.device, self.settings["precision"]), self._states(flat, runs) as states:
             if self.whole:
                 of_runs = (x.split(flat.sequences) for x in (states, labels))
                 losses = torch.cat([pair_losses(*run) for run in zip(*of_runs, strict=True)])
             else:
-                losses = losses_of(heads(self.model, flat, states, self._values(runs)[0]), labels)
+                logits = heads(self.model, flat, states, self._values(runs)[0])
+                losses = losses_of(logits, labels, weights)
         yield losses
 
     def predict(self, data: Encoded, runs: Sequence[int]) -> list[np.ndarray]:

@@ -29,13 +29,15 @@ class Padded(Single[Encoder, Encoded]):
         """See `Single._backward`."""
         model = self.model.model.train()
         batch = collate(self.train[0], rows, self.model.tokenizer.pad_token_id, self.device)
-        labels = batch.pop("labels")
+        labels, weights = batch.pop("labels"), self.train[0].weights
+        if weights is not None:
+            weights = weights[torch.as_tensor(rows)].to(self.device)
         torch.manual_seed(seed)
         with autocast(self.device, self.settings["precision"]):
             if compares_pairs(self.settings):
                 losses = pair_losses(_means(self.model, batch), labels)
             else:
-                losses = losses_of(model(**batch).logits, labels)
+                losses = losses_of(model(**batch).logits, labels, weights)
             loss = losses.mean()
         loss.backward()
         return loss.item()
@@ -54,11 +56,19 @@ class Padded(Single[Encoder, Encoded]):
         return _evaluated(self.model, data, width, partial(_means, self.model), *given)
 
 
-def losses_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each example, (B,), or its squared error for regression."""
+def losses_of(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy of each example, (B,), or its squared error for regression.
+
+    Args:
+        weights: factors of the losses, (B,).
+    """
     if logits.shape[1] == 1:
-        return (logits[:, 0].float() - labels) ** 2
-    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+        losses = (logits[:, 0].float() - labels) ** 2
+    else:
+        losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+    return losses if weights is None else losses * weights
 
 
 def predict(

@@ -102,3 +102,52 @@ def test_a_fitted_head_reads_the_mean(study):
         else:
             with pytest.raises(UserError, match=f"pooling first is set, and {technique} goes with"):
                 grid(study=study | {"training": given})
+
+
+# Settings that recipes hold only where they are not this, each with another value.
+OPTIONAL = [
+    ("held_out", 0.0, 0.2),
+    ("pooling", "first", "mean"),
+    ("evaluations", "each_epoch", "last"),
+    ("class_weights", "none", "balanced"),
+]
+
+
+@pytest.mark.parametrize(("key", "default", "other"), OPTIONAL)
+def test_a_default_is_no_part_of_a_recipe(key, default, other):
+    plain, said, changed_ = (
+        grid(study=STUDY | {"training": training})[0]
+        for training in ({}, {key: default}, {key: other})
+    )
+    assert said.digest == plain.digest and key not in plain.training
+    assert changed_.training == plain.training | {key: other}
+    assert changed_.digest != plain.digest
+
+
+def test_what_is_not_trained_has_a_head_and_no_further_setting():
+    every = {key: other for key, _, other in OPTIONAL}
+    (recipe,) = grid(study=STUDY | {"techniques": ["untuned"], "training": every})
+    assert recipe.training["pooling"] == "mean"
+    assert not {"held_out", "evaluations", "class_weights"} & set(recipe.training)
+
+
+def test_class_weights_need_classes():
+    params = changed(PARAMS, "tasks", "stsb", {**PARAMS["tasks"]["sst2"]})
+    study = STUDY | {"tasks": ["sst2", "stsb"], "training": {"class_weights": "balanced"}}
+    line = r"class_weights: balanced: tasks\.stsb is a regression.*set class_weights: none for it"
+    with pytest.raises(UserError, match=line):
+        grid(params, study)
+    assert grid(params, study | {"tasks": ["sst2"]})
+
+
+@pytest.mark.parametrize(("key", "value"), [("pooling", "mean"), ("class_weights", "balanced")])
+def test_settings_of_encoders_are_refused_for_decoders(key, value):
+    params = changed(PARAMS, "models", "m", {**PARAMS["models"]["m"], "kind": "decoder"})
+    study = STUDY | {"training": {key: value}}
+    with pytest.raises(UserError, match=rf"{key}: {value}: models\.m is a decoder"):
+        grid(params, study)
+
+
+def test_a_head_that_is_fitted_weights_classes_too():
+    study = STUDY | {"techniques": ["linear_probe"], "training": {"class_weights": "balanced"}}
+    assert grid(study=study)[0].training["class_weights"] == "balanced"

@@ -39,6 +39,8 @@ EVERY = {
     "prefix_tokens": COUNT,
     "held_out": FRACTION,
     "pooling": st.sampled_from(["first", "mean"]),
+    "evaluations": st.sampled_from(["each_epoch", "last"]),
+    "class_weights": st.sampled_from(["none", "balanced"]),
 }
 OVERRIDES = st.fixed_dictionaries({}, optional=EVERY)
 

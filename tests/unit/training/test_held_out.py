@@ -15,6 +15,7 @@ from beft.errors import UserError
 from beft.report.frames.collect import collect
 from beft.store.files import read_json
 from beft.study.project import load
+from beft.training.shared import Loader
 
 SHARE = 0.25
 STUDY = {"tasks": ["demo_similarity"], "selectors": []}  # its metric, a correlation, moves freely
@@ -90,6 +91,18 @@ def test_reports_know_the_protocol(runs, tmp_path):
     assert frames.settings["held_out"] == {"shares": [SHARE], "runs": 4, "trained": 4}
     assert set(frames.history["split"]) == {"held_out", "validation"}
     assert set(frames.evaluations["split"]) == {"validation"}
+
+
+def test_class_weights_count_what_is_trained_on(tmp_path):
+    """Of 12 rows, and not of the 4 that are held out; what is evaluated has none."""
+    setting = {"held_out": SHARE, "class_weights": "balanced", "epochs": 1}
+    study = sandbox.STUDY | {"selectors": [], "training": setting}
+    project = everything(sandbox.make(tmp_path, study=study))
+    data = Loader(project.layout, "cpu").data(project.recipes[0])
+    _, place, counts = data.train.labels.unique(return_inverse=True, return_counts=True)
+    expected = (12 / (len(counts) * counts))[place]
+    np.testing.assert_allclose(data.train.weights, expected, rtol=1e-6)
+    assert all(split.weights is None for split in data.validation.values())
 
 
 def test_runs_with_held_out_examples_can_be_merged(runs, tmp_path):

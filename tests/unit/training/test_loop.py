@@ -157,6 +157,16 @@ def assert_as_plain(encoder, data, tmp_path, technique, flat, weights=None, with
     assert torch.equal(state.tensors["predictions/last/validation"], expected)
 
 
+@pytest.mark.parametrize(("technique", "flat"), [("b_v", True), ("b_v", False), ("full", False)])
+def test_class_weights_equal_a_plain_loop(encoder, tmp_path, technique, flat):
+    """8 of 11 examples are of one class: 11 / (2 * 8) and 11 / (2 * 3), as scikit-learn has it."""
+    labels = torch.tensor([0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0])
+    train_rows = replace(encoded(11, 0), labels=labels).balanced()
+    data = Data(train_rows, {"validation": encoded(12, 1)})
+    weights = torch.tensor([11 / 16, 11 / 6])
+    assert_as_plain(encoder, data, tmp_path, technique, flat, weights)
+
+
 @pytest.mark.parametrize("technique", [*TECHNIQUES_TRAINED, "untuned"])
 def test_trains_exactly_what_it_says(encoder, data, tmp_path, technique):
     """Through the padded path, where the model itself is trained, and put back afterwards."""

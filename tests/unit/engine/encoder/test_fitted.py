@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.utils.class_weight import compute_sample_weight
 
 from beft.engine.encoder import fitted
 from beft.engine.encoder.fitted import fitted_head
@@ -33,6 +34,17 @@ def test_probabilities_are_those_of_scikit_learn(classes):
     expected = model.predict_proba(OTHERS)
     found = softmax(logits(OTHERS, labels, classes), axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_weighted_classes_are_those_of_scikit_learn():
+    labels = (POINTS[:, 0] > 1).astype(np.int64)
+    model = LogisticRegression(max_iter=1000, class_weight="balanced")
+    expected = model.fit(POINTS.astype(np.float64), labels).predict_proba(OTHERS)
+    weights = compute_sample_weight("balanced", labels)
+    weight, bias = fitted_head(POINTS, labels, 2, weights)
+    found = softmax(OTHERS @ weight.T + bias, axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(found - softmax(logits(OTHERS, labels, 2), axis=1)).max() > 0.1
 
 
 def test_values_are_those_of_ridge():

@@ -237,6 +237,22 @@ def test_a_split_by_memory_changes_no_result(folder, tmp_path, monkeypatch, toke
         assert_same(state, expected)
 
 
+@pytest.mark.parametrize("tokens", [120, 9])
+def test_class_weights_do_not_depend_on_passes(folder, tokens):
+    """Runs of other examples, so of other weights, in passes of some runs or of a few examples."""
+    found = []
+    for size in (10**6, tokens):
+        encoder = load_encoder(folder, 2, dropout=0.1)
+        data = [encoded(9, 10 + i).balanced() for i in range(3)]
+        assert len({tuple(d.weights.unique().tolist()) for d in data}) > 1
+        slots = Flattened(encoder, MIXED[:3], data, "cpu")
+        slots.passes.tokens, slots.measured = size, True
+        losses = slots.step(dict.fromkeys(range(3), np.arange(9)), {0: 1, 1: 2, 2: 3})
+        found.append(([losses[i] for i in range(3)], slots.theta.clone()))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-5, atol=2e-6)
+
+
 def test_a_pass_that_does_not_fit_is_made_smaller(folder, tmp_path, monkeypatch, caplog):
     """The device refuses passes of more than 60 tokens: half as many are tried, and it is said."""
     whole = run(folder, tmp_path / "whole", MIXED[:4], 0.1)

@@ -152,10 +152,29 @@ def test_how_the_epoch_was_chosen_is_said(held, words) -> None:
     frames = study(runs)
     splits = [(d, s) for d in ("b_v0", "b_v1") for s in ("validation", "held_out")]
     history = pd.DataFrame(
-        [(d, s) for d, s in splits if s == "validation" or d in held], columns=["digest", "split"]
+        [(d, s, e) for d, s in splits if s == "validation" or d in held for e in (1, 2, 3)],
+        columns=["digest", "split", "epoch"],
     )
     told = replace(frames, runs=frames.runs.assign(epochs=3), history=history)
     assert words in epochs.chosen_epoch(told)
+
+
+@pytest.mark.parametrize(
+    ("once", "words"),
+    [
+        (["b_v0", "b_v1"], ["The epoch is the last one, the only one after which runs"]),
+        (["b_v1"], ["1 of 2 runs are evaluated after their last epoch", "which is optimistic"]),
+    ],
+)
+def test_runs_that_are_evaluated_once_choose_no_epoch(once, words) -> None:
+    frames = study([("b_v", 0, 0.2, 0.1, "ok"), ("b_v", 1, 0.4, 0.1, "ok")])
+    rows = [(d, "validation", e) for d in ("b_v0", "b_v1") for e in (1, 2, 3)]
+    history = pd.DataFrame(
+        [row for row in rows if row[0] not in once or row[2] == 3],
+        columns=["digest", "split", "epoch"],
+    )
+    told = replace(frames, runs=frames.runs.assign(epochs=3), history=history)
+    assert all(word in epochs.chosen_epoch(told) for word in words)
 
 
 def test_a_table_of_a_union_is_about_the_places_of_its_studies_alone(make) -> None:
