@@ -23,6 +23,8 @@ PATH = re.compile(
 )
 NAME = re.compile(r"(?<![\w/.])beft(?:\.[a-zA-Z_]\w*)+")
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+NO_NAMES = ("beft.sif", "beft.def", "beft.json", "beft.safetensors")  # but files
+MADE = "example.py"  # of an adapter's folder
 NAME_IN_FILE = re.compile(r"`(\w+)` in `(beft/[\w/]+\.py)`")
 FILE = re.compile(r"`([\w./*-]+\.(?:py|js|css|j2))`")
 CALL = re.compile(r"(beft|make) +([a-z][a-z-]*)(.*)")
@@ -68,7 +70,8 @@ def missing_files(text: str) -> list[str]:
         elif not line.startswith("|"):
             folder = "beft"
         for name in FILE.findall(line):
-            if not any(ROOT.glob(name)) and not any((ROOT / folder).rglob(name)):
+            known = name == MADE or any(ROOT.glob(name))
+            if not known and not any((ROOT / folder).rglob(name)):
                 missing.append(f"{folder}/{name}")
     return missing
 
@@ -90,7 +93,7 @@ def exists(name: str) -> bool:
 
 
 def missing_names(text: str) -> list[str]:
-    dotted = {name for name in NAME.findall(text) if name not in ("beft.sif", "beft.def")}
+    dotted = {name for name in NAME.findall(text) if name not in NO_NAMES}
     missing = [name for name in dotted if not exists(name)]
     for name, path in set(NAME_IN_FILE.findall(text)):
         if (ROOT / path).is_file() and not re.search(rf"^{name}\b", _code(path), re.M):
