@@ -9,42 +9,49 @@ import typer
 from beft.cli import options as opt
 from beft.cli.progress import Progress
 
+Data = Annotated[Path, typer.Argument(help="csv, tsv, jsonl, json, parquet or xlsx.")]
+Model = Annotated[str, typer.Option(help="A pretrained encoder: a folder, or its id on the hub.")]
+Text = Annotated[
+    list[str] | None, typer.Option(help="The column of text; twice for a pair of texts.")
+]
+Label = Annotated[str | None, typer.Option(help="The column of labels.")]
+Test = Annotated[str, typer.Option(help="The share of rows to test on, or another file.")]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        help="accuracy (default), f1, f1_macro, matthews; of numbers spearman (default), pearson."
+    ),
+]
+Minutes = Annotated[
+    float, typer.Option(min=0.1, max=10_000, help="The time that the plan is made for.")
+]
+Seeds = Annotated[
+    int, typer.Option(min=2, max=20, help="Folds of held-out rows, each with its own seed.")
+]
+Group = Annotated[
+    str | None,
+    typer.Option(help="A column, such as a customer: its equal values are never split up."),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Processes; default: one per core.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Start without asking.")]
+
 
 def tune(
-    data: Annotated[Path, typer.Argument(help="csv, tsv, jsonl, json, parquet or xlsx.")],
-    model: Annotated[
-        str, typer.Option(help="A pretrained encoder: a folder, or its id on the hub.")
-    ],
+    data: Data,
+    model: Model,
     to: opt.To,
-    text: Annotated[
-        list[str] | None, typer.Option(help="The column of text; twice for a pair of texts.")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="The column of labels.")] = None,
-    test: Annotated[
-        str, typer.Option(help="The share of rows to test on, or another file.")
-    ] = "0.2",
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="accuracy, f1, f1_macro, matthews; of numbers spearman, pearson. "
-            "Default: accuracy, spearman."
-        ),
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(min=0.1, max=10_000, help="The time that the plan is made for.")
-    ] = 10.0,
-    seeds: Annotated[
-        int, typer.Option(min=2, max=20, help="Folds of held-out rows, each with its own seed.")
-    ] = 5,
-    group: Annotated[
-        str | None,
-        typer.Option(help="A column, such as a customer: its equal values are never split up."),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes; default: one per core.")
-    ] = None,
+    text: Text = None,
+    label: Label = None,
+    test: Test = "0.2",
+    metric: Metric = None,
+    minutes: Minutes = 10.0,
+    seeds: Seeds = 5,
+    group: Group = None,
+    workers: Workers = None,
     device: opt.Device = "auto",
-    yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Tune biases on your own labelled file, test them once, and write an adapter.
 
@@ -55,28 +62,14 @@ def tune(
     from beft.tuning.wish import Talk, Wish
 
     wish = Wish(
-        model=model,
-        text=tuple(text or ()),
-        label=label,
-        test=_share(test),
-        metric=metric,
-        minutes=minutes,
-        seeds=seeds,
-        group=group,
-        workers=workers,
+        *(model, tuple(text or ()), label, _share(test), metric, minutes, seeds, group, workers),
         device=device_of(device),
     )
     with Progress() as progress:
-
-        def agrees() -> bool:
-            if yes or not sys.stdin.isatty():
-                return True
-            return typer.confirm("start?", default=True)
-
         talk = Talk(
             lambda line: print(line, flush=True),
             lambda what, share: progress.update("tune", round(1000 * share), 1000, what),
-            agrees,
+            lambda: yes or not sys.stdin.isatty() or typer.confirm("start?", default=True),
         )
         result = run(data, wish, to, talk)
     print("\n".join(result.lines()))

@@ -17,7 +17,7 @@ from beft.errors import UserError
 from beft.models.base import Model
 from beft.models.family import check_one_part
 from beft.models.heads import Inherited, inherit, parameters
-from beft.models.loading import load_checkpoint, model_label
+from beft.models.loading import Loaded, load_checkpoint, model_label
 from beft.models.pooling import pool_mean
 from beft.models.sites import add_projection_biases, find_sites
 
@@ -80,23 +80,8 @@ def load_encoder(
     label = label or model_label(path, name)
     if num_labels < 1:
         raise UserError(f"{label}: num_labels must be 1 (regression) or more, not {num_labels}")
-    loaded = load_checkpoint(
-        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-        path,
-        label,
-        _check_encoder,
-        _is_head,
-        dropout=dropout,
-        dtype=torch.float32,
-        hollow=hollow,
-        num_labels=num_labels,
-        # A checkpoint may state the problem of the task it was tuned on before.
-        problem_type="regression" if num_labels == 1 else "single_label_classification",
-    )
+    loaded = _loaded(path, label, num_labels, dropout, hollow)
     model, tokenizer = loaded.model, loaded.tokenizer
-    _check_padding(tokenizer, path, label)
-    # By which the heads of causal models find the last token of a text.
-    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     try:
         added = add_projection_biases(model, sites)
         found = find_sites(model, sites)
@@ -115,6 +100,27 @@ def load_encoder(
     encoder = Encoder(model, tokenizer, found, head, fresh, added, pooling, inherited)
     init_head(encoder, seed=0)
     return encoder
+
+
+def _loaded(path: Path, label: str, num_labels: int, dropout: float | None, hollow: bool) -> Loaded:
+    """The model and tokenizer of a checkpoint, with whatever head it has."""
+    loaded = load_checkpoint(
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        path,
+        label,
+        _check_encoder,
+        _is_head,
+        dropout=dropout,
+        dtype=torch.float32,
+        hollow=hollow,
+        num_labels=num_labels,
+        # A checkpoint may state the problem of the task it was tuned on before.
+        problem_type="regression" if num_labels == 1 else "single_label_classification",
+    )
+    _check_padding(loaded.tokenizer, path, label)
+    # By which the heads of causal models find the last token of a text.
+    loaded.model.config.get_text_config().pad_token_id = loaded.tokenizer.pad_token_id
+    return loaded
 
 
 def init_head(pretrained: Model, seed: int) -> None:
