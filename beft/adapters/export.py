@@ -82,7 +82,7 @@ def task_type(recipe: Recipe) -> TaskType:
     """What PEFT calls the base model of a run."""
     if is_decoder(recipe):
         return "CAUSAL_LM"
-    return "FEATURE_EXTRACTION" if recipe.training.get("pooling") == "mean" else "SEQ_CLS"
+    return "FEATURE_EXTRACTION" if recipe.pooling == "mean" else "SEQ_CLS"
 
 
 def find_run(project: Project, digest: str) -> Recipe:
@@ -128,12 +128,6 @@ def check_run(project: Project, run: Run) -> None:
     recipe = run.recipe
     if not TECHNIQUES[recipe.technique].biases_only:
         raise _not_biases(recipe)
-    if recipe.pooling != "first":
-        raise UserError(
-            f"run {recipe.digest} reads the mean of its hidden states (pooling: {recipe.pooling}), "
-            "and no head that transformers loads by the model's config does so; export a run with "
-            "pooling: first"
-        )
     if run.flaw:
         remedy = f"run 'snakemake --config study={project.name}' first"
         raise UserError(f"{run.folder}: {run.flaw}; {remedy}")

@@ -110,7 +110,7 @@ def _facts(run: Run, model: Encoder, meaning: Meaning, card: Card, base: Base) -
         base=base,
         technique=recipe.technique,
         terms=list(trained_terms(model, recipe)),
-        pooling=training.get("pooling", "first"),
+        pooling=recipe.pooling,
         max_length=training["max_length"],
         precision=run.provenance.get("precision") or real("cpu", training["precision"]),
         texts=list(meaning.texts),

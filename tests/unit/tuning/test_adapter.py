@@ -24,7 +24,7 @@ from beft.tuning.adapter import adapter_files, write
 from beft.tuning.card import Card, DataFile
 from beft.tuning.examples import Meaning
 
-ENCODERS = ("tiny", "roberta", "deberta-v3", "distilbert")
+ENCODERS = ("tiny", "roberta", "deberta-v3", "distilbert", "modernbert")
 CLASSES = ("bad | worse", "good\n`better`")
 PEFT = {"adapter_config.json", "adapter_model.safetensors"}
 OURS = {"beft.json", "beft.safetensors", "README.md", "example.py", "config.json"}
@@ -47,7 +47,19 @@ def project(tmp_path_factory) -> Project:
         "also": [
             {"models": ["tiny"], "techniques": ["all_biases", "head_only"]},
             {"models": ["tiny"], "tasks": ["demo_similarity"]},
-            {"models": ["tiny"], "seeds": [1]},
+            {"training": {"pooling": "mean"}},
+            {
+                "models": ["tiny"],
+                "techniques": ["all_biases", "linear_probe", "head_only"],
+                "training": {"pooling": "mean"},
+            },
+            {"models": ["tiny"], "training": {"objective": "contrastive_pairs"}},
+            {
+                "models": ["tiny"],
+                "tasks": ["demo_similarity"],
+                "techniques": ["b_v", "linear_probe"],
+                "training": {"pooling": "mean"},
+            },
         ],
     }
     sandbox.make(folder, params, study)
@@ -57,11 +69,13 @@ def project(tmp_path_factory) -> Project:
     return everything(folder)
 
 
-def recipe(project: Project, model: str, technique: str, task: str, seed: int = 0) -> Recipe:
+def recipe(project: Project, model: str, technique: str, task: str, kind: str = "first") -> Recipe:
+    """A run; `kind` is what its head reads, or `pairs`."""
     (found,) = (
         r
         for r in project.recipes
-        if (r.model["alias"], r.technique, r.task["name"], r.seed) == (model, technique, task, seed)
+        if (r.model["alias"], r.technique, r.task["name"]) == (model, technique, task)
+        and ("pairs" if "objective" in r.training else r.pooling) == kind
     )
     return found
 
@@ -104,20 +118,28 @@ def examples(project: Project, made: Recipe) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("model", "technique", "task", "peft"),
+    ("model", "technique", "task", "kind", "peft"),
     [
-        *((name, "b_v", "demo_sentiment", True) for name in ENCODERS),
-        ("tiny", "all_biases", "demo_sentiment", False),
-        ("tiny", "head_only", "demo_sentiment", False),
-        ("tiny", "b_v", "demo_similarity", True),
+        *((name, "b_v", "demo_sentiment", "first", True) for name in ENCODERS),
+        *((name, "b_v", "demo_sentiment", "mean", True) for name in ENCODERS),
+        ("tiny", "all_biases", "demo_sentiment", "first", False),
+        ("tiny", "head_only", "demo_sentiment", "first", False),
+        ("tiny", "b_v", "demo_similarity", "first", True),
+        ("tiny", "all_biases", "demo_sentiment", "mean", False),
+        ("tiny", "head_only", "demo_sentiment", "mean", False),
+        ("tiny", "linear_probe", "demo_sentiment", "mean", False),
+        ("tiny", "b_v", "demo_sentiment", "pairs", True),
+        ("tiny", "b_v", "demo_similarity", "mean", True),
+        ("tiny", "linear_probe", "demo_similarity", "mean", False),
     ],
 )
-def test_a_run(project, tmp_path, monkeypatch, model, technique, task, peft):
-    made = recipe(project, model, technique, task)
-    folder = made_adapter(project, made, project.root / "out" / f"{model}-{technique}-{task}")
+def test_a_run(project, tmp_path, monkeypatch, model, technique, task, kind, peft):
+    made = recipe(project, model, technique, task, kind)
+    folder = made_adapter(project, made, project.root / "out" / "-".join(made.folder().split("/")))
     assert flaw(folder) is None
     names = {path.name for path in folder.iterdir()}
     assert names >= OURS and (names >= PEFT) == peft
+    assert ("head.safetensors" in names) == (peft and kind != "first")
     if model == "roberta":
         monkeypatch.setenv("BEFT_MIRROR", str(project.root / "data" / "mirror"))
     adapter = loading.load(folder)
