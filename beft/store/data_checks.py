@@ -131,6 +131,6 @@ def _words(odd: Plain) -> list[str]:
     counts = [f"{words}: {odd[name]}" for name, words in _COUNTS.items() if name in odd]
     names = {name: odd[name] for name in _NAMES if name in odd}
     return counts + [
-        f"{_NAMES[name]}: {one_line(value if isinstance(value, str) else ' and '.join(value), 200)}"
+        f"{_NAMES[name]}: {one_line(value if isinstance(value, str) else ', '.join(value), 200)}"
         for name, value in names.items()
     ]

@@ -37,6 +37,9 @@ def broken_promise(folder: Path) -> str | None:
         source, read = written["source"], written["read"]
         if (written["task"], digest(source)) != (folder.parent.name, folder.name):
             return f"{SOURCE} is of another dataset than the folder's name says"
+        checks = written.get("checks", read)  # versions that counted nothing have none
+        if checks.keys() != read.keys() or not all(isinstance(c, dict) for c in checks.values()):
+            return DAMAGED
         for split, content in source.get("content", {}).items():
             if read[split]["sha256"] != content:
                 return f"{SOURCE}: split '{split}' was read from another file than its name says"

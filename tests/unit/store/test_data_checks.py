@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beft.store import data_checks
-from beft.store.files import read_json, to_json, write_folder
+from beft.store.files import read_json, remove, to_json, write_folder
+from beft.store.inputs import source_flaw
 from beft.study.identity import digest
 
 SOURCE = {"text": ["a", "b"], "label": "label", "labels": ["no", "yes", "maybe"]}
@@ -114,3 +115,12 @@ def test_one_line_tells_everything(folder):
 def test_a_dataset_that_is_damaged_or_not_there_says_nothing(folder, tmp_path):
     (folder / "train.parquet").write_bytes(b"x")
     assert data_checks.told(folder) == data_checks.told(tmp_path / "gone") == ""
+
+
+@pytest.mark.parametrize("checks", [None, [], {"train": {}}, {"train": 1, "validation": {}}])
+def test_counts_that_are_none_are_damage_of_the_dataset(folder, checks):
+    said = {**read_json(folder / "source.json"), "checks": checks}
+    files = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+    remove(folder)
+    write_folder(folder, files | {"source.json": to_json(said)})
+    assert source_flaw(folder) == "source.json is damaged" and data_checks.told(folder) == ""
