@@ -37,6 +37,7 @@ def sides(found, examples) -> list[int]:
 
 
 SHARES = st.sampled_from([0, 0.1, 0.2, 0.3, 0.5])
+OF_GROUPS = st.sampled_from([0, 0.1, 0.2, 0.3])  # which leave five of eight groups for five folds
 SEEDS = st.integers(0, 3)
 
 
@@ -73,7 +74,7 @@ def grouped(draw) -> Examples:
 
 
 @fuzzed
-@given(grouped(), SHARES, st.integers(1, 5), SEEDS)
+@given(grouped(), OF_GROUPS, st.integers(1, 5), SEEDS)
 def test_groups_stay_on_one_side(examples, share, folds, seed):
     found = cut(examples, share, folds, seed)
     side = sides(found, examples)
@@ -89,7 +90,7 @@ def test_groups_stay_on_one_side(examples, share, folds, seed):
 
 
 @fuzzed
-@given(grouped(), SHARES, SEEDS, st.randoms(use_true_random=False))
+@given(grouped(), OF_GROUPS, SEEDS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(examples, share, seed, random):
     order = list(range(len(examples)))
     random.shuffle(order)
