@@ -134,3 +134,19 @@ def test_files_without_names_or_separate_columns(tmp_path, content, message):
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(UserError, match=message):
         guess(read_file(tmp_path / "a.csv"))
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize(
+    ("name", "texts", "classes"),
+    [
+        ("nyu-mll/glue/sst2", ("sentence",), ("0", "1")),
+        ("nyu-mll/glue/cola", ("sentence",), ("0", "1")),
+        ("nyu-mll/glue/mrpc", ("sentence1", "sentence2"), ("0", "1")),
+        ("nyu-mll/glue/stsb", ("sentence1", "sentence2"), ()),
+        ("aps/super_glue/cb", ("premise", "hypothesis"), ("0", "1", "2")),
+    ],
+)
+def test_datasets_of_the_mirror(mirror, name, texts, classes):
+    rows = read_file(mirror / "datasets" / name / "validation.parquet")
+    assert guess(rows) == Columns(texts, "label", classes)
