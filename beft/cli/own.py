@@ -1,5 +1,7 @@
 """The command for one's own data: `tune`."""
 
+import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -65,6 +67,9 @@ def tune(
         *(model, tuple(text or ()), label, _share(test), metric, minutes, seeds, group, workers),
         device=device_of(device),
     )
+    # Of the jobs' own lines, only those that warn concern a user of this command.
+    logging.getLogger("beft").setLevel(logging.WARNING)
+    logging.getLogger("beft.cli").setLevel(logging.INFO)
     with Progress() as progress:
         talk = Talk(
             lambda line: print(line, flush=True),
@@ -73,6 +78,7 @@ def tune(
         )
         result = run(data, wish, to, talk)
     print("\n".join(result.lines()))
+    print(f"written: {to}; beft predict {shlex.quote(str(to))} new.csv --to predicted.csv")
 
 
 def _share(test: str) -> float | str:
