@@ -41,9 +41,13 @@ class Host:
         self.adapted, self.device = adapted, device
         # Heads of fewer outputs than the widest are filled up with zeros.
         outputs = max(each.facts.outputs for each in adapted)
-        more = {} if facts.pooling == "first" else {"pooling": facts.pooling}
         self.encoder: Encoder = load_encoder(
-            base, outputs, sites=facts.base.sites, device=device, name=facts.base.name, **more
+            base,
+            outputs,
+            sites=facts.base.sites,
+            device=device,
+            name=facts.base.name,
+            pooling=facts.pooling,
         )
         self.flat = serves(self.encoder, device)
         self.values = [

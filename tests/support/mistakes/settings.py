@@ -116,6 +116,9 @@ WRONG_VALUES = settings("params", params, [
     (("training",), {"epochs": 0}, "mini.yaml", "training.epochs", "0"),
     (("training",), {"held_out": 1}, "mini.yaml", "training.held_out", "1"),
     (("training",), {"held_out": -0.2}, "mini.yaml", "training.held_out", "-0.2"),
+    (("training",), {"pooling": "men"}, "mini.yaml", "training.pooling", "'mean'"),
+    (("training",), {"evaluations": "lats"}, "mini.yaml", "training.evaluations", "'last'"),
+    (("training",), {"class_weights": True}, "mini.yaml", "training.class_weights", "True"),
     *((("timing",), value, "mini.yaml", "timing", word) for value, word in [
         (TIMED, "list"), ([TIMED | {"repeats": 0}], "repeats"), ([{"model": "tiny"}], "required"),
         ([TIMED | {"regime": "lo"}], "'lo'"), ([TIMED | {"techniques": []}], "techniques"),

@@ -13,7 +13,7 @@ from beft.models.pooling import pool_mean
 
 ARCHITECTURES = [
     *("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"),
-    *("deberta-v2", "deberta-v3", "mpnet", "opt"),
+    *("deberta-v2", "deberta-v3", "mpnet", "opt", "modernbert", "modernbert-biases"),
 ]
 LINEAR = ("classifier.weight", "classifier.bias")
 TEXTS = [["the film is good", "bad"], ["a dog runs and a cat sleeps in the story", "it"]]

@@ -91,9 +91,11 @@ def test_outputs_and_gradients_equal_those_of_padded_batches(
                 torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["deberta-v2", "deberta-v3", "mpnet"])
+@pytest.mark.parametrize("architecture", ["deberta-v2", "deberta-v3", "mpnet", "qwen2", "opt"])
 def test_what_a_row_cannot_serve_is_noticed(tmp_path, architecture):
-    folder = tiny.checkpoint(architecture, tmp_path)
+    """Relative positions, and tokens that see only those before them."""
+    made = tiny.decoder_checkpoint if architecture in tiny.DECODERS else tiny.checkpoint
+    folder = made(architecture, tmp_path)
     assert not serves(load_encoder(folder, 2, pooling="mean"), "cpu")
 
 
