@@ -65,6 +65,19 @@ DATA = [
     ]
 ] + [
     Case("no file for a split", remove("mine/train.csv"), "plan", ("mine", "'train'", "no file")),
+    *(
+        Case(f"a file in {suffix}", train_file(suffix, GOOD), "plan", ("mine", "'train'", *words))
+        for suffix, *words in [
+            ("tsv", "train.tsv cannot be read: save it as csv, with commas and in UTF-8"),
+            ("xlsx", "train.xlsx cannot be read: save it as csv"),
+            ("json", "train.json cannot be read: write one object in each line, as jsonl"),
+            ("csv.gz", "train.csv.gz cannot be read: unpack it"),
+            ("CSV", "rename train.CSV to train.csv"),
+        ]
+    ),
+    Case("a file for a folder", params(*TASK, "path", to="mine/train.csv"), "plan", (
+        "tasks.mine.path", "mine/train.csv is not a directory; name the folder that it lies in",
+    )),
     Case("two files for a split", text("mine/train.jsonl", "{}"), "plan", ("mine", "more than")),
     Case("no such split", params(*TASK, "train", to="trian"), "plan", ("'trian'", "train.csv")),
     Case(
