@@ -54,7 +54,7 @@ def command(*words: str) -> list[str]:
     return [str(BEFT), *words]
 
 
-TUNE = ("tune", "reviews.csv", "--model", "model", "--minutes", "10", "--seeds", "2", "--yes")
+TUNE = ("tune", "reviews.csv", "--model", "model", "--minutes", "0.1", "--seeds", "2", "--yes")
 
 
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
