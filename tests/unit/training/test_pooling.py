@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
+from peft import PeftModel
 from safetensors.numpy import load_file
 from support import sandbox, tiny
 from support.trained import everything
+from transformers import AutoModel
 
 from beft.adapters.export import export
 from beft.adapters.host import Host, values_of
-from beft.errors import UserError
 from beft.operations.verify_metrics import Answers, metrics_flaw
 from beft.store.files import read_json
 from beft.store.run_folder import open_run
@@ -71,8 +73,21 @@ def test_its_own_biases_and_head_answer_as_the_run_did(made):
     assert [metrics_flaw(r, answers) for r in runs.values()] == [None] * len(runs)
 
 
-def test_peft_has_no_such_head(made, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_an_exported_run_answers_as_it_did(made, tmp_path):
+    """PEFT puts the biases into the bare model; the head is a file beside them."""
     project, runs = made
-    with pytest.raises(UserError, match=r"reads the mean.*export a run with pooling: first"):
-        export(project, runs["b_v", "mean"].recipe.digest, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    run = runs["b_v", "mean"]
+    export(project, run.recipe.digest, tmp_path / "out", "last")
+    bare = AutoModel.from_pretrained(project.root / "models" / "tiny")
+    tuned = PeftModel.from_pretrained(bare, tmp_path / "out").eval()
+    head = load_file(tmp_path / "out" / "head.safetensors")
+    data = Loader(project.layout, "cpu").split(run.recipe, "validation")
+    with torch.no_grad():
+        means = [
+            tuned(torch.tensor([ids]), token_type_ids=torch.tensor([types])).last_hidden_state[0]
+            for ids, types in zip(data.ids, data.types, strict=True)
+        ]
+    logits = torch.stack([m.mean(0) for m in means]).numpy() @ head["classifier.weight"].T
+    found = (logits + head["classifier.bias"]).argmax(1)
+    assert found.tolist() == run.predictions("last")["validation"].tolist()
