@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow.parquet as pq
+from transformers.utils import logging
 
 from beft.data.encoded import segments
 from beft.errors import UserError
@@ -87,9 +88,13 @@ def _in_batches(answer: Answer, examples: Examples) -> np.ndarray:
 
 def _example(folder: Path, base: Path) -> Answer:
     """What example.py computes: texts -> outputs, (n, outputs)."""
-    with quiet_transformers():
-        program = runpy.run_path(str(folder / EXAMPLE))
-        tokenizer, model = program["load"](base, None)
+    level = logging.get_verbosity()  # the program changes it
+    try:
+        with quiet_transformers():
+            program = runpy.run_path(str(folder / EXAMPLE))
+            tokenizer, model = program["load"](base, None)
+    finally:
+        logging.set_verbosity(level)
     return lambda texts: program["outputs"](tokenizer, model, texts).numpy()
 
 

@@ -9,7 +9,9 @@ from beft.adapters.peft_files import HEAD
 from beft.tuning.adapter_format import VALUES, Facts
 
 EXAMPLE = "example.py"
-CONFIG = "config.json"  # the base model's configuration, with names for the outputs
+# The base model's configuration, with names for the outputs. Were it called config.json,
+# transformers would take the folder for a whole model, and look for weights in it.
+CONFIG = "model_config.json"
 SINGLE = [("This was a pleasure from start to end.",), ("I would not do that again.",)]
 PAIRS = [
     ("The shop opens at nine.", "The shop is open at ten."),

@@ -27,7 +27,7 @@ from beft.tuning.examples import Meaning
 ENCODERS = ("tiny", "roberta", "deberta-v3", "distilbert", "modernbert")
 CLASSES = ("bad | worse", "good\n`better`")
 PEFT = {"adapter_config.json", "adapter_model.safetensors"}
-OURS = {"beft.json", "beft.safetensors", "README.md", "example.py", "config.json"}
+OURS = {"beft.json", "beft.safetensors", "README.md", "example.py", "model_config.json"}
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_a_run(project, tmp_path, monkeypatch, model, technique, task, kind, pef
         assert found.predictions.tolist() == [CLASSES[i] for i in recorded]
     else:
         np.testing.assert_allclose(found.predictions, recorded * 0.5 + 3.0, atol=1e-4)
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "model_config.json").read_text())
     assert len(config["id2label"]) == adapter.adapted.facts.outputs
     assert json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"] == 32
     assert str(project.root) not in "".join(
@@ -161,13 +161,17 @@ def test_the_example_runs_by_itself(project, tmp_path):
     """In an interpreter that has no beft, from another folder; its answers are those of beft."""
     made = recipe(project, "tiny", "b_v", "demo_sentiment")
     folder = made_adapter(project, made, project.root / "example")
+    assert_example_answers_as_beft(folder, tmp_path)
+
+
+def assert_example_answers_as_beft(folder: Path, elsewhere: Path) -> None:
     program = (
         "import sys, runpy; sys.modules['beft'] = None; "
         "runpy.run_path(sys.argv[1], run_name='__main__')"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder / "example.py")],
-        cwd=tmp_path,
+        cwd=elsewhere,
         env=sandbox.environment(HF_HUB_OFFLINE="1"),
         capture_output=True,
         text=True,
@@ -214,3 +218,19 @@ def test_an_adapter_that_answers_otherwise_is_not_written(project, tmp_path, mon
             with pytest.raises(UserError, match=f"{words}, answers .* otherwise than the run"):
                 adapter_files(project, made, meaning(made), told, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_a_real_checkpoint_that_is_stored_in_float16(mirror, tmp_path, pooling):
+    folder = tmp_path / "project"
+    params = copy.deepcopy(sandbox.PARAMS)
+    real = mirror / "models" / "sentence-transformers" / "all-MiniLM-L6-v2"
+    params["models"]["minilm"] = {"path": str(real)}
+    params["tasks"]["demo_sentiment"]["epochs"] = 1
+    study = sandbox.STUDY | {"models": ["minilm"], "techniques": ["b_v"]}
+    sandbox.make(folder, params, study | {"training": {"pooling": pooling}})
+    project = everything(folder)
+    (made,) = (r for r in project.recipes if r.technique == "b_v")
+    target = made_adapter(project, made, tmp_path / "out")
+    assert_example_answers_as_beft(target, tmp_path)
