@@ -231,6 +231,8 @@ def _of_pairs(params: P.Params, model: str, task: str, name: str, settings: Plai
         problem = f"trains biases alone, and {name} trains more"
     elif technique.select is select_none:
         problem = f"trains biases, and {name} trains none"
+    elif settings["batch_size"] == 1:
+        problem = "compares the examples of a batch, and batch_size is 1"
     if problem is not None:
         raise UserError(
             f"params.yaml: tasks.{task}: objective contrastive_pairs {problem}; leave it out "

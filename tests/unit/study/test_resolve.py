@@ -151,3 +151,9 @@ def test_settings_of_encoders_are_refused_for_decoders(key, value):
 def test_a_head_that_is_fitted_weights_classes_too():
     study = STUDY | {"techniques": ["linear_probe"], "training": {"class_weights": "balanced"}}
     assert grid(study=study)[0].training["class_weights"] == "balanced"
+
+
+def test_the_loss_of_pairs_needs_two_examples_in_a_batch():
+    study = with_pairs(training={"objective": "contrastive_pairs", "batch_size": 1})
+    with pytest.raises(UserError, match="compares the examples of a batch, and batch_size is 1"):
+        grid(study=study)
