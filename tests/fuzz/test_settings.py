@@ -52,6 +52,12 @@ STUDY = sandbox.STUDY | {
         {"model": "tiny", "tasks": ["mine", "demo_sentiment"], "regime": "low", "technique": "b_v"}
     ],
 }
+# The same with definitions of its own.
+OWN = STUDY | {
+    "models": {"tiny": None, "other": {"path": "models/tiny", "kind": "encoder"}},
+    "tasks": {"demo_sentiment": None, "mine": None, "yours": PARAMS["tasks"]["mine"]},
+    "also": [{"tasks": {"theirs": PARAMS["tasks"]["mine"] | {"stratify": True}}, "seeds": [1]}],
+}
 VALUES = [
     *(None, True, False, 0, -1, 1, 2**31, 2**63 - 1, 10**18, 0.5, -0.5, 1e308, 5e-324),
     *(float("inf"), float("nan"), "", " ", "a", "no", "b_v", "all", "low", "mini", "tiny", "full"),
@@ -203,8 +209,8 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "sound"),
-    [("params.yaml", PARAMS), ("studies/mini.yaml", STUDY)],
-    ids=["params", "study"],
+    [("params.yaml", PARAMS), ("studies/mini.yaml", STUDY), ("studies/mini.yaml", OWN)],
+    ids=["params", "study", "own"],
 )
 @fuzzed
 @given(broken=BROKEN)

@@ -46,6 +46,7 @@ def params() -> dict:
     made = copy.deepcopy(sandbox.PARAMS)
     made["models"] |= {name: {"path": f"models/{name}"} for name in ENCODERS}
     made["models"]["roberta"] = {"hub": "own/roberta", "revision": "r1"}
+    made["models"]["modernbert"] = {"path": "models/modernbert"}
     for name in ("dec", "free", "gpt2", "neox"):
         made["models"][name] = {"path": f"models/{name}", "kind": "decoder"}
     made["decoder"] = {
@@ -89,6 +90,7 @@ def project(tmp_path_factory) -> Project:
         "fuse_techniques": True,
         "also": [
             encoders | {"techniques": ["b_v"]},
+            encoders | {"models": ["modernbert"], "techniques": ["b_v"], "selectors": []},
             {"tasks": ["demo_sentiment"], "techniques": ["b_q", "b_output", "head_only"]},
             {"models": ["dec", "free"], "tasks": ["mine"], "techniques": ["b_v", "all_biases"]},
             {"models": ["gpt2", "neox"], "tasks": ["mine"], "techniques": ["b_v"]},
@@ -96,7 +98,7 @@ def project(tmp_path_factory) -> Project:
         ],
     }
     sandbox.make(folder, params(), study)
-    for name in ENCODERS[2:]:
+    for name in (*ENCODERS[2:], "modernbert"):
         tiny.checkpoint(name, folder / "models" / name)
     tiny.checkpoint("roberta", folder / "data" / "mirror" / "models" / "own" / "roberta")
     for name, architecture in (
@@ -201,6 +203,18 @@ def test_an_encoder(project, tmp_path, name, technique, task):
         close(logits(theirs, project, made), expected)
     else:
         close(logits(theirs.merge_and_unload(), project, made), expected)
+
+
+def test_rows_of_a_fused_linear_that_had_no_bias(project, tmp_path):
+    """PEFT adds to the whole linear: zeros to the rows of q and k."""
+    made = recipe(project, "modernbert", "b_v")
+    export(project, made.digest, tmp_path / "a", "last")
+    theirs = PeftModel.from_pretrained(base(project, "modernbert", 2), tmp_path / "a")
+    found = logits(theirs, project, made)
+    predictions = load_file(project.layout.run(made) / "predictions.safetensors")
+    assert torch.equal(found.argmax(1), predictions["last/validation"].to(torch.int64))
+    with theirs.disable_adapter():
+        assert (logits(theirs, project, made) - found).abs().max() > 1e-2
 
 
 def likelihoods(model: PreTrainedModel, project: Project) -> torch.Tensor:
