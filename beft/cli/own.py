@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from beft.cli import options as opt
+from beft.cli.console import complain
 from beft.cli.progress import Progress
 
 Data = Annotated[Path, typer.Argument(help="csv, tsv, jsonl, json, parquet or xlsx.")]
@@ -76,7 +78,13 @@ def tune(
             lambda what, share: progress.update("tune", round(1000 * share), 1000, what),
             lambda: yes or not sys.stdin.isatty() or typer.confirm("start?", default=True),
         )
-        result = run(data, wish, to, talk)
+        # So that processes that train are ended, after a checkpoint.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        try:
+            result = run(data, wish, to, talk)
+        except (KeyboardInterrupt, SystemExit):
+            complain(["stopped; the same command goes on from here"])
+            raise
     print("\n".join(result.lines()))
     print(f"written: {to}; beft predict {shlex.quote(str(to))} new.csv --to predicted.csv")
 

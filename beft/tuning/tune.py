@@ -36,6 +36,7 @@ from beft.tuning.task import Task, about, longest, read_task
 from beft.tuning.wish import Talk, Wish
 from beft.tuning.workers import Workers
 
+PLAN = "plan.json"
 PLAN_VERSION = 1  # raised when the same wish and cost would give another plan
 
 
@@ -55,8 +56,13 @@ def tune(data: Any, wish: Wish, to: Path | None = None, talk: Talk | None = None
     check_target(to)
     root = to.absolute().parent / f".{to.name}.work"
     base, task = find_named(wish.model, Path()), read_task(data, wish)
-    with alone(Layout(root).work("tune")):
-        result = _tune(root, to, base, task, wish, talk or Talk())
+    try:
+        with alone(Layout(root).work("tune")):
+            result = _tune(root, to, base, task, wish, talk or Talk())
+    except UserError:
+        if not (root / PLAN).is_file():  # nothing was trained
+            shutil.rmtree(root, ignore_errors=True)
+        raise
     shutil.rmtree(root, ignore_errors=True)
     return result
 
@@ -95,7 +101,7 @@ def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: 
 
 def _plan(root: Path, task: Task, wish: Wish, workers: int, lengths: np.ndarray) -> Plan:
     """The plan of an earlier call with this wish, which it goes on with; else a new one."""
-    path = root / "plan.json"
+    path = root / PLAN
     asked = digest([PLAN_VERSION, wish.to_plain(), task.content, workers])
     if path.is_file():
         known = read_json(path)
