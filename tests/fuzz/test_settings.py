@@ -43,7 +43,7 @@ PARAMS = sandbox.PARAMS | {
 }
 STUDY = sandbox.STUDY | {
     "tasks": ["demo_sentiment", "mine"],
-    "training": {"held_out": 0.2},
+    "training": {"held_out": 0.2, "pooling": "mean", "class_weights": "balanced"},
     "selectors": ["projection", "fisher"],
     "tables": ["table1"],
     "timing": [{"model": "tiny", "task": "mine", "regime": "low", "techniques": ["b_v"]}],
