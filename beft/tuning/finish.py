@@ -76,8 +76,8 @@ def _card(result: Result, task: Task, recipe: Recipe) -> Card:
         )
         settings["batch size"] = str(recipe.training["batch_size"])
     rows = tuple(
-        (str(o.candidate), f"{o.candidate.rate:g}", str(o.epoch), result.shown(o.mean),
-         result.compared(o) or "chosen")
+        (str(o.candidate), f"{o.candidate.rate:g}" if o.candidate.trains else "-",
+         str(o.epoch or "-"), result.shown(o.mean), result.compared(o) or "chosen")
         for o in result.ranked()
     )  # fmt: skip
     head = ("way", "rate", "epochs", f"{task.metric} on held-out folds", "minus the choice")

@@ -73,7 +73,10 @@ class Result:
             if o is not self.chosen and difference(o, self.chosen, self.held_out).is_level
         ]
         if not c.trains:
-            yield "choice: the linear probe on frozen embeddings is as good: nothing to tune"
+            yield (
+                "choice: the linear probe on frozen embeddings: nothing tuned is better by more "
+                "than one standard error"
+            )
         elif best is self.chosen:
             yield f"choice: {_named(c)}, {self.chosen.epoch} epochs: the best on held-out folds"
         else:

@@ -68,16 +68,17 @@ class Task:
 
     def warnings(self) -> list[str]:
         """What a reader of the model card should know of the data."""
-        found, seen = [], self.seen
-        for count, what in (
-            (seen.empty, "rows without text or label were left out"),
-            (seen.duplicates, "rows repeat the text of another; equal texts stay on one side"),
-            (seen.contradictions, "rows have the text of another with another label"),
-            (self.dropped, "rows were not trained on because the test file has the same text"),
-        ):
-            if count:
-                found.append(f"{count} {what}")
-        return found
+        seen = self.seen
+        found = [
+            f"rows without text or label, which were left out: {seen.empty}" * (seen.empty > 0),
+            f"rows with the text of another, all on one side of each cut: {seen.duplicates}"
+            * (seen.duplicates > 0),
+            f"rows with the text of another and another label: {seen.contradictions}"
+            * (seen.contradictions > 0),
+            f"rows not trained on because the test file has the same text: {self.dropped}"
+            * (self.dropped > 0),
+        ]
+        return [line for line in found if line]
 
     def load(self, lengths: np.ndarray) -> Load:
         """How much there is to read in a fold, given the tokens of each example."""

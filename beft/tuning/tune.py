@@ -76,9 +76,10 @@ def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: 
     write_params(*given, Path("studies/first.yaml"))
     workers = wish.workers or (1 if wish.device != "cpu" else os.cpu_count() or 1)
     plan = _plan(root, task, wish, workers, lengths)
+    minutes = max(1, round(plan.seconds / 60))
     talk.say(
-        f"plan: {plan.runs(task.is_classes)} runs in two rounds and a last one, about "
-        f"{max(1, round(plan.seconds / 60))} minutes with {workers} at a time"
+        f"plan: {plan.runs(task.is_classes)} runs in two rounds and a last one, about {minutes} "
+        f"minute{'s' * (minutes > 1)} with {workers} process{'es' * (workers > 1)}"
     )
     if not talk.agrees():
         raise UserError("not started; nothing was written")

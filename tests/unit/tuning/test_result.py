@@ -1,0 +1,56 @@
+"""The lines that say what was found."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beft.tuning.candidates import Candidate
+from beft.tuning.choice import Outcome
+from beft.tuning.examples import Meaning
+from beft.tuning.race import Raced
+from beft.tuning.result import Result
+from beft.tuning.tested import score_rows
+
+PROBE = Outcome(Candidate("linear_probe", "mean"), 0, (0.70, 0.72, 0.71))
+V = Outcome(Candidate("b_v", "mean", rate=4e-3), 5, (0.80, 0.82, 0.81))
+MEANING = Meaning(("text",), "label", ("bad", "good"))
+
+
+def result(chosen: Outcome, last: list[Outcome], right: int = 8) -> Result:
+    truth = np.array([0, 1] * 5)
+    predicted = np.where(np.arange(10) < right, truth, 1 - truth)
+    tested = score_rows("accuracy", predicted, truth, 0, MEANING)
+    raced = Raced([], last, {"b_k": "no gradient"}, {})
+    return Result(chosen, raced, 0.5, tested, MEANING, "accuracy", 100.0, Path("adapter"))
+
+
+def test_the_choice_and_the_test_are_said():
+    said = "\n".join(result(V, [PROBE, V]).lines())
+    assert "choice: b_v at 0.004, 5 epochs: the best on held-out folds" in said
+    assert "test: accuracy 80.0 (" in said and "on 10 rows, read once; guessing 50.0" in said
+    assert "left out, cannot change the output: b_k" in said
+
+
+def test_the_table_has_the_best_first_and_each_minus_the_choice():
+    head, first, second = result(V, [PROBE, V]).table()
+    assert first.split()[:2] == [">", "b_v"] and "81.0" in first
+    assert "-10.0 (" in second and "probe" in second
+
+
+def test_a_probe_that_is_chosen_is_never_called_as_good():
+    """One standard error is no proof of equality."""
+    said = "\n".join(result(PROBE, [PROBE, V]).lines())
+    assert "nothing tuned is better by more than one standard error" in said
+
+
+@pytest.mark.parametrize(("right", "warned"), [(5, True), (10, False)])
+def test_a_test_that_cannot_tell_from_guessing_is_a_warning(right, warned):
+    found = result(V, [PROBE, V], right).warnings()
+    assert any("guessing" in line for line in found) == warned
+
+
+def test_a_chosen_one_beyond_the_shown_rows_is_shown():
+    many = [Outcome(Candidate("b_q", "mean", rate=i), 1, (0.9, 0.9, 0.9)) for i in range(8)]
+    table = result(PROBE, [*many, PROBE]).table()
+    assert "> linear probe" in table[-1] and len(table) == 8
