@@ -68,17 +68,13 @@ class Task:
 
     def warnings(self) -> list[str]:
         """What a reader of the model card should know of the data."""
-        seen = self.seen
-        found = [
-            f"rows without text or label, which were left out: {seen.empty}" * (seen.empty > 0),
-            f"rows with the text of another, all on one side of each cut: {seen.duplicates}"
-            * (seen.duplicates > 0),
-            f"rows with the text of another and another label: {seen.contradictions}"
-            * (seen.contradictions > 0),
-            f"rows not trained on because the test file has the same text: {self.dropped}"
-            * (self.dropped > 0),
-        ]
-        return [line for line in found if line]
+        counts = {
+            "rows without text or label, which were left out": self.seen.empty,
+            "rows with the text of another, all on one side of each cut": self.seen.duplicates,
+            "rows with the text of another and another label": self.seen.contradictions,
+            "rows not trained on because the test file has the same text": self.dropped,
+        }
+        return [f"{what}: {count}" for what, count in counts.items() if count]
 
     def load(self, lengths: np.ndarray) -> Load:
         """How much there is to read in a fold, given the tokens of each example."""
