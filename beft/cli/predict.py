@@ -111,7 +111,7 @@ def _lines(tally: "Tally") -> list[str]:
             for name, value in metrics.items()
         ]
         lines.append(
-            f"{', '.join(shown)} on {tally.compared:,} rows with a label{_expected(tally)}"
+            f"{', '.join(shown)} on {_rows(tally.compared)} with a label{_expected(tally)}"
         )
     elif tally.label is not None:
         lines.append(f"column '{tally.label}' has no label to compare with")
