@@ -25,6 +25,8 @@ COLUMNS = {
 }
 ROWS = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)]
 
+GZIP = gzip.compress(b"x", mtime=0)  # without the time
+
 
 def written(suffix: str, delimiter: str = ",", end: str = "\r\n", mark: str = "") -> bytes:
     """The table in one of the formats."""
@@ -114,8 +116,16 @@ def test_columns_of_a_parquet_file_that_a_dictionary_holds(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.csv.gz", gzip.compress(b"x", mtime=0), "compressed files are not read; unpack it first"),
-        ("a.csv", gzip.compress(b"x", mtime=0), r"not readable as UTF-8 csv \(it is compressed by gzip"),
+        (
+            "a.csv.gz",
+            GZIP,
+            "compressed files are not read; unpack it first",
+        ),
+        (
+            "a.csv",
+            GZIP,
+            r"not readable as UTF-8 csv \(it is compressed by gzip",
+        ),
         ("a.csv", written(".xlsx"), "it is a zip archive or an Excel workbook"),
         ("a.jsonl", written(".parquet"), "it is parquet"),
         ("a.xls", b"\xd0\xcf\x11\xe0", "format of 'a.xls' is not known; give a file that ends in"),
