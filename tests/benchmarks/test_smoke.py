@@ -22,7 +22,7 @@ ON_THE_PAGE = {
     "decoder": "decoder_generation",
     "pipeline": "verify_10",
 }
-OTHERS = {"cluster": "execution", "gpu": "gpu_bert", "memory": "tiny"}
+OTHERS = {"cluster": "execution", "gpu": "gpu_bert", "memory": "tiny", "own": "probe"}
 
 
 @pytest.fixture(autouse=True)

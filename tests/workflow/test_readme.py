@@ -32,7 +32,7 @@ def of_language(name: str) -> str:
 def in_sandbox(command: str) -> list[str]:
     for study in STUDIES:
         command = command.replace(study, "mini")
-    words = command.replace(MODEL, "models/tiny").split()
+    words = command.replace(MODEL, "data/mirror/models/owner/tiny").split()
     if words[:2] == ["beft", "tune"]:
         words += ["--minutes", "0.1", "--seeds", "2"]
     if words[0] == "make" or (words[0] == "snakemake" and "slurm" in words):

@@ -10,6 +10,7 @@ NAMES += (F.BIASES, F.HEAD, F.PREDICTIONS, F.EXAMPLES)
 KEYS = ("pre/", "post/", "epoch-", "mean_abs/", "mean_square/")
 SPELLED = re.compile("|".join([*map(re.escape, NAMES), *(rf"[\"'/]{key}" for key in KEYS)]))
 EXPECTED = {
+    "adapters/peft_files.py": {"head.safetensors"},  # of an adapter's folder
     "report/build.py": {"metrics.json"},  # reports/metrics.json
     "report/figures/curves.py": {"history.csv"},  # reports/history.csv
     "study/settings.py": {"provenance.json"},  # the help of a setting
