@@ -33,7 +33,7 @@ def _ratios(axes, rows: list[dict]) -> None:
         axes.text(ratio, place, f" {ratio:.1f}×", va="center", fontsize=8.5)
     axes.axvline(1, color=FLOOR, linewidth=0.8)
     axes.set_xlim(0, max(ratios) * 1.25)
-    axes.set_xlabel("times faster than the peer")
+    axes.set_xlabel("times as fast as the peer")
     axes.grid(axis="y", visible=False)
 
 

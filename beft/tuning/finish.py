@@ -1,12 +1,10 @@
 """The end of a call: the test, once, and the adapter with everything that supports the choice."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from beft.store.csv_text import to_csv_of_lines
 from beft.store.files import to_json
 from beft.store.run_folder import open_run
 from beft.study.project import Project
@@ -110,7 +108,7 @@ def _runs(raced: Raced) -> bytes:
         for fold, value in enumerate(o.values)
     ]  # fmt: skip
     head = "round", "technique", "pooling", "objective", "rate", "fold", "epoch", "value"
-    return _csv(head, rows)
+    return to_csv_of_lines(head, rows)
 
 
 def _split(task: Task) -> bytes:
@@ -120,12 +118,4 @@ def _split(task: Task) -> bytes:
         (task.name, int(task.all.rows[i]), f"fold {fold + 1}")
         for i, fold in zip(task.cut.pool, task.cut.folds, strict=True)
     ]
-    return _csv(("file", "row", "part"), sorted(pool + tests))
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    return to_csv_of_lines(("file", "row", "part"), sorted(pool + tests))
