@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,7 @@ from beft.errors import UserError
 
 TICK = 0.2  # seconds between two reports of progress
 PATIENCE = 60  # seconds for a checkpoint
+AGAIN = 0.5  # seconds between two signals
 
 
 class Workers:
@@ -39,15 +41,18 @@ class Workers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Ends the processes; one that trains writes a checkpoint first."""
+        """Ends the processes; one that trains writes a checkpoint first.
+
+        A signal that comes when the last step of a job is done ends nothing: the process would wait
+        for its next job, or begin one that was already sent. So the signal is repeated.
+        """
+        until = time.monotonic() + PATIENCE
+        while living := [p for p in self.processes if p.poll() is None]:
+            for process in living:
+                process.terminate() if time.monotonic() < until else process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                living[0].wait(AGAIN)
         for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     stream.close()
