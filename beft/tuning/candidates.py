@@ -3,20 +3,31 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from beft.tuning.targets import CLASSES, PROMPTS
+
 Settings = dict[str, Any]
 
 PAIRS = "contrastive_pairs"
+UNTRAINED = ("linear_probe", "zero_shot")  # the cheap baselines of encoders and of decoders
 
 # The share of a model that a technique trains grows along this list; of terms, v comes first
 # because the paper finds it best.
-SIMPLEST = ("linear_probe", "head_only", "b_v", "b_q", "b_k", "all_biases")
-NAMES = {"linear_probe": "linear probe", "head_only": "head alone", "all_biases": "all biases"}
+SIMPLEST = ("zero_shot", "linear_probe", "head_only", "b_v", "b_q", "b_k", "all_biases")
+NAMES = {
+    "zero_shot": "zero-shot",
+    "linear_probe": "linear probe",
+    "head_only": "head alone",
+    "all_biases": "all biases",
+}
 
 # Learning rates, the likeliest first: a plan that has less time takes fewer of them. Many biases
 # together need smaller ones (docs/objectives.md).
 BIAS_RATES = (4e-3, 1e-2, 2e-3, 2e-2)
 ALL_RATES = (1e-3, 4e-3, 2e-3, 5e-4)
 HEAD_RATES = (1e-2, 3e-2, 3e-3)
+# The same of decoders, which have no head that learns beside the biases.
+PROMPT_RATES = (1e-2, 4e-3, 2e-2, 1e-3)
+ALL_PROMPT_RATES = (4e-3, 1e-3, 1e-2, 5e-4)
 
 
 @dataclass(frozen=True)
@@ -24,14 +35,14 @@ class Candidate:
     """A way to tune: what is trained, on what the head reads, by which loss, at which rate."""
 
     technique: str
-    pooling: str  # "mean" or "first"
+    pooling: str  # "mean" or "first"; "" of a decoder, which has no head
     objective: str = ""  # "" for cross-entropy or squared error, or `PAIRS`
     rate: float = 0.0  # 0 where nothing is trained by gradients
 
     @property
     def trains(self) -> bool:
         """Whether gradients train anything."""
-        return self.technique != "linear_probe"
+        return self.technique not in UNTRAINED
 
     @property
     def family(self) -> "Candidate":
@@ -61,8 +72,15 @@ class Candidate:
         return given
 
 
-def candidates(classes: bool, rates: int) -> list[Candidate]:
-    """All that is raced for a task of classes or for a regression, with so many rates each."""
+def candidates(kind: str, rates: int) -> list[Candidate]:
+    """All that is raced, with so many rates each.
+
+    Args:
+        kind: of the task: CLASSES or REGRESSION of an encoder, or PROMPTS that a decoder answers.
+        rates: of each way that trains.
+    """
+    if kind == PROMPTS:
+        return _of_decoders(rates)
     found = [Candidate("linear_probe", "mean")]
     grids: list[tuple[str, tuple[float, ...]]] = [("head_only", HEAD_RATES)]
     grids += [(term, BIAS_RATES) for term in ("b_v", "b_q", "b_k")]
@@ -71,6 +89,13 @@ def candidates(classes: bool, rates: int) -> list[Candidate]:
         found += [Candidate(technique, "mean", rate=rate) for rate in grid[:rates]]
     for technique, grid in (("b_v", BIAS_RATES), ("all_biases", ALL_RATES)):
         found += [Candidate(technique, "first", rate=rate) for rate in grid[:rates]]
-        if classes:
+        if kind == CLASSES:
             found += [Candidate(technique, "mean", PAIRS, rate) for rate in grid[: min(rates, 3)]]
     return found
+
+
+def _of_decoders(rates: int) -> list[Candidate]:
+    found = [Candidate("zero_shot", "")]
+    for term in ("b_v", "b_q", "b_k"):
+        found += [Candidate(term, "", rate=rate) for rate in PROMPT_RATES[:rates]]
+    return found + [Candidate("all_biases", "", rate=rate) for rate in ALL_PROMPT_RATES[:rates]]

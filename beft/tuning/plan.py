@@ -61,9 +61,9 @@ class Plan:
         """Plain data."""
         return asdict(self)
 
-    def runs(self, classes: bool) -> int:
+    def runs(self, kind: str) -> int:
         """How many runs it has."""
-        return self.first_folds * len(candidates(classes, self.rates)) + self.folds * self.finalists
+        return self.first_folds * len(candidates(kind, self.rates)) + self.folds * self.finalists
 
 
 def seconds(candidate: Candidate, epochs: int, load: Load, cost: Cost) -> float:
@@ -75,9 +75,7 @@ def seconds(candidate: Candidate, epochs: int, load: Load, cost: Cost) -> float:
     return epochs * (load.trained * step + (load.held + again) * cost.read)
 
 
-def make_plan(
-    cost: Cost, load: Load, folds: int, classes: bool, minutes: float, workers: int
-) -> Plan:
+def make_plan(cost: Cost, load: Load, folds: int, kind: str, minutes: float, workers: int) -> Plan:
     """The richest plan of `LADDER` that fits into the minutes; else the last one."""
     epochs = min(MOST, max(FEWEST, math.ceil(STEPS / max(1, math.ceil(load.rows / 16)))))
     first = min(folds, math.ceil(SURE / max(1, load.held_rows)))
@@ -85,14 +83,14 @@ def make_plan(
         many = max(1, round(whole * epochs))
         few = min(many, max(2, round(share * whole * epochs)))  # one would favour high rates
         made = Plan(rates, first, few, finalists, folds, many, 0.0)
-        made = replace(made, seconds=round(_estimate(made, cost, load, classes, workers)))
+        made = replace(made, seconds=round(_estimate(made, cost, load, kind, workers)))
         if made.seconds <= SPARE * 60 * minutes:
             return made
     return made
 
 
-def _estimate(plan: Plan, cost: Cost, load: Load, classes: bool, workers: int) -> float:
-    every = candidates(classes, plan.rates)
+def _estimate(plan: Plan, cost: Cost, load: Load, kind: str, workers: int) -> float:
+    every = candidates(kind, plan.rates)
     one = max(seconds(c, 1, load, cost) for c in every)
     work = plan.first_folds * sum(seconds(c, plan.first_epochs, load, cost) for c in every)
     work += plan.folds * plan.finalists * one * plan.epochs

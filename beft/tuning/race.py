@@ -30,16 +30,17 @@ class Raced:
 def race(
     root: Path,
     plan: Plan,
-    classes: bool,
+    kind: str,
     workers: Workers,
     progress: Callable[[float], None],
 ) -> Raced:
     """Runs both rounds of a plan.
 
     Args:
+        kind: of the task, as `candidates` takes it.
         progress: called with the share of the race that is done, from 0 to 1.
     """
-    every = candidates(classes, plan.rates)
+    every = candidates(kind, plan.rates)
     weight = plan.first_folds * len(every) * plan.first_epochs
     whole = weight + plan.folds * plan.finalists * plan.epochs
 

@@ -10,6 +10,7 @@ from beft.errors import UserError, shortened
 from beft.tasks.labels import Number, fits, spelt, target
 
 CLASSES, REGRESSION = "classes", "regression"
+PROMPTS = "prompts"  # classes whose names a decoder answers
 MOST_NUMBERS = 20  # different whole numbers that are still taken for classes
 OF_VALUES = ("spearman", "pearson")  # metrics of a regression; the first is the usual one
 OF_CLASSES = ("accuracy", "f1", "f1_macro", "matthews")

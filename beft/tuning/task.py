@@ -25,7 +25,7 @@ from beft.tuning.look import check, examples
 from beft.tuning.named_model import NamedModel
 from beft.tuning.plan import Load
 from beft.tuning.seen import Seen
-from beft.tuning.targets import OF_CLASSES, OF_VALUES
+from beft.tuning.targets import CLASSES, OF_CLASSES, OF_VALUES, REGRESSION
 from beft.tuning.wish import Wish
 
 LONGEST = 256  # tokens that are read of an example, at most
@@ -51,6 +51,11 @@ class Task:
     @property
     def is_classes(self) -> bool:
         return bool(self.columns.classes)
+
+    @property
+    def kind(self) -> str:
+        """What is raced for it (`candidates`)."""
+        return CLASSES if self.is_classes else REGRESSION
 
     @property
     def folds(self) -> int:

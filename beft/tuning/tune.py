@@ -78,15 +78,13 @@ def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: 
     plan = _plan(root, task, wish, workers, lengths)
     minutes = max(1, round(plan.seconds / 60))
     talk.say(
-        f"plan: {plan.runs(task.is_classes)} runs in two rounds and a last one, about {minutes} "
+        f"plan: {plan.runs(task.kind)} runs in two rounds and a last one, about {minutes} "
         f"minute{'s' * (minutes > 1)} with {workers} process{'es' * (workers > 1)}"
     )
     if not talk.agrees():
         raise UserError("not started; nothing was written")
     with Workers(root, workers, wish.device) as trained:
-        raced = race(
-            *(root, plan, task.is_classes, trained), lambda share: talk.progress("race", share)
-        )
+        raced = race(*(root, plan, task.kind, trained), lambda share: talk.progress("race", share))
         if not raced.last:
             reason = next(iter(raced.failed.values()), "its log says why")
             raise UserError(f"no run ended well: {reason}; {root / 'log.txt'}")
@@ -112,6 +110,6 @@ def _plan(root: Path, task: Task, wish: Wish, workers: int, lengths: np.ndarray)
     project = prepare(root, write_study(root, "measured", [probe]))
     recipe = recipe_of(project, probe, probe.candidates[0])
     cost = measure(root, recipe, wish.device)
-    plan = make_plan(cost, task.load(lengths), task.folds, task.is_classes, wish.minutes, workers)
+    plan = make_plan(cost, task.load(lengths), task.folds, task.kind, wish.minutes, workers)
     write_file(path, to_json({"wish": asked, "cost": asdict(cost), "plan": plan.to_dict()}))
     return plan
