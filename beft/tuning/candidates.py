@@ -3,16 +3,18 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from beft.tuning.targets import CLASSES, PROMPTS
+from beft.tuning.targets import PROMPTS, REGRESSION, UNBALANCED
 
 Settings = dict[str, Any]
 
 PAIRS = "contrastive_pairs"
 UNTRAINED = ("linear_probe", "zero_shot")  # the cheap baselines of encoders and of decoders
 
-# The share of a model that a technique trains grows along this list; of terms, v comes first
-# because the paper finds it best.
-SIMPLEST = ("zero_shot", "linear_probe", "head_only", "b_v", "b_q", "b_k", "all_biases")
+TERMS = ("b_v", "b_q", "b_k")  # one bias of a layer each; v first because the paper finds it best
+WEIGHTED = ("linear_probe", "b_v", "all_biases")  # raced with balanced class weights, too
+
+# The share of a model that a technique trains grows along this list.
+SIMPLEST = ("zero_shot", "linear_probe", "head_only", *TERMS, "all_biases")
 NAMES = {
     "zero_shot": "zero-shot",
     "linear_probe": "linear probe",
@@ -23,7 +25,7 @@ NAMES = {
 # Learning rates, the likeliest first: a plan that has less time takes fewer of them. Many biases
 # together need smaller ones (docs/objectives.md).
 BIAS_RATES = (4e-3, 1e-2, 2e-3, 2e-2)
-ALL_RATES = (1e-3, 4e-3, 2e-3, 5e-4)
+ALL_RATES = (1e-3, 2e-3, 5e-4, 4e-3)
 HEAD_RATES = (1e-2, 3e-2, 3e-3)
 # The same of decoders, which have no head that learns beside the biases.
 PROMPT_RATES = (1e-2, 4e-3, 2e-2, 1e-3)
@@ -38,6 +40,7 @@ class Candidate:
     pooling: str  # "mean" or "first"; "" of a decoder, which has no head
     objective: str = ""  # "" for cross-entropy or squared error, or `PAIRS`
     rate: float = 0.0  # 0 where nothing is trained by gradients
+    weighted: bool = False  # whether rows of rare classes count more
 
     @property
     def trains(self) -> bool:
@@ -50,21 +53,34 @@ class Candidate:
         return replace(self, rate=0.0)
 
     @property
-    def simplicity(self) -> tuple[int, bool, bool]:
-        """Smaller for what trains less; at equal, for mean pooling and the plain loss."""
-        return SIMPLEST.index(self.technique), bool(self.objective), self.pooling != "mean"
+    def simplicity(self) -> tuple[int, bool, bool, bool]:
+        """Smaller for what trains less; at equal, for the plain loss and mean pooling."""
+        objective, first = bool(self.objective), self.pooling != "mean"
+        return SIMPLEST.index(self.technique), objective, self.weighted, first
+
+    @property
+    def share(self) -> int:
+        """Smaller for what trains a smaller share of the model; equal for single terms."""
+        return SIMPLEST.index(TERMS[0] if self.technique in TERMS else self.technique)
+
+    def costs_as(self, other: "Candidate") -> bool:
+        """Whether both train as much and are alike in all but the technique and the rate."""
+        alike = replace(self.family, technique="") == replace(other.family, technique="")
+        return alike and self.share == other.share
 
     def __str__(self) -> str:
         words = [NAMES.get(self.technique, self.technique)]
         words += ["first token"] * (self.pooling == "first")
         words += ["pairs"] * (self.objective == PAIRS)
+        words += ["weighted"] * self.weighted
         return ", ".join(words)
 
     def settings(self, epochs: int) -> Settings:
         """Its training settings, as a study writes them."""
+        given: Settings = {"class_weights": "balanced"} if self.weighted else {}
         if not self.trains:
-            return {}
-        given: Settings = {"learning_rate": self.rate, "epochs": epochs}
+            return given
+        given |= {"learning_rate": self.rate, "epochs": epochs}
         if self.pooling == "mean":
             given["pooling"] = "mean"
         if self.objective:
@@ -76,7 +92,8 @@ def candidates(kind: str, rates: int) -> list[Candidate]:
     """All that is raced, with so many rates each.
 
     Args:
-        kind: of the task: CLASSES or REGRESSION of an encoder, or PROMPTS that a decoder answers.
+        kind: of the task: CLASSES, UNBALANCED or REGRESSION of an encoder, or PROMPTS that a
+            decoder answers.
         rates: of each way that trains.
     """
     if kind == PROMPTS:
@@ -89,8 +106,11 @@ def candidates(kind: str, rates: int) -> list[Candidate]:
         found += [Candidate(technique, "mean", rate=rate) for rate in grid[:rates]]
     for technique, grid in (("b_v", BIAS_RATES), ("all_biases", ALL_RATES)):
         found += [Candidate(technique, "first", rate=rate) for rate in grid[:rates]]
-        if kind == CLASSES:
+        if kind != REGRESSION:
             found += [Candidate(technique, "mean", PAIRS, rate) for rate in grid[: min(rates, 3)]]
+    if kind == UNBALANCED:
+        plain = [c for c in found if c.pooling == "mean" and not c.objective]
+        found += [replace(c, weighted=True) for c in plain if c.technique in WEIGHTED]
     return found
 
 

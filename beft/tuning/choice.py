@@ -73,15 +73,16 @@ def difference(one: Outcome, other: Outcome, held_out: float) -> Difference:
 
 
 def choose(outcomes: Sequence[Outcome], held_out: float) -> Outcome:
-    """The simplest candidate within one standard error of the best mean.
+    """The candidate of the best mean; at equal means the simplest.
 
-    The rule is that of Breiman et al., Classification and Regression Trees (1984), with the
-    standard error of the paired difference to the best one.
+    Where the best one trains a single term, another term that costs the same is taken instead if
+    it comes first (v before q before k) and its mean is within one standard error.
     """
     best = max(outcomes, key=lambda o: (o.mean, [-s for s in o.candidate.simplicity]))
-    near = [
+    alike = [
         o
         for o in outcomes
-        if o is best or (d := difference(best, o, held_out)).mean <= d.error < math.inf
+        if o.candidate.costs_as(best.candidate)
+        and (o is best or (d := difference(best, o, held_out)).mean <= d.error)
     ]
-    return min(near, key=lambda o: (o.candidate.simplicity, -o.mean))
+    return min(alike, key=lambda o: (o.candidate.simplicity, -o.mean))

@@ -73,6 +73,8 @@ def _card(result: Result, task: Task, recipe: Recipe) -> Card:
             else "squared error"
         )
         settings["batch size"] = str(recipe.training["batch_size"])
+    if candidate.weighted:
+        settings["class weights"] = "balanced"
     rows = tuple(
         (str(o.candidate), f"{o.candidate.rate:g}" if o.candidate.trains else "-",
          str(o.epoch or "-"), result.shown(o.mean), result.compared(o) or "chosen")

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,32 @@ from beft.study.layout import Layout
 from beft.study.recipe import Recipe
 from beft.tuning.candidates import PAIRS, Candidate, candidates
 
-STEPS = 240  # of the longest runs: enough for biases at these rates, whatever the number of rows
-FEWEST, MOST = 3, 24  # epochs
-SURE = 150  # held-out rows that a first round should at least look at
-SPARE = 0.85  # of the minutes; the rest is for what was not foreseen
+STEPS = 240  # of a usual run: enough for biases at these rates, whatever the number of rows
+FEWEST, MOST = 3, 24  # epochs of it
+SPARE = 0.9  # of the minutes; the rest is for what was not foreseen
 CROWDED = 1.25  # a process beside others is slower than the one that was measured
-# Richer plans first: rates of each way, the share of the epochs in the first round, finalists, and
-# the share of the epochs in the last round.
+END = 12.0  # seconds for the page, and for the adapter, which is loaded again and answers
+WIDER = 1.3  # the time of a step for all biases, for one that a single term takes
+EACH = 0.15  # seconds for a run, however short
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How much a plan has of everything."""
+
+    rates: int  # of each way
+    share: float  # of the epochs, in the first round
+    finalists: int  # at least; as many more as there is time for
+    whole: float  # share of the usual epochs in the last round
+    sure: int = 150  # held-out rows that the first round looks at, if there are as many
+
+
+# Richer ones first.
 LADDER = (
-    *((4, 0.5, 8, 1.0), (4, 0.5, 6, 1.0), (3, 0.5, 6, 1.0), (3, 0.5, 4, 1.0), (3, 0.34, 4, 1.0)),
-    *((2, 0.34, 4, 1.0), (2, 0.34, 3, 1.0), (2, 0.34, 3, 0.67), (2, 0.25, 3, 0.5)),
-    *((1, 0.25, 3, 0.5), (1, 0.2, 3, 0.34), (1, 0.1, 2, 0.2)),
+    *(Rung(4, 0.5, 12, 2.0, 600), Rung(4, 0.5, 10, 1.5, 450), Rung(4, 0.5, 8, 1.5, 300)),
+    *(Rung(4, 0.5, 8, 1.0, 300), Rung(4, 0.5, 6, 1.0), Rung(3, 0.5, 6, 1.0), Rung(3, 0.5, 5, 1.0)),
+    *(Rung(2, 0.5, 5, 1.0), Rung(2, 0.34, 4, 1.0), Rung(2, 0.34, 3, 1.0), Rung(2, 0.34, 3, 0.67)),
+    *(Rung(2, 0.25, 3, 0.5), Rung(1, 0.25, 3, 0.5), Rung(1, 0.2, 3, 0.34), Rung(1, 0.1, 2, 0.2)),
 )
 
 
@@ -56,6 +72,7 @@ class Plan:
     folds: int
     epochs: int
     seconds: float  # estimated, of the race and of the last training
+    cut: str = ""  # what there is no time for; empty where nothing is left out
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -69,34 +86,59 @@ class Plan:
 def seconds(candidate: Candidate, epochs: int, load: Load, cost: Cost) -> float:
     """An estimate of a run's time in a pack."""
     if not candidate.trains:
-        return (load.trained + load.held) * cost.read
+        return EACH + (load.trained + load.held) * cost.read
     step = cost.trained if candidate.technique != "head_only" else 2 * cost.read
+    step *= WIDER if candidate.technique == "all_biases" else 1.0
     again = load.trained if candidate.objective == PAIRS else 0  # embedded to fit the head
-    return epochs * (load.trained * step + (load.held + again) * cost.read)
+    return EACH + epochs * (load.trained * step + (load.held + again) * cost.read)
 
 
 def make_plan(cost: Cost, load: Load, folds: int, kind: str, minutes: float, workers: int) -> Plan:
-    """The richest plan of `LADDER` that fits into the minutes; else the last one."""
-    epochs = min(MOST, max(FEWEST, math.ceil(STEPS / max(1, math.ceil(load.rows / 16)))))
-    first = min(folds, math.ceil(SURE / max(1, load.held_rows)))
-    for rates, share, finalists, whole in LADDER:
-        many = max(1, round(whole * epochs))
-        few = min(many, max(2, round(share * whole * epochs)))  # one would favour high rates
-        made = Plan(rates, first, few, finalists, folds, many, 0.0)
-        made = replace(made, seconds=round(_estimate(made, cost, load, kind, workers)))
-        if made.seconds <= SPARE * 60 * minutes:
-            return made
-    return made
+    """The richest plan of `LADDER` that fits into the minutes; else the last one.
+
+    More finalists use the time that is left.
+    """
+    usual = min(MOST, max(FEWEST, math.ceil(STEPS / max(1, math.ceil(load.rows / 16)))))
+    given = SPARE * 60 * minutes
+    estimate = partial(_estimate, cost=cost, load=load, kind=kind, workers=workers)
+    for rung in LADDER:
+        first = min(folds, math.ceil(rung.sure / max(1, load.held_rows)))
+        many = max(1, round(rung.whole * usual))
+        few = min(many, max(2, round(rung.share * many)))  # one would favour high rates
+        most = len(candidates(kind, rung.rates))
+        made = Plan(rung.rates, first, few, min(rung.finalists, most), folds, many, 0.0)
+        if estimate(made) <= given:
+            break
+    while made.finalists < most and estimate(more := _with_one_more(made)) <= given:
+        made = more
+    return replace(made, seconds=round(estimate(made)), cut=_cut(made, kind, usual))
+
+
+def _with_one_more(plan: Plan) -> Plan:
+    return replace(plan, finalists=plan.finalists + 1)
+
+
+def _cut(plan: Plan, kind: str, usual: int) -> str:
+    """What the plan has fewer of than it would with more minutes, in a few words."""
+    rates, ways = LADDER[0].rates, len({c.family for c in candidates(kind, 1)})
+    parts = [
+        f"{plan.rates} of {rates} rates" * (plan.rates < rates),
+        f"{plan.finalists} of {ways} ways on all folds" * (plan.finalists < ways),
+        f"{plan.epochs} of {usual} epochs" * (plan.epochs < usual),
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _estimate(plan: Plan, cost: Cost, load: Load, kind: str, workers: int) -> float:
     every = candidates(kind, plan.rates)
-    one = max(seconds(c, 1, load, cost) for c in every)
     work = plan.first_folds * sum(seconds(c, plan.first_epochs, load, cost) for c in every)
-    work += plan.folds * plan.finalists * one * plan.epochs
+    # Which ways come into the last round is not known: the dearest of each may.
+    each = {c.family: seconds(c, plan.epochs, load, cost) for c in every}
+    dearest = sorted(each.values(), reverse=True) * plan.rates
+    work += plan.folds * sum(dearest[: plan.finalists])
     beside = CROWDED if workers > 1 else 1.0
-    last = one * plan.epochs * plan.folds / max(1, plan.folds - 1)
-    return cost.start + beside * work / workers + last + cost.start
+    last = dearest[0] * plan.folds / max(1, plan.folds - 1)
+    return cost.start + beside * work / workers + cost.start + last + END
 
 
 def measure(root: Path, recipe: Recipe, device: str) -> Cost:

@@ -183,11 +183,12 @@ def recipe_of(project: Project, stage: Stage, candidate: Candidate) -> Recipe:
         and recipe.technique == candidate.technique
         and recipe.seed == stage.seed
         and all(recipe.training.get(key) == value for key, value in wanted.items())
-        and (not candidate.trains or _plain(recipe, wanted))
+        and _plain(recipe, wanted, candidate)
     ]
     return found
 
 
-def _plain(recipe: Recipe, wanted: dict[str, Any]) -> bool:
+def _plain(recipe: Recipe, wanted: dict[str, Any], candidate: Candidate) -> bool:
     """Whether a run has none of the settings that are absent from what is wanted."""
-    return all(key in wanted or key not in recipe.training for key in ("pooling", "objective"))
+    keys = ("class_weights", *(("pooling", "objective") if candidate.trains else ()))
+    return all(key in wanted or key not in recipe.training for key in keys)

@@ -66,13 +66,16 @@ def race(
 
 
 def best_of_each(outcomes: Sequence[Outcome], count: int) -> list[Candidate]:
-    """The best rate of each family; of the families the best ones, and always the cheapest."""
-    families: dict[Candidate, Outcome] = {}
-    for each in sorted(outcomes, key=lambda o: -o.mean):
-        families.setdefault(each.candidate.family, each)
-    ranked = [o.candidate for o in families.values()]
-    probe = [c for c in ranked if not c.trains]
-    return [*[c for c in ranked if c.trains][: max(1, count - len(probe))], *probe]
+    """The best rate of the best families, then their next best rates; always what trains nothing.
+
+    The first round sees few epochs and few rows, so it may be wrong about rates.
+    """
+    ranked = [o.candidate for o in sorted(outcomes, key=lambda o: -o.mean)]
+    cheap = [c for c in ranked if not c.trains]
+    leaders = {c.family: c for c in reversed(ranked) if c.trains}
+    first = [c for c in ranked if leaders.get(c.family) is c]
+    second = [c for c in ranked if c.trains and c not in first]
+    return [*[*first, *second][: max(1, count - len(cheap))], *cheap]
 
 
 def _round(

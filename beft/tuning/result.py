@@ -67,25 +67,23 @@ class Result:
 
     def _choice(self) -> Iterator[str]:
         c, best = self.chosen.candidate, self.ranked()[0]
+        epochs = f", {self.chosen.epoch} epochs" if c.trains else ""
+        if not c.trains:
+            why = "nothing tuned is better on held-out folds"
+        elif best is self.chosen:
+            why = "the best on held-out folds"
+        else:
+            why = f"as good as {best.candidate} within one standard error, and it trains as much"
+        yield f"choice: {_named(c)}{epochs}: {why}"
         level = [
-            str(o.candidate)
+            o.candidate
             for o in self.ranked()
             if o is not self.chosen and difference(o, self.chosen, self.held_out).is_level
         ]
-        if not c.trains:
-            yield (
-                "choice: the linear probe on frozen embeddings: nothing tuned is better by more "
-                "than one standard error"
-            )
-        elif best is self.chosen:
-            yield f"choice: {_named(c)}, {self.chosen.epoch} epochs: the best on held-out folds"
-        else:
-            yield (
-                f"choice: {_named(c)}, {self.chosen.epoch} epochs: within one standard error of "
-                f"the best ({best.candidate}), and it trains less"
-            )
         if level:
-            yield f"not separated from it on these folds: {', '.join(level[:4])}"
+            cheapest_first = sorted(level, key=lambda o: o.share >= c.share)[:4]
+            told = ", ".join(_beside(o, c) for o in cheapest_first)
+            yield f"not separated from it on these folds: {told}"
 
     def _test(self) -> Iterator[str]:
         t = self.tested
@@ -116,3 +114,10 @@ class Result:
 
 def _named(candidate: Candidate) -> str:
     return f"{candidate} at {candidate.rate:g}" if candidate.trains else str(candidate)
+
+
+def _beside(candidate: Candidate, chosen: Candidate) -> str:
+    """A way that is level with the choice, and whether it is cheaper."""
+    if not candidate.trains:
+        return f"{candidate} (nothing to tune)"
+    return f"{_named(candidate)}{' (trains less)' if candidate.share < chosen.share else ''}"

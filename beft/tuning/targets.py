@@ -10,10 +10,12 @@ from beft.errors import UserError, shortened
 from beft.tasks.labels import Number, fits, spelt, target
 
 CLASSES, REGRESSION = "classes", "regression"
+UNBALANCED = "unbalanced"  # classes whose metric rare ones weigh in on
 PROMPTS = "prompts"  # classes whose names a decoder answers
 MOST_NUMBERS = 20  # different whole numbers that are still taken for classes
 OF_VALUES = ("spearman", "pearson")  # metrics of a regression; the first is the usual one
 OF_CLASSES = ("accuracy", "f1", "f1_macro", "matthews")
+TIMES = 2  # as many rows has the commonest class of unbalanced ones as the rarest, at least
 _MOSTLY = 0.9  # share of numbers in a column whose other values are mistakes
 _COMMA = re.compile(r"[+-]?[0-9.]+,([0-9]+)")
 _SEPARATORS = (";", "|", ",")

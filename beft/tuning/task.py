@@ -25,7 +25,7 @@ from beft.tuning.look import check, examples
 from beft.tuning.named_model import NamedModel
 from beft.tuning.plan import Load
 from beft.tuning.seen import Seen
-from beft.tuning.targets import CLASSES, OF_CLASSES, OF_VALUES, REGRESSION
+from beft.tuning.targets import CLASSES, OF_CLASSES, OF_VALUES, REGRESSION, TIMES, UNBALANCED
 from beft.tuning.wish import Wish
 
 LONGEST = 256  # tokens that are read of an example, at most
@@ -55,7 +55,11 @@ class Task:
     @property
     def kind(self) -> str:
         """What is raced for it (`candidates`)."""
-        return CLASSES if self.is_classes else REGRESSION
+        if not self.is_classes:
+            return REGRESSION
+        counts = np.bincount(self.all.labels[self.cut.pool])
+        uneven = self.metric != "accuracy" and counts.max() >= TIMES * counts.min()
+        return UNBALANCED if uneven else CLASSES
 
     @property
     def folds(self) -> int:

@@ -37,7 +37,7 @@ from beft.tuning.wish import Talk, Wish
 from beft.tuning.workers import Workers
 
 PLAN = "plan.json"
-PLAN_VERSION = 1  # raised when the same wish and cost would give another plan
+PLAN_VERSION = 2  # raised when the same wish and cost would give another plan
 
 
 def tune(data: Any, wish: Wish, to: Path | None = None, talk: Talk | None = None) -> Result:
@@ -80,6 +80,7 @@ def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: 
     talk.say(
         f"plan: {plan.runs(task.kind)} runs in two rounds and a last one, about {minutes} "
         f"minute{'s' * (minutes > 1)} with {workers} process{'es' * (workers > 1)}"
+        f"{f'; more minutes would allow more than {plan.cut}' if plan.cut else ''}"
     )
     if not talk.agrees():
         raise UserError("not started; nothing was written")

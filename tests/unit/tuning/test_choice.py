@@ -1,6 +1,7 @@
 """Choosing among candidates by held-out folds."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,10 +51,31 @@ def test_a_clear_winner_is_chosen():
     assert choose([of(PROBE, 0.70, 0.71, 0.72, 0.70, 0.71), best], 0.25) is best
 
 
-def test_within_one_standard_error_the_simplest_is_chosen():
+def test_the_best_mean_wins_though_something_cheaper_is_not_separated_from_it():
     """Differences of +-0.1 have a standard error far above their mean of 0.02."""
-    v, every = of(V, 0.7, 0.9, 0.7, 0.9, 0.7), of(ALL, 0.8, 0.8, 0.8, 0.8, 0.8)
-    assert choose([every, v], 0.25) is v
+    every = of(ALL, 0.8, 0.8, 0.8, 0.8, 0.8)
+    for cheap in (V, PROBE):
+        assert choose([of(cheap, 0.7, 0.9, 0.7, 0.9, 0.7), every], 0.25) is every
+
+
+def test_a_term_is_replaced_by_an_earlier_one_within_one_standard_error():
+    v, q = of(V, 0.7, 0.9, 0.7, 0.9, 0.7), of(Q, 0.8, 0.8, 0.8, 0.8, 0.8)
+    assert choose([q, v], 0.25) is v
+    assert choose([q, of(V, 0.7, 0.7, 0.7, 0.7, 0.71)], 0.25) is q
+
+
+@pytest.mark.parametrize(
+    "other", [replace(V, pooling="first"), replace(V, objective=PAIRS), replace(V, weighted=True)]
+)
+def test_a_term_is_not_replaced_by_one_that_is_tuned_in_another_way(other):
+    best = of(Q, 0.8, 0.8, 0.8, 0.8, 0.8)
+    assert choose([of(other, 0.7, 0.9, 0.7, 0.9, 0.7), best], 0.25) is best
+
+
+def test_of_earlier_terms_the_rate_with_the_best_mean_is_taken():
+    q = of(Q, 0.8, 0.8, 0.8, 0.8, 0.8)
+    low, high = of(V, 0.7, 0.9, 0.7, 0.9, 0.7), of(replace(V, rate=1e-2), 0.7, 0.9, 0.7, 0.9, 0.75)
+    assert choose([q, low, high], 0.25) is high
 
 
 def test_at_equal_means_v_comes_before_q():
@@ -66,6 +88,7 @@ def test_equal_ways_at_equal_means_prefer_the_plain_loss_and_mean_pooling():
         assert choose([of(c, 0.7, 0.8) for c in order], 0.25).candidate == V
 
 
-def test_a_probe_as_good_as_all_else_is_chosen():
+def test_a_probe_of_the_best_mean_is_chosen():
     probe = of(PROBE, 0.75, 0.76, 0.74)
     assert choose([of(V, 0.74, 0.77, 0.73), probe], 0.5) is probe
+    assert choose([of(V, 0.75, 0.76, 0.74), probe], 0.5) is probe

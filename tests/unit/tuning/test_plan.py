@@ -3,7 +3,7 @@
 import pytest
 
 from beft.tuning.candidates import PAIRS, candidates
-from beft.tuning.plan import Cost, Load, make_plan, seconds
+from beft.tuning.plan import EACH, Cost, Load, make_plan, seconds
 from beft.tuning.targets import CLASSES, REGRESSION
 
 COST, LOAD = Cost(1.5e-4, 3e-5), Load(384, 9600, 96, 2400)
@@ -16,9 +16,25 @@ def test_a_plan_fits_into_the_minutes(minutes):
 
 def test_more_minutes_never_make_a_poorer_plan():
     plans = [make_plan(COST, LOAD, 5, CLASSES, m, 2) for m in (0.1, 0.5, 1, 2, 4, 8, 16, 32)]
-    richness = [(p.rates, p.finalists, p.epochs) for p in plans]
+    richness = [(p.rates, p.epochs) for p in plans]
     assert richness == sorted(richness)
     assert richness[0] < richness[-1]
+
+
+@pytest.mark.parametrize("minutes", [3, 5, 8, 12])
+def test_time_that_is_left_goes_to_more_finalists(minutes):
+    assert make_plan(COST, LOAD, 5, CLASSES, minutes, 2).seconds >= 0.7 * 60 * minutes
+
+
+def test_a_plan_has_no_more_finalists_than_there_are_candidates():
+    plan = make_plan(COST, LOAD, 5, REGRESSION, 10_000, 2)
+    assert plan.finalists == len(candidates(REGRESSION, plan.rates)) and plan.cut == ""
+
+
+def test_what_minutes_cut_is_said():
+    assert make_plan(COST, LOAD, 5, CLASSES, 0.1, 2).cut == (
+        "1 of 4 rates, 2 of 10 ways on all folds, 2 of 10 epochs"
+    )
 
 
 def test_the_least_plan_is_made_where_nothing_fits():
@@ -42,8 +58,8 @@ def test_few_rows_are_seen_more_often():
 def test_time_grows_with_epochs_and_the_probe_reads_each_row_once():
     every = {str(c): c for c in candidates(CLASSES, 1)}
     one, two = (seconds(every["b_v"], epochs, LOAD, COST) for epochs in (1, 2))
-    assert two == pytest.approx(2 * one)
-    assert seconds(every["linear probe"], 5, LOAD, COST) == pytest.approx(12_000 * 3e-5)
+    assert two - EACH == pytest.approx(2 * (one - EACH))
+    assert seconds(every["linear probe"], 5, LOAD, COST) == pytest.approx(EACH + 12_000 * 3e-5)
 
 
 def test_pairs_are_raced_for_classes_alone():

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beft.tuning.candidates import Candidate
+from beft.tuning.candidates import PAIRS, Candidate
 from beft.tuning.choice import Outcome
 from beft.tuning.examples import Meaning
 from beft.tuning.race import Raced
@@ -39,9 +39,25 @@ def test_the_table_has_the_best_first_and_each_minus_the_choice():
 
 
 def test_a_probe_that_is_chosen_is_never_called_as_good():
-    """One standard error is no proof of equality."""
     said = "\n".join(result(PROBE, [PROBE, V]).lines())
-    assert "nothing tuned is better by more than one standard error" in said
+    assert "choice: linear probe: nothing tuned is better on held-out folds" in said
+
+
+def test_what_is_not_separated_from_the_choice_is_said_the_cheaper_first():
+    best = Outcome(Candidate("all_biases", "first", rate=1e-3), 4, (0.82, 0.81, 0.83))
+    pairs = Outcome(Candidate("all_biases", "mean", PAIRS, 1e-3), 4, (0.83, 0.80, 0.81))
+    probe = Outcome(Candidate("linear_probe", "mean"), 0, (0.9, 0.7, 0.8))
+    said = "\n".join(result(best, [best, pairs, V, probe, PROBE]).lines())
+    assert (
+        "not separated from it on these folds: b_v at 0.004 (trains less), linear probe (nothing "
+        "to tune), all biases, pairs at 0.001\n" in said
+    )
+
+
+def test_a_term_that_is_preferred_to_the_best_one_says_so():
+    q = Outcome(Candidate("b_q", "mean", rate=1e-2), 4, (0.83, 0.81, 0.82))
+    said = "\n".join(result(V, [q, V]).lines())
+    assert "choice: b_v at 0.004, 5 epochs: as good as b_q within one standard error" in said
 
 
 @pytest.mark.parametrize(("right", "warned"), [(5, True), (10, False)])
