@@ -22,7 +22,7 @@ from beft.store.run_format import Epoch
 from beft.study.project import Project
 from beft.study.recipe import Recipe
 from beft.tuning.adapter_format import FORMAT, Adapted, Base, Facts, Quality, Tensors, files_of
-from beft.tuning.base import sums_of
+from beft.tuning.base_model import sums_of
 from beft.tuning.card import Card, Form, render_card
 from beft.tuning.check import check_answers
 from beft.tuning.example_program import CONFIG, EXAMPLE, render_example

@@ -10,10 +10,10 @@ from beft.store.run_folder import open_run
 from beft.study.project import Project
 from beft.study.recipe import Recipe
 from beft.tuning.adapter import adapter_files, write
+from beft.tuning.base_model import NamedModel
 from beft.tuning.candidates import PAIRS
 from beft.tuning.card import Card
 from beft.tuning.choice import Outcome
-from beft.tuning.named_model import NamedModel
 from beft.tuning.page import render_page
 from beft.tuning.plan import Plan
 from beft.tuning.race import Raced

@@ -9,7 +9,7 @@ import numpy as np
 from beft.data.encoded import Encoded
 from beft.errors import UserError
 from beft.tuning.adapter_format import Adapted, Base, read_adapted
-from beft.tuning.base import find_base
+from beft.tuning.base_model import find_base
 from beft.tuning.examples import Meaning
 from beft.tuning.host import Host, tokenised
 

@@ -16,13 +16,13 @@ from beft.models.family import is_causal
 from beft.models.loading import load_tokenizer, read_config
 from beft.models.pretrained import check_checkpoint
 from beft.study.identity import digest, sha256
+from beft.tuning.base_model import NamedModel
 from beft.tuning.card import DataFile
 from beft.tuning.columns import guess
 from beft.tuning.cut import cut, separate
 from beft.tuning.examples import Columns, Cut, Examples, Meaning
 from beft.tuning.files import from_frame, read_file
 from beft.tuning.look import check, examples
-from beft.tuning.named_model import NamedModel
 from beft.tuning.plan import Load
 from beft.tuning.seen import Seen
 from beft.tuning.targets import CLASSES, OF_CLASSES, OF_VALUES, REGRESSION, TIMES, UNBALANCED

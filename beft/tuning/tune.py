@@ -15,10 +15,10 @@ from beft.store.files import read_json, to_json, write_file
 from beft.store.locks import alone
 from beft.study.identity import digest
 from beft.study.layout import Layout
+from beft.tuning.base_model import NamedModel, find_named
 from beft.tuning.candidates import Candidate
 from beft.tuning.choice import choose
 from beft.tuning.finish import finish
-from beft.tuning.named_model import NamedModel, find_named
 from beft.tuning.plan import Plan, make_plan, measure
 from beft.tuning.project import (
     FINAL,
@@ -55,7 +55,7 @@ def tune(data: Any, wish: Wish, to: Path | None = None, talk: Talk | None = None
     to = to or Path(tempfile.mkdtemp(prefix="beft-")) / "adapter"
     check_target(to)
     root = to.absolute().parent / f".{to.name}.work"
-    base, task = find_named(wish.model, Path()), read_task(data, wish)
+    base, task = find_named(wish.model), read_task(data, wish)
     try:
         with alone(Layout(root).work("tune")):
             result = _tune(root, to, base, task, wish, talk or Talk())

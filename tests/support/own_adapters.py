@@ -7,7 +7,7 @@ from support import tiny
 
 from beft.models.encoder import load_encoder
 from beft.tuning.adapter_format import FORMAT, Adapted, Base, Facts, files_of
-from beft.tuning.base import sums_of
+from beft.tuning.base_model import sums_of
 from beft.tuning.host import name_in
 
 BAD_GOOD = ("bad", "good")
