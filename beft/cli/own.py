@@ -27,7 +27,10 @@ Metric = Annotated[
     ),
 ]
 Minutes = Annotated[
-    float, typer.Option(min=0.1, max=10_000, help="The time that the plan is made for.")
+    float,
+    typer.Option(
+        min=0.1, max=10_000, envvar="BEFT_MINUTES", help="The time that the plan is made for."
+    ),
 ]
 Seeds = Annotated[
     int, typer.Option(min=2, max=20, help="Folds of held-out rows, each with its own seed.")

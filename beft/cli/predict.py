@@ -12,6 +12,7 @@ import typer
 from beft.cli import options as opt
 from beft.cli.progress import Progress
 from beft.errors import UserError
+from beft.tuning.workers import cores
 
 if TYPE_CHECKING:
     from beft.tuning.predict import Tally
@@ -65,8 +66,8 @@ def predict(
             f"{file}: no adapter is named; write 'beft predict ADAPTER {file} --to OUT'"
         )
     _check_target(file, to, overwrite)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads or cores))  # of tokenizers
+    threads = threads or cores()
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # of tokenizers
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     import torch
 
@@ -75,7 +76,7 @@ def predict(
     from beft.tuning.load import load_all
     from beft.tuning.predict import predict_file
 
-    torch.set_num_threads(threads or cores or 1)
+    torch.set_num_threads(threads)
     table = open_table(file)
     loaded = load_all(folders, base, device_of(device))
     with Progress() as progress:

@@ -137,6 +137,7 @@ def _labels(
     """The labels of the rows that are used, and whether they are written with decimal commas."""
     places = {spelt(name): index for index, name in enumerate(columns.classes)}
     names = shortened(", ".join(columns.classes), 200)
+    strange = [row for row in used if columns.classes and spelt(values[row]) not in places]
     with refused(rows.origin, "a table of texts and labels"):
         check_quotes(rows, columns.label, lambda text: spelt(text) in places)
         with_commas = not columns.classes and commas([values[row] for row in used])
@@ -147,7 +148,10 @@ def _labels(
         if not columns.classes:
             return number(value, with_commas)
         if spelt(value) not in places:
-            raise ValueError(f"label '{shortened(value)}' is not one of {names}")
+            raise ValueError(
+                f"label '{shortened(value)}' is not one of {names}; remove such rows "
+                f"({len(strange)}), or add some to the rows that are trained on"
+            )
         return places[spelt(value)]
 
     left: list[Any] = [None] * rows.count

@@ -38,7 +38,9 @@ class Result:
         """The best finalists with their difference to the chosen one."""
         head = f"{'way':<24}{'rate':>8}{'epochs':>8}{self.metric:>12}   minus the choice"
         ranked = self.ranked()
-        shown = ranked[:SHOWN] + [o for o in ranked[SHOWN:] if o is self.chosen]
+        shown = ranked[:SHOWN]
+        if self.chosen not in shown:
+            shown[-1] = self.chosen
         return [head, *(self._row(each) for each in shown)]
 
     def _row(self, each: Outcome) -> str:
@@ -60,10 +62,15 @@ class Result:
         return 1 if self.scale == 100 else 3
 
     def _left_out(self) -> Iterator[str]:
+        told = []
         if self.raced.inert:
-            yield f"left out, cannot change the output: {', '.join(self.raced.inert)}"
-        for name, reason in list(self.raced.failed.items())[:2]:
-            yield f"{name} did not end well: {reason}"
+            told.append(f"left out, cannot change the output: {', '.join(self.raced.inert)}")
+        if failed := self.raced.failed:
+            name, reason = next(iter(failed.items()))
+            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            told.append(f"did not end well: {name}{more}: {reason}")
+        if told:
+            yield "; ".join(told)
 
     def _choice(self) -> Iterator[str]:
         c, best = self.chosen.candidate, self.ranked()[0]
@@ -89,6 +96,7 @@ class Result:
         t = self.tested
         value, low, high = map(self.shown, (t.value, t.low, t.high))
         guess = f"; guessing {self.shown(t.guess)}" if t.guess is not None else ""
+        guess += ", which it does not clearly beat" if self._may_know_nothing else ""
         yield f"test: {t.metric} {value} ({low} to {high}) on {len(t.truth)} rows, read once{guess}"
         if t.classes:
             each = [f"{c.name} {c.recall:.0%} of {c.support}" for c in t.classes[:6]]
@@ -102,10 +110,14 @@ class Result:
     def warnings(self) -> list[str]:
         """What a reader of the model card should know of the choice."""
         found = list(self._left_out())
-        t = self.tested
-        if t.guess is not None and t.low <= t.guess:
+        if self._may_know_nothing:
             found.append("the interval of the test holds what guessing gives: it may know nothing")
         return found
+
+    @property
+    def _may_know_nothing(self) -> bool:
+        t = self.tested
+        return t.guess is not None and t.low <= t.guess
 
     def shown(self, value: float) -> str:
         """A metric as people read it."""

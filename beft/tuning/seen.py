@@ -34,13 +34,18 @@ class Seen:
     median: float  # words of the median text
 
     def lines(self) -> list[str]:
-        """At most four short lines for the terminal."""
+        """At most three short lines for the terminal."""
+        notes = self._notes()
         return [
             f"{counted(self.rows)}: {self._labels()}",
             f"words of a text: {self.median:g} in the middle, {self.longest} at most",
-            *self._left_out(),
-            *self._repeated(),
+            *(["; ".join(notes)] if notes else []),
         ]
+
+    def of_test(self) -> list[str]:
+        """What is odd about rows that are tested on: a few words for each."""
+        absent = [shortened(name, 30) for name, size in self.classes.items() if not size]
+        return [*self._notes(), *([f"no row of {', '.join(absent[:_NAMED])}"] if absent else [])]
 
     def _labels(self) -> str:
         if not self.classes:
@@ -54,17 +59,12 @@ class Seen:
             told = f"{len(sizes)} classes of {sizes[-1][1]} to {sizes[0][1]} rows"
         return f"{told}; guessing the most frequent: {100 * self.guessing:.1f} %"
 
-    def _left_out(self) -> list[str]:
-        if not self.empty:
-            return []
-        return [f"left out: {counted(self.empty)} without text or label, first {self.first_empty}"]
-
-    def _repeated(self) -> list[str]:
-        if not self.duplicates:
-            return []
+    def _notes(self) -> list[str]:
+        left_out = f"{counted(self.empty)} without text or label left out, first {self.first_empty}"
         twice = f"{counted(self.duplicates)} with the text of an earlier one"
-        apart = f"; {counted(self.contradictions)} with one text and different labels"
-        return [twice + (apart if self.contradictions else "")]
+        apart = f"{counted(self.contradictions)} with one text and different labels"
+        told = {left_out: self.empty, twice: self.duplicates, apart: self.contradictions}
+        return [words for words, number in told.items() if number]
 
 
 def count(found: Examples, commas: bool = False, empty: int = 0, first_empty: str = "") -> Seen:

@@ -24,7 +24,7 @@ from beft.tuning.examples import Columns, Cut, Examples, Meaning
 from beft.tuning.files import from_frame, read_file
 from beft.tuning.look import check, examples
 from beft.tuning.plan import Load
-from beft.tuning.seen import Seen
+from beft.tuning.seen import Seen, counted
 from beft.tuning.targets import CLASSES, OF_CLASSES, OF_VALUES, REGRESSION, TIMES, UNBALANCED
 from beft.tuning.wish import Wish
 
@@ -44,6 +44,7 @@ class Task:
     meaning: Meaning
     metric: str
     seen: Seen
+    of_test: Seen | None  # of a test file; None if the test rows are of the same file
     dropped: int  # examples that a test file has too
     files: tuple[DataFile, ...]
     test_file: str  # the name of the file that the test rows are of
@@ -81,9 +82,16 @@ class Task:
             "rows without text or label, which were left out": self.seen.empty,
             "rows with the text of another, all on one side of each cut": self.seen.duplicates,
             "rows with the text of another and another label": self.seen.contradictions,
-            "rows not trained on because the test file has the same text": self.dropped,
         }
-        return [f"{what}: {count}" for what, count in counts.items() if count]
+        found = [f"{what}: {count}" for what, count in counts.items() if count]
+        return [*found, *self.test_notes()]
+
+    def test_notes(self) -> list[str]:
+        """What is odd about a test file, in one line, if anything is."""
+        notes = self.of_test.of_test() if self.of_test else []
+        if self.dropped:
+            notes.append(f"{counted(self.dropped)} of {self.name} not trained on: it has them, too")
+        return [f"{self.test_file}: {'; '.join(notes)}"] if notes else []
 
     def load(self, lengths: np.ndarray) -> Load:
         """How much there is to read in a fold, given the tokens of each example."""
@@ -104,11 +112,11 @@ def read_task(data: Any, wish: Wish) -> Task:
     name, content, rows = _read(data)
     columns = guess(rows, wish.text, wish.label, metric=wish.metric)
     pool, seen = examples(rows, columns, wish.group)
-    dropped, use = 0, "training and test"
+    dropped, of_test, use = 0, None, "training and test"
     files = [DataFile(name, content, rows.count, use)]
     if isinstance(wish.test, str):
         test_name, test_content, other = _read(wish.test)
-        test, _ = examples(other, columns, wish.group, enough=False)
+        test, of_test = examples(other, columns, wish.group, enough=False)
         pool, dropped = separate(pool, test)
         check(pool, columns, f"{rows.origin}, without what {other.origin} has too")
         parts = replace(cut(pool, 0.0, wish.seeds), test=len(pool) + np.arange(len(test)))
@@ -127,7 +135,7 @@ def read_task(data: Any, wish: Wish) -> Task:
     metric = _metric(wish.metric, columns)
     used = digest([_digest(every), parts.test.tolist(), parts.folds.tolist()])
     return Task(
-        *(name, used, every, parts, columns, meaning, metric, seen, dropped),
+        *(name, used, every, parts, columns, meaning, metric, seen, of_test, dropped),
         *(tuple(files), files[-1].name),
     )
 
@@ -198,13 +206,12 @@ def longest(base: NamedModel, task: Task) -> tuple[int, np.ndarray]:
 def about(task: Task, max_length: int, lengths: np.ndarray) -> Iterator[str]:
     """What a user should know before anything is trained."""
     yield from task.seen.lines()
+    yield from task.test_notes()
     test, pool = len(task.cut.test), len(task.cut.pool)
     width = ""
     if task.metric == "accuracy":
         half = 196 * math.sqrt(LIKELY * (1 - LIKELY) / test)
         width = f": an interval of about +-{half:.0f} points"
-    yield f"test: {test} rows, read once at the end{width}; {pool} rows in {task.folds} folds"
-    if task.dropped:
-        yield f"{task.dropped} rows are left out of training: the test file has the same text"
+    yield f"test: {counted(test)}, read once at the end{width}; {pool} rows in {task.folds} folds"
     if cut_off := int((lengths > max_length).sum()):
-        yield f"{cut_off} rows are longer than {max_length} tokens and are cut to that length"
+        yield f"texts of more than {max_length} tokens are cut to that length: {counted(cut_off)}"

@@ -1,6 +1,5 @@
 """Tune the biases of a model on one's own labelled file: the whole way, from file to adapter."""
 
-import os
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import numpy as np
 from beft.adapters.export import check_target
 from beft.errors import UserError
 from beft.store.files import read_json, to_json, write_file
-from beft.store.locks import alone
+from beft.store.locks import lock
 from beft.study.identity import digest
 from beft.study.layout import Layout
 from beft.tuning.base_model import NamedModel, find_named
@@ -34,7 +33,7 @@ from beft.tuning.race import race
 from beft.tuning.result import Result
 from beft.tuning.task import Task, about, longest, read_task
 from beft.tuning.wish import Talk, Wish
-from beft.tuning.workers import Workers
+from beft.tuning.workers import LOG, Workers, cores
 
 PLAN = "plan.json"
 PLAN_VERSION = 2  # raised when the same wish and cost would give another plan
@@ -54,16 +53,18 @@ def tune(data: Any, wish: Wish, to: Path | None = None, talk: Talk | None = None
     """
     to = to or Path(tempfile.mkdtemp(prefix="beft-")) / "adapter"
     check_target(to)
-    root = to.absolute().parent / f".{to.name}.work"
+    place = to.resolve()  # where `.` has a name
+    root = place.parent / f".{place.name}.work"
     base, task = find_named(wish.model), read_task(data, wish)
-    try:
-        with alone(Layout(root).work("tune")):
+    with lock(Layout(root).work("tune")):
+        check_target(to)  # which another call may have written meanwhile
+        done = False
+        try:
             result = _tune(root, to, base, task, wish, talk or Talk())
-    except UserError:
-        if not (root / PLAN).is_file():  # nothing was trained
-            shutil.rmtree(root, ignore_errors=True)
-        raise
-    shutil.rmtree(root, ignore_errors=True)
+            done = True
+        finally:
+            if done or not (root / LOG).is_file():  # nothing was trained
+                shutil.rmtree(root, ignore_errors=True)
     return result
 
 
@@ -74,7 +75,7 @@ def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: 
     write_rows(root, task.all, task.cut, task.meaning)
     given = root, base.folder, task.meaning, task.metric, max_length, task.folds
     write_params(*given, Path("studies/first.yaml"))
-    workers = wish.workers or (1 if wish.device != "cpu" else os.cpu_count() or 1)
+    workers = wish.workers or (1 if wish.device != "cpu" else cores())
     plan = _plan(root, task, wish, workers, lengths)
     minutes = max(1, round(plan.seconds / 60))
     talk.say(
@@ -88,7 +89,7 @@ def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: 
         raced = race(*(root, plan, task.kind, trained), lambda share: talk.progress("race", share))
         if not raced.last:
             reason = next(iter(raced.failed.values()), "its log says why")
-            raise UserError(f"no run ended well: {reason}; {root / 'log.txt'}")
+            raise UserError(f"no run ended well: {reason}; {root / LOG}")
         chosen = choose(raced.last, task.held_out)
         stage = Stage(FINAL, 0, max(1, chosen.epoch), (chosen.candidate,))
         study = write_study(root, "final", [stage])

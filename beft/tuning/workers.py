@@ -1,6 +1,7 @@
 """Several processes that train runs side by side, and how far they are."""
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -16,7 +17,15 @@ from beft.errors import UserError
 
 TICK = 0.2  # seconds between two reports of progress
 PATIENCE = 60  # seconds for a checkpoint
+LOG = "log.txt"  # in the project's folder
 AGAIN = 0.5  # seconds between two signals
+
+
+def cores() -> int:
+    """The cores that this process may use, which a batch job has fewer of than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Workers:
@@ -28,8 +37,9 @@ class Workers:
         Args:
             root: of the project.
         """
-        self.log = (root / "log.txt").open("ab")
-        command = [sys.executable, "-m", "beft.tuning.worker", str(root), device]
+        self.log = (root / LOG).open("ab")
+        # -P: files of the user's folder, such as random.py, are not taken for modules.
+        command = [sys.executable, "-P", "-m", "beft.tuning.worker", str(root), device]
         self.processes = [self._start(command) for _ in range(count)]
 
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
@@ -129,4 +139,4 @@ def _answers(
 
 def _ended(process: "subprocess.Popen[str]") -> str:
     code = process.wait()
-    return f"a process that trains ended with status {code}; log.txt of the work folder says why"
+    return f"a process that trains ended with status {code}; {LOG} of the work folder says why"

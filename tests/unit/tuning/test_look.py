@@ -45,7 +45,7 @@ def test_rows_without_text_or_label_are_left_out_and_counted():
     found, seen = looked(made)
     assert found.rows.tolist() == [0, 1, 4, *range(6, 24)]
     assert (seen.rows, seen.empty, seen.first_empty) == (21, 3, "row 2")
-    assert seen.lines()[2] == "left out: 3 rows without text or label, first row 2"
+    assert seen.lines()[2] == "3 rows without text or label left out, first row 2"
 
 
 def test_a_pair_needs_both_texts():

@@ -1,5 +1,6 @@
 """The lines that say what was found."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +63,28 @@ def test_a_term_that_is_preferred_to_the_best_one_says_so():
 
 @pytest.mark.parametrize(("right", "warned"), [(5, True), (10, False)])
 def test_a_test_that_cannot_tell_from_guessing_is_a_warning(right, warned):
-    found = result(V, [PROBE, V], right).warnings()
-    assert any("guessing" in line for line in found) == warned
+    found = result(V, [PROBE, V], right)
+    assert any("guessing" in line for line in found.warnings()) == warned
+    assert any("which it does not clearly beat" in line for line in found.lines()) == warned
 
 
 def test_a_chosen_one_beyond_the_shown_rows_is_shown():
     many = [Outcome(Candidate("b_q", "mean", rate=i), 1, (0.9, 0.9, 0.9)) for i in range(8)]
     table = result(PROBE, [*many, PROBE]).table()
-    assert "> linear probe" in table[-1] and len(table) == 8
+    assert "> linear probe" in table[-1] and len(table) == 7
+
+
+def test_lines_are_twelve_at_most():
+    """With the six of the data, the plan and the folder there are twenty."""
+    many = [
+        Outcome(Candidate("b_q", "mean", rate=i), 1, (0.7, 0.7, 0.7 + i / 100)) for i in range(9)
+    ]
+    found = result(V, [*many, V])
+    failed = {f"b_v at {i}": "diverged" for i in range(3)}
+    raced = Raced([], found.raced.last, {"b_k": "no gradient", "b_q": "also"}, failed)
+    lines = replace(found, raced=raced).lines()
+    assert len(lines) == 12 and max(map(len, lines)) < 160
+    assert lines[0] == (
+        "left out, cannot change the output: b_k, b_q; "
+        "did not end well: b_v at 0 (and 2 more): diverged"
+    )
