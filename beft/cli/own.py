@@ -12,6 +12,7 @@ import typer
 from beft.cli import options as opt
 from beft.cli.console import complain
 from beft.cli.progress import Progress
+from beft.errors import UserError
 
 Data = Annotated[Path, typer.Argument(help="csv, tsv, jsonl, json, parquet or xlsx.")]
 Model = Annotated[str, typer.Option(help="A pretrained encoder: a folder, or its id on the hub.")]
@@ -42,13 +43,23 @@ Group = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, max=256, help="Processes; default: one per core.")
 ]
+To = Annotated[
+    Path | None,
+    typer.Option("--to", help="The adapter's folder, absent or empty; without it, see --study."),
+]
+Study = Annotated[
+    str | None,
+    typer.Option(
+        help="In a project: also write the race to studies/STUDY.yaml, whose runs lie in data/."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Start without asking.")]
 
 
 def tune(
     data: Data,
     model: Model,
-    to: opt.To,
+    to: To = None,
     text: Text = None,
     label: Label = None,
     test: Test = "0.2",
@@ -58,6 +69,8 @@ def tune(
     group: Group = None,
     workers: Workers = None,
     device: opt.Device = "auto",
+    study: Study = None,
+    params: opt.Params = opt.PARAMS,
     yes: Yes = False,
 ) -> None:
     """Tune biases on your own labelled file, test them once, and write an adapter.
@@ -65,8 +78,14 @@ def tune(
     A call that was stopped goes on where it was when it is repeated.
     """
     from beft.operations.gpus import device_of
+    from beft.tuning.in_project import study_place
     from beft.tuning.tune import tune as run
+    from beft.tuning.tune import tune_at
     from beft.tuning.wish import Talk, Wish
+
+    if to is None and study is None:
+        raise UserError("tune: give --to FOLDER for the adapter, or --study NAME in a project")
+    place = study_place(params, study) if study is not None else None
 
     wish = Wish(
         *(model, tuple(text or ()), label, _share(test), metric, minutes, seeds, group, workers),
@@ -84,10 +103,19 @@ def tune(
         # So that processes that train are ended, after a checkpoint.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
-            result = run(data, wish, to, talk)
+            if place is not None:
+                result = tune_at(place, data, wish, to, talk)
+            else:
+                result = run(data, wish, to, talk)
         except (KeyboardInterrupt, SystemExit):
             complain(["stopped; the same command goes on from here"])
             raise
+    if result is None:
+        print(
+            f"snakemake --config study={study} (on a cluster with --profile slurm) trains them; "
+            "then the same command with --to FOLDER chooses"
+        )
+        return
     print("\n".join(result.lines()))
     print(f"written: {to}; beft predict {shlex.quote(str(to))} new.csv --to predicted.csv")
 

@@ -16,6 +16,7 @@ Folder = Literal[
     "scores",  # what selectors compute from runs
     "timings",  # seconds of runs that were timed alone
     "merges",  # metrics of merged biases
+    "own",  # rows that `beft tune --study` cut, and its plans
     "mirror",  # datasets and models as the hub has them
     "collected",  # one file, which names the study that reports/ shows
     "work",  # locks, checkpoints, and folders that were found damaged

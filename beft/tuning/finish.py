@@ -18,6 +18,7 @@ from beft.tuning.page import render_page
 from beft.tuning.plan import Plan
 from beft.tuning.race import Raced
 from beft.tuning.result import Result
+from beft.tuning.subject import Subject
 from beft.tuning.task import Task
 from beft.tuning.tested import Tested, score_rows
 
@@ -27,6 +28,7 @@ PERCENT = ("accuracy", "f1", "f1_macro")
 def finish(
     project: Project,
     recipe: Recipe,
+    subject: Subject,
     to: Path,
     base: NamedModel,
     task: Task,
@@ -41,10 +43,8 @@ def finish(
     card = _card(result, task, recipe)
     files = adapter_files(project, recipe, task.meaning, card, to, origin=(base.hub, base.revision))
     others = [o.candidate for o in result.ranked()]
-    page = render_page(
-        *(project.root, chosen.candidate, others, plan.epochs, recipe.training["epochs"] or 1),
-        plan.folds,
-    )
+    final = recipe.training["epochs"] or 1
+    page = render_page(subject, chosen.candidate, others, plan.epochs, final)
     files |= {"runs.csv": _runs(raced), "split.csv": _split(task), "report.html": page}
     files["plan.json"] = to_json(plan.to_dict())
     write(to, files)

@@ -9,11 +9,12 @@ from beft.report.frames import schema
 from beft.report.frames.collect import collect
 from beft.study.project import load
 from beft.tuning.candidates import Candidate
-from beft.tuning.project import FINAL, Stage, fold_name, write_study
+from beft.tuning.project import write_step
+from beft.tuning.subject import Subject
 
 
 def render_page(
-    root: Path, chosen: Candidate, others: Sequence[Candidate], epochs: int, final: int, folds: int
+    subject: Subject, chosen: Candidate, others: Sequence[Candidate], epochs: int, final: int
 ) -> bytes:
     """index.html of the runs of a project of `tune`, which are all there.
 
@@ -22,14 +23,13 @@ def render_page(
             one.
         epochs: of the last round.
         final: epochs of the last training.
-        folds: how many there are.
     """
     shown = {chosen.technique: chosen}
     for each in others:
         shown.setdefault(each.technique, each)
-    stages = [Stage(fold_name(k), k, epochs, tuple(shown.values())) for k in range(folds)]
-    stages.append(Stage(FINAL, 0, final, (chosen,)))
-    project = load(root / "params.yaml", str(write_study(root, "report", stages)))
+    stages = [subject.fold(k, epochs, shown.values()) for k in range(subject.folds)]
+    stages.append(subject.last(final, chosen))
+    project = load(subject.place.params, str(write_step(subject, "report", stages)))
     with TemporaryDirectory(prefix="beft-") as name:
         reports = Path(name) / "reports"
         schema.write(collect(project), reports)

@@ -1,19 +1,15 @@
-"""The project that `tune` makes: an ordinary one, in a work folder of its own.
+"""The project that `tune` works in: one of its own, in a work folder, or the user's.
 
 Each fold is a task, whose validation split is what the fold holds out; the task `final` trains on
 the whole pool and validates on the test rows. So runs have the identity, checks and resuming of any
 run, and `snakemake` or `beft verify` can be pointed at the folder.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import yaml
 
 from beft.data.mirror.fetch import ensure_model, mark_model
 from beft.data.sources import fetch_task
@@ -24,43 +20,18 @@ from beft.study.project import Project, load
 from beft.study.recipe import Recipe
 from beft.tuning.candidates import Candidate
 from beft.tuning.examples import Cut, Examples, Meaning
-
-BASE, FINAL = "base", "final"  # names of the model and of the last task
-TEXTS, LABEL = ("text", "second"), "label"  # columns of the files that are written
-BATCH = 16
+from beft.tuning.subject import LABEL, TEXTS, Stage, Subject
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Runs of some candidates on one task."""
-
-    task: str  # `fold-1`, ... or `final`
-    seed: int
-    epochs: int
-    candidates: tuple[Candidate, ...]
-
-
-def fold_name(fold: int) -> str:
-    """The task of a fold, which is counted from 0."""
-    return f"fold-{fold + 1}"
-
-
-def write_rows(root: Path, examples: Examples, cut: Cut, meaning: Meaning) -> None:
+def write_rows(subject: Subject, examples: Examples, cut: Cut) -> None:
     """Writes the parts of every fold, and the pool with the test rows."""
-    for fold in range(int(cut.folds.max()) + 1):
+    for fold, task in enumerate(subject.tasks):
         held = cut.folds == fold
-        _write_task(root, fold_name(fold), examples, (cut.pool[~held], cut.pool[held]), meaning)
-    _write_task(root, FINAL, examples, (cut.pool, cut.test), meaning)
-
-
-def _write_task(
-    root: Path, name: str, examples: Examples, parts: Sequence[np.ndarray], meaning: Meaning
-) -> None:
-    for split, index in zip(("train", "validation"), parts, strict=True):
-        path = root / "rows" / name / f"{split}.parquet"
-        content = parquet_bytes(_table(examples.take(index), meaning))
-        if not (path.is_file() and path.read_bytes() == content):
-            write_file(path, content)
+        rows = cut.test if task == subject.final else cut.pool[held]
+        for split, index in zip(("train", "validation"), (cut.pool[~held], rows), strict=True):
+            table = _table(examples.take(index), subject.meaning)
+            path = subject.place.rows(task) / f"{split}.parquet"
+            write_if_new(path, parquet_bytes(table))
 
 
 def _table(part: Examples, meaning: Meaning) -> pa.Table:
@@ -75,97 +46,31 @@ def _table(part: Examples, meaning: Meaning) -> pa.Table:
     return pa.table(columns)
 
 
-def write_params(
-    root: Path, model: Path, meaning: Meaning, metric: str, max_length: int, folds: int, study: Path
-) -> None:
-    """Writes params.yaml."""
-
-    def task(name: str) -> dict[str, Any]:
-        return {
-            "path": f"rows/{name}",
-            "text": list(TEXTS[: len(meaning.texts)]),
-            "label": LABEL,
-            "labels": list(meaning.classes),
-            "metric": metric,
-            "regimes": {},
-        }
-
-    names = [*map(fold_name, range(folds)), FINAL]
-    params = {
-        "study": str(study),
-        "training": {
-            "batch_size": BATCH,
-            "max_length": max_length,
-            "weight_decay": 0.0,
-            "max_grad_norm": 1.0,
-            "precision": "auto",
-        },
-        "models": {BASE: {"path": str(model)}},
-        "tasks": {name: task(name) for name in names},
-        "techniques": {},
-    }
-    _write_yaml(root / "params.yaml", params)
+def write_if_new(path: Path, content: bytes) -> None:
+    """Writes a file, unless it is there with this content."""
+    if not (path.is_file() and path.read_bytes() == content):
+        write_file(path, content)
 
 
-def write_study(root: Path, name: str, stages: Iterable[Stage]) -> Path:
-    """Writes a study of these stages to studies/ and returns its path."""
-    selections = [selection for stage in stages for selection in _selections(stage)]
-    first, *rest = selections
-    study = {
-        "models": [BASE],
-        "regimes": ["all"],
-        **first,
-        "also": rest,
-        "selectors": [],
-        "skip_inert": True,
-        "fuse_techniques": True,
-        "tables": ["table1", "comparisons"],
-        "figures": ["curves"],
-    }
-    path = root / "studies" / f"{name}.yaml"
-    _write_yaml(path, study)
+def write_step(subject: Subject, name: str, stages: Iterable[Stage]) -> Path:
+    """Writes the study of a step and returns its path."""
+    path = subject.place.step(name)
+    write_if_new(path, subject.study(stages))
     return path
 
 
-def _selections(stage: Stage) -> list[dict[str, Any]]:
-    """The stage as selections of a study: one for all techniques of equal settings."""
-
-    def settings(candidate: Candidate) -> dict[str, Any]:
-        given = candidate.settings(stage.epochs)
-        # The test rows are read once, not after each epoch.
-        return given | ({"evaluations": "last"} if given and stage.task == FINAL else {})
-
-    ordered = sorted(stage.candidates, key=lambda c: repr(settings(c)))
-    return [
-        {
-            "tasks": [stage.task],
-            "seeds": [stage.seed],
-            "techniques": [c.technique for c in same],
-            "training": settings(same[0]),
-        }
-        for _, group in groupby(ordered, key=lambda c: repr(settings(c)))
-        if (same := list(group))
-    ]
-
-
-def _write_yaml(path: Path, content: dict[str, Any]) -> None:
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
-    if not (path.is_file() and path.read_bytes() == text):
-        write_file(path, text)
-
-
-def prepare(root: Path, study: Path) -> Project:
-    """Loads a study of the project, and makes what its runs read: datasets, subsets, the model."""
+def prepare(params: Path, study: Path) -> Project:
+    """Loads a study of a project, and makes what its runs read: datasets, subsets, the model."""
     from beft.engine.usable import check_usable
 
-    project = load(root / "params.yaml", str(study))
+    project = load(params, str(study))
     for task in dict.fromkeys(project.sources().values()):
-        fetch_task(root, task, project.params.tasks[task], kinds=["encoder"])
+        fetch_task(project.root, task, project.params.tasks[task], kinds=["encoder"])
     for marker, alias in project.models().items():
         path, model = project.layout.folder("models") / marker, project.params.models[alias]
         if not path.is_file():
-            folder = ensure_model(root, alias, model)
-            mark_model(root, folder, alias, model, path, check_usable)
+            folder = ensure_model(project.root, alias, model)
+            mark_model(project.root, folder, alias, model, path, check_usable)
     for key, recipe in project.subsets.items():
         path = project.layout.folder("subsets") / key
         if not path.is_file():

@@ -1,17 +1,19 @@
 """Race candidates over held-out folds: all of them briefly on some folds, the best on all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from beft.operations.left import left_of
+from beft.store.inputs import Inputs
 from beft.store.run_folder import open_run
 from beft.study.project import Project
-from beft.study.recipe import Recipe
+from beft.study.recipe import Pack, Recipe
 from beft.techniques import TECHNIQUES
 from beft.tuning.candidates import Candidate, candidates
 from beft.tuning.choice import Outcome, outcome
 from beft.tuning.plan import Plan
-from beft.tuning.project import Stage, fold_name, prepare, recipe_of, write_study
+from beft.tuning.project import prepare, recipe_of, write_step
+from beft.tuning.subject import Stage, Subject
 from beft.tuning.workers import Workers
 
 TOGETHER = 8  # runs of one job: more of them share no more
@@ -28,7 +30,7 @@ class Raced:
 
 
 def race(
-    root: Path,
+    subject: Subject,
     plan: Plan,
     kind: str,
     workers: Workers,
@@ -46,19 +48,14 @@ def race(
 
     inert: dict[str, str] = {}
     failed: dict[str, str] = {}
-    stages = [
-        Stage(fold_name(fold), fold, plan.first_epochs, tuple(every))
-        for fold in range(plan.first_folds)
-    ]
+    stages = [subject.fold(k, plan.first_epochs, every) for k in range(plan.first_folds)]
     first = _round(
-        root, "first", stages, workers, lambda s: progress(s * weight / whole), inert, failed
+        subject, "first", stages, workers, lambda s: progress(s * weight / whole), inert, failed
     )
     finalists = best_of_each(first, plan.finalists)
-    stages = [
-        Stage(fold_name(fold), fold, plan.epochs, tuple(finalists)) for fold in range(plan.folds)
-    ]
+    stages = [subject.fold(k, plan.epochs, finalists) for k in range(plan.folds)]
     last = _round(
-        *(root, "last", stages, workers),
+        *(subject, "last", stages, workers),
         lambda s: progress((weight + s * (whole - weight)) / whole),
         *(inert, failed),
     )
@@ -79,7 +76,7 @@ def best_of_each(outcomes: Sequence[Outcome], count: int) -> list[Candidate]:
 
 
 def _round(
-    root: Path,
+    subject: Subject,
     name: str,
     stages: Sequence[Stage],
     workers: Workers,
@@ -88,10 +85,11 @@ def _round(
     failed: dict[str, str],
 ) -> list[Outcome]:
     """Trains the runs of some stages; the outcomes of candidates that ended well in all of them."""
-    study = write_study(root, name, stages)
-    project = prepare(root, study)
+    study = write_step(subject, name, stages)
+    project = prepare(subject.place.params, study)
     runs = {(s, c): recipe_of(project, s, c) for s in stages for c in s.candidates}
-    workers.train(study, jobs(list(runs.values()), len(workers.processes)), progress)
+    todo = left(project, runs.values())
+    workers.train(study, jobs(todo, len(workers.processes)), progress)
     found = []
     for candidate in stages[0].candidates:
         curves = []
@@ -109,6 +107,17 @@ def _round(
         else:
             found.append(outcome(candidate, curves))
     return found
+
+
+def left(project: Project, recipes: Iterable[Recipe]) -> list[Recipe]:
+    """The runs that are still to be trained: an earlier call or a cluster may have trained some."""
+    inputs, skip = Inputs(), project.study.skip_inert
+    return [
+        recipe
+        for recipe in recipes
+        if left_of(project.layout, Pack((recipe,), skip), inputs).runs
+        and not _skipped(project, recipe)
+    ]
 
 
 def _skipped(project: Project, recipe: Recipe) -> str | None:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,21 @@ from beft.errors import UserError
 from beft.store.files import read_json, to_json, write_file
 from beft.store.locks import lock
 from beft.study.identity import digest
-from beft.study.layout import Layout
 from beft.tuning.base_model import NamedModel, find_named
 from beft.tuning.candidates import Candidate
 from beft.tuning.choice import choose
 from beft.tuning.finish import finish
+from beft.tuning.in_project import define, publish, write_race
+from beft.tuning.place import Place, beside
 from beft.tuning.plan import Plan, make_plan, measure
-from beft.tuning.project import (
-    FINAL,
-    Stage,
-    fold_name,
-    prepare,
-    recipe_of,
-    write_params,
-    write_rows,
-    write_study,
-)
-from beft.tuning.race import race
+from beft.tuning.project import prepare, recipe_of, write_rows, write_step
+from beft.tuning.race import jobs, left, race
 from beft.tuning.result import Result
+from beft.tuning.subject import Subject
 from beft.tuning.task import Task, about, longest, read_task
 from beft.tuning.wish import Talk, Wish
-from beft.tuning.workers import LOG, Workers, cores
+from beft.tuning.workers import Workers, cores
 
-PLAN = "plan.json"
 PLAN_VERSION = 2  # raised when the same wish and cost would give another plan
 
 
@@ -52,66 +45,122 @@ def tune(data: Any, wish: Wish, to: Path | None = None, talk: Talk | None = None
         UserError: one line that names what is wrong, and what to do.
     """
     to = to or Path(tempfile.mkdtemp(prefix="beft-")) / "adapter"
-    check_target(to)
-    place = to.resolve()  # where `.` has a name
-    root = place.parent / f".{place.name}.work"
-    base, task = find_named(wish.model), read_task(data, wish)
-    with lock(Layout(root).work("tune")):
-        check_target(to)  # which another call may have written meanwhile
-        done = False
-        try:
-            result = _tune(root, to, base, task, wish, talk or Talk())
-            done = True
-        finally:
-            if done or not (root / LOG).is_file():  # nothing was trained
-                shutil.rmtree(root, ignore_errors=True)
+    place = beside(to)
+    result = tune_at(place, data, wish, to, talk or Talk())
+    assert result is not None  # since there is a folder to write
     return result
 
 
-def _tune(root: Path, to: Path, base: NamedModel, task: Task, wish: Wish, talk: Talk) -> Result:
+def tune_at(place: Place, data: Any, wish: Wish, to: Path | None, talk: Talk) -> Result | None:
+    """The same in a place, whose files stay; without `to`, only as far as the study of a project.
+
+    Raises:
+        UserError: as `tune`.
+    """
+    if to is not None:
+        check_target(to)
+    base, task = find_named(wish.model), read_task(data, wish)
+    with lock(place.lock):
+        if to is not None:
+            check_target(to)  # which another call may have written meanwhile
+        done = False
+        try:
+            result = _tune(place, to, base, task, wish, talk)
+            done = True
+        finally:
+            if not place.is_begun or (done and not place.study):
+                shutil.rmtree(place.folder, ignore_errors=True)
+    return result
+
+
+def _tune(
+    place: Place, to: Path | None, base: NamedModel, task: Task, wish: Wish, talk: Talk
+) -> Result | None:
     max_length, lengths = longest(base, task)
     for line in about(task, max_length, lengths):
         talk.say(line)
-    write_rows(root, task.all, task.cut, task.meaning)
-    given = root, base.folder, task.meaning, task.metric, max_length, task.folds
-    write_params(*given, Path("studies/first.yaml"))
     workers = wish.workers or (1 if wish.device != "cpu" else cores())
-    plan = _plan(root, task, wish, workers, lengths)
+    asked = _asked(wish, task, workers, is_study=bool(place.study))
+    plan = _known(place, asked)
+    subject = define(place, base, task.meaning, task.metric, max_length, task.folds)
+    write_rows(subject, task.all, task.cut)
+    if plan is None:
+        plan = _new(subject, asked, task, wish, workers, lengths)
     minutes = max(1, round(plan.seconds / 60))
     talk.say(
         f"plan: {plan.runs(task.kind)} runs in two rounds and a last one, about {minutes} "
         f"minute{'s' * (minutes > 1)} with {workers} process{'es' * (workers > 1)}"
         f"{f'; more minutes would allow more than {plan.cut}' if plan.cut else ''}"
     )
+    if place.study:
+        talk.say(f"study {place.race}: {write_race(subject, plan, task.kind)} runs")
+    if to is None:
+        return None
     if not talk.agrees():
-        raise UserError("not started; nothing was written")
-    with Workers(root, workers, wish.device) as trained:
-        raced = race(*(root, plan, task.kind, trained), lambda share: talk.progress("race", share))
+        raise UserError("not started" if place.study else "not started; nothing was written")
+    return _raced(subject, to, base, task, plan, workers, wish.device, talk)
+
+
+def _raced(
+    subject: Subject,
+    to: Path,
+    base: NamedModel,
+    task: Task,
+    plan: Plan,
+    workers: int,
+    device: str,
+    talk: Talk,
+) -> Result:
+    place = subject.place
+    with Workers(place.params, place.log, workers, device) as trained:
+        raced = race(subject, plan, task.kind, trained, partial(talk.progress, "race"))
         if not raced.last:
             reason = next(iter(raced.failed.values()), "its log says why")
-            raise UserError(f"no run ended well: {reason}; {root / LOG}")
+            raise UserError(f"no run ended well: {reason}; {place.log}")
         chosen = choose(raced.last, task.held_out)
-        stage = Stage(FINAL, 0, max(1, chosen.epoch), (chosen.candidate,))
-        study = write_study(root, "final", [stage])
-        project = prepare(root, study)
+        stage = subject.last(max(1, chosen.epoch), chosen.candidate)
+        study = publish(subject, place.last, [stage])
+        project = prepare(place.params, study)
         recipe = recipe_of(project, stage, chosen.candidate)
         talk.progress("last training", 0.0)
-        trained.train(study, [[recipe.digest]], lambda share: talk.progress("last training", share))
-    return finish(project, recipe, to, base, task, plan, raced, chosen)
+        trained.train(
+            study, jobs(left(project, [recipe]), 1), partial(talk.progress, "last training")
+        )
+    return finish(project, recipe, subject, to, base, task, plan, raced, chosen)
 
 
-def _plan(root: Path, task: Task, wish: Wish, workers: int, lengths: np.ndarray) -> Plan:
-    """The plan of an earlier call with this wish, which it goes on with; else a new one."""
-    path = root / PLAN
-    asked = digest([PLAN_VERSION, wish.to_plain(), task.content, workers])
-    if path.is_file():
-        known = read_json(path)
-        if known.get("wish") == asked:
-            return Plan(**known["plan"])
-    probe = Stage(fold_name(0), 0, 1, (Candidate("b_v", "mean", rate=1e-3),))
-    project = prepare(root, write_study(root, "measured", [probe]))
-    recipe = recipe_of(project, probe, probe.candidates[0])
-    cost = measure(root, recipe, wish.device)
+def _asked(wish: Wish, task: Task, workers: int, is_study: bool) -> str:
+    """What a plan is made for: a study's is for any machine."""
+    plain = wish.to_plain() | {"workers": workers}
+    if is_study:
+        plain |= {"workers": None, "device": None}
+    return digest([PLAN_VERSION, plain, task.content])
+
+
+def _known(place: Place, asked: str) -> Plan | None:
+    """The plan of an earlier call with the same wish, which this one goes on with.
+
+    Raises:
+        UserError: the study of a project was planned for another wish.
+    """
+    known = read_json(place.plan) if place.plan.is_file() else {}
+    if known.get("wish") == asked:
+        return Plan(**known["plan"])
+    if known and place.is_begun and place.study:
+        raise UserError(
+            f"--study {place.study}: {place.race} was made for another file or with other options; "
+            "give the study another name, or repeat that call"
+        )
+    return None
+
+
+def _new(
+    subject: Subject, asked: str, task: Task, wish: Wish, workers: int, lengths: np.ndarray
+) -> Plan:
+    place = subject.place
+    probe = subject.fold(0, 1, [Candidate("b_v", "mean", rate=1e-3)])
+    project = prepare(place.params, write_step(subject, "measured", [probe]))
+    cost = measure(place.root, recipe_of(project, probe, probe.candidates[0]), wish.device)
     plan = make_plan(cost, task.load(lengths), task.folds, task.kind, wish.minutes, workers)
-    write_file(path, to_json({"wish": asked, "cost": asdict(cost), "plan": plan.to_dict()}))
+    write_file(place.plan, to_json({"wish": asked, "cost": asdict(cost), "plan": plan.to_dict()}))
     return plan

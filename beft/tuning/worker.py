@@ -1,4 +1,4 @@
-"""A process that trains runs for `tune`: `python -m beft.tuning.worker PROJECT DEVICE`.
+"""A process that trains runs for `tune`: `python -m beft.tuning.worker PARAMS DEVICE`.
 
 Each line on standard input is `{"study": path, "digests": [...]}`. Each line on standard output is
 `{"done": steps, "total": steps}`, and in the end `{"trained": true}` or `{"error": line}`.
@@ -13,16 +13,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from beft import code_identity
+
+if TYPE_CHECKING:
+    from beft.study.project import Project
 
 POLL = 1.0  # seconds between two looks whether the parent lives
 
 
-def main(root: Path, device: str) -> int:
+def main(params: Path, device: str) -> int:
     """Trains what is asked for until standard input ends."""
     code_identity.pin()  # before any module that counts is imported
     # What libraries print goes to the log: lines on standard output are for the parent.
@@ -32,16 +36,19 @@ def main(root: Path, device: str) -> int:
     threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    first = sys.stdin.readline()
+    if not first:
+        return 0  # there was nothing to train
     import torch
 
     from beft.errors import UserError
     from beft.training.state import Interrupted
 
     torch.set_num_threads(1)
-    for line in sys.stdin:
+    for line in chain([first], sys.stdin):
         wish = json.loads(line)
         try:
-            _train(root, device, wish["study"], wish["digests"], say)
+            _train(params, device, wish["study"], wish["digests"], say)
         except Interrupted:
             return 128 + signal.SIGTERM
         except torch.OutOfMemoryError as error:
@@ -55,13 +62,12 @@ def main(root: Path, device: str) -> int:
 
 
 def _train(
-    root: Path, device: str, study: str, digests: list[str], say: Callable[..., None]
+    params: Path, device: str, study: str, digests: list[str], say: Callable[..., None]
 ) -> None:
-    from beft.study.project import load
     from beft.study.recipe import Pack
     from beft.training.pack import run_pack
 
-    project = load(root / "params.yaml", study)
+    project = _project(params, study)
     known = {recipe.digest: recipe for recipe in project.recipes}
     pack = Pack(tuple(known[digest] for digest in digests), project.study.skip_inert)
     manifest = project.layout.pack(pack.manifest())
@@ -69,6 +75,13 @@ def _train(
         *(project.layout, pack, manifest, device),
         progress=lambda done, total, text: say(done=done, total=total),
     )
+
+
+@cache
+def _project(params: Path, study: str) -> "Project":
+    from beft.study.project import load
+
+    return load(params, study)
 
 
 def _say(lines: TextIO, **words: object) -> None:

