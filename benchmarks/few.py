@@ -150,7 +150,17 @@ def embeddings(model, tokenizer, texts: list[str], pooling: str, batch: int = 64
 
 
 def setfit(draw: Material, seed: int, steps: int) -> Found:
-    """SetFit: all weights tuned on pairs of texts, then logistic regression on embeddings."""
+    """SetFit's accuracy."""
+    seconds, answers = setfit_answers(draw, seed, steps)
+    return seconds, float((answers == draw.validation["label"].to_numpy()).mean())
+
+
+def setfit_answers(draw: Material, seed: int, steps: int) -> tuple[float, np.ndarray]:
+    """SetFit: all weights tuned on pairs of texts, then logistic regression on embeddings.
+
+    Returns:
+        Seconds, and the class of each validation example.
+    """
     from sentence_transformers import SentenceTransformer
     from setfit import SetFitModel, Trainer, TrainingArguments
 
@@ -172,5 +182,4 @@ def setfit(draw: Material, seed: int, steps: int) -> Found:
         start = time.perf_counter()
         trainer.train()
         answers = model.predict(draw.validation["sentence"].to_pylist(), as_numpy=True)
-        seconds = time.perf_counter() - start
-    return seconds, float((answers == draw.validation["label"].to_numpy()).mean())
+        return time.perf_counter() - start, np.asarray(answers)

@@ -1,207 +1,148 @@
 """One's own labelled file: `beft tune`, and what else users would do with as many rows.
 
 All get the same training rows and are scored once on the same test rows, which nothing was chosen
-on. Writes results/own.json. `python -m benchmarks own` takes two hours, so `make bench`
-leaves it out.
+on. Each answer is a process of its own, whose wall and CPU seconds, with those of the processes
+that it starts, count from its start to its end. Writes results/own.json after each answer, and
+measures no answer again that stands there: delete the file to begin anew. `python -m benchmarks
+own` takes hours, so `make bench` leaves it out. On a busy machine run `python -m
+benchmarks.own_plans` beforehand, while it is idle: what `tune` does then depends on nothing else.
 """
 
-import csv
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from sklearn.linear_model import LogisticRegression, Ridge
-from transformers import AutoModel, AutoTokenizer
+from scipy.stats import t as student
 
-from beft.data.order import order
-from beft.tasks.metrics.classes import score
-from benchmarks import few, peers
 from benchmarks import measure as M
-from benchmarks.material import BATCH, MIRROR, MODEL, Material
+from benchmarks import own_cases
+from benchmarks.material import ROOT
+from benchmarks.own_cases import CASES, DRAWS
+from benchmarks.own_methods import GRID, PAIR_STEPS, PLAN
+from benchmarks.own_plans import FIFTH, Drawn, key_of, plans
 from benchmarks.random_material import tiny
 
-COLUMNS = ["case", "method", "metric", "value", "lowest", "highest", "seconds", "draws", "note"]
-# Name -> dataset, columns of text, training rows, metric.
-CASES = {
-    "sst2_100": ("nyu-mll/glue/sst2", ["sentence"], 100, "accuracy"),
-    "sst2_600": ("nyu-mll/glue/sst2", ["sentence"], 600, "accuracy"),
-    "mrpc_367": ("nyu-mll/glue/mrpc", ["sentence1", "sentence2"], 367, "accuracy"),
-    "cb_250": ("aps/super_glue/cb", ["premise", "hypothesis"], 250, "accuracy"),
-    "stsb_287": ("nyu-mll/glue/stsb", ["sentence1", "sentence2"], 287, "spearman"),
-    "cola_1710": ("nyu-mll/glue/cola", ["sentence"], 1710, "matthews"),
-}
-DRAWS = {"sst2_100": 5, "sst2_600": 5}  # of training rows; one of the others
-MINUTES = 5.0
-LORA_RATE, BEFT_RATE = 1e-3, 1e-3  # the paper trains biases of encoders at 1e-3
-GRID = [(term, rate) for term in ("q", "k", "v") for rate in (1e-3, 4e-3, 1e-2, 2e-2)]
-PRECISION = "bfloat16"
-Found = tuple[float, float, str]  # seconds, metric, what a reader must know
+COLUMNS = ["case", "method", "value", "lowest", "highest", "seconds", "cpu_seconds", "draws"]
+COLUMNS += ["minus", "minus_low", "minus_high"]
+QUICK = ("tune", "probe", "setfit", "lora", "beft_v")
+SLOW = ("grid", "tune_fifth")  # hours for five draws of each case
+SLOW_DRAWS = 2
+LEVEL = 0.95
 
 
 def run(smoke: bool = False) -> list[dict]:
-    """A row for each case and method, written after each."""
+    """A row for each case and method."""
     if smoke:
         with tiny() as source:
-            return _measured({"tiny": [source]}, ["tune", "probe"], 0.1)
-    found = {name: [draw(name, i) for i in range(DRAWS.get(name, 1))] for name in CASES}
-    return _measured(found, list(METHODS), MINUTES)
+            return _measured([Drawn("tiny", 0, source, ("tune", "probe"), 0.1)])
+    return _measured(drawn())
 
 
-def draw(name: str, number: int) -> Material:
-    """A draw of training rows of a case; the test rows are the whole validation split."""
-    dataset, text, rows, metric = CASES[name]
-    train, test = (pq.read_table(MIRROR / "datasets" / dataset / f"{s}.parquet") for s in _SPLITS)
-    task = {"text": text, "label": "label", "metric": metric, "validation": ["validation"]}
-    outputs = 1 if metric == "spearman" else len(set(train["label"].to_pylist()))
-    task |= {"name": name, "labels": [str(i) for i in range(outputs)] if outputs > 1 else []}
-    chosen = order(len(train), name, number)[:rows]
-    return Material(name, MIRROR / "models" / MODEL, train.take(chosen), test, task, outputs)
+def drawn() -> list[Drawn]:
+    """All draws: the first of each case, then the others, so that each case has an answer soon."""
+    found = []
+    for number in range(max(DRAWS.values())):
+        for case in CASES:
+            if number < DRAWS.get(case, 1):
+                source = own_cases.draw(case, number)
+                left_out = {"setfit"} if source.outputs == 1 or not find_spec("setfit") else set()
+                methods = (*QUICK, *SLOW) if number < SLOW_DRAWS else QUICK
+                kept = tuple(m for m in methods if m not in left_out)
+                found.append(Drawn(case, number, source, kept))
+    return found
 
 
-_SPLITS = ("train", "validation")
-
-
-def _measured(cases: dict[str, list[Material]], methods: list[str], minutes: float) -> list[dict]:
-    rows: list[dict] = []
-    for name, draws in cases.items():
-        for method in methods:
-            if method == "setfit" and (draws[0].outputs == 1 or not find_spec("setfit")):
+def _measured(draws: list[Drawn]) -> list[dict]:
+    planned = plans(draws)
+    answers: dict[str, Any] = M.load("own").get("answers", {})
+    for each in draws:
+        for method in each.methods:
+            key = key_of(each, method)
+            if key in answers:
                 continue
-            found = [METHODS[method](each, seed, minutes) for seed, each in enumerate(draws)]
-            rows.append(_row(name, method, draws[0], found))
-            M.report(rows[-1])
-            M.save("own", rows, minutes=minutes, grid=len(GRID))
+            answers[key] = _answer(each, method, planned.get(key))
+            M.report({"answer": key, **answers[key]})
+            facts = {"minutes": each.minutes, "fifth": FIFTH, "grid": len(GRID)}
+            facts |= {"pair_steps": PAIR_STEPS, "answers": answers}
+            M.save("own", _rows(draws, answers), **facts)
+    return _rows(draws, answers)
+
+
+def _answer(drawn: Drawn, method: str, plan: dict[str, Any] | None) -> dict[str, Any]:
+    """What a method answers, in a process of its own, and the seconds that it takes."""
+    with tempfile.TemporaryDirectory() as name:
+        own_cases.write(drawn.source, Path(name))
+        if plan is not None:
+            (Path(name) / PLAN).write_text(json.dumps(plan))
+        command = [sys.executable, "-m", "benchmarks.own_methods", name, method, str(drawn.number)]
+        start, before = time.perf_counter(), _cpu_of_children()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        seconds, cpu = time.perf_counter() - start, _cpu_of_children() - before
+    if done.returncode:
+        raise RuntimeError(f"{drawn.case} {drawn.number} {method}: {done.stderr}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
+
+
+def _cpu_of_children() -> float:
+    """CPU seconds of processes that have ended, and of those that they waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _rows(draws: list[Drawn], answers: dict[str, Any]) -> list[dict]:
+    """The mean and the range of each case and method over draws, and `tune` minus it."""
+    rows = []
+    for case in dict.fromkeys(each.case for each in draws):
+        mine = [each for each in draws if each.case == case]
+        for method in mine[0].methods:
+            found = {
+                each.number: answers[key_of(each, method)]
+                for each in mine
+                if key_of(each, method) in answers
+            }
+            if found:
+                ours = {each.number: answers.get(key_of(each, "tune")) for each in mine}
+                rows.append(_row(mine[0], method, found) | _minus(method, ours, found))
     return rows
 
 
-def _row(name: str, method: str, source: Material, found: list[Found]) -> dict:
-    seconds, values, notes = zip(*found, strict=True)
+def _row(drawn: Drawn, method: str, found: dict[int, dict]) -> dict:
+    first, values = next(iter(found.values())), [a["value"] for a in found.values()]
     return {
-        "case": name,
+        "case": drawn.case,
         "method": method,
-        "metric": source.task["metric"],
+        "metric": drawn.source.task["metric"],
         "value": round(float(np.mean(values)), 4),
         "lowest": round(min(values), 4),
         "highest": round(max(values), 4),
-        "seconds": round(float(np.median(seconds)), 1),
+        "seconds": float(np.median([a["seconds"] for a in found.values()])),
+        "cpu_seconds": float(np.median([a["cpu_seconds"] for a in found.values()])),
+        "planned": float(np.median([a["planned"] for a in found.values()]))
+        if "planned" in first
+        else None,
         "draws": len(found),
-        "test_rows": len(source.validation),
-        "note": notes[0],
-        "raw": [[round(s, 1), round(v, 4)] for s, v, _ in found],
+        "test_rows": len(drawn.source.validation),
+        "note": "; ".join(dict.fromkeys(a["note"] for a in found.values())),
     }
 
 
-def tune(source: Material, seed: int, minutes: float) -> Found:
-    """The command, from its start to the written adapter."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for table, file in ((source.train, "train.csv"), (source.validation, "test.csv")):
-            _write(folder / file, table, source.task["text"])
-        text = [word for column in source.task["text"] for word in ("--text", column)]
-        command = [str(Path(sys.executable).with_name("beft")), "tune", "train.csv"]
-        command += ["--model", str(source.model), "--to", "adapter", "--test", "test.csv", "--yes"]
-        command += [*text, "--label", "label", "--metric", source.task["metric"]]
-        start = time.perf_counter()
-        done = subprocess.run(
-            [*command, "--minutes", str(minutes)],
-            **{"cwd": folder, "capture_output": True, "text": True},
-        )
-        seconds = time.perf_counter() - start
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-        facts = json.loads((folder / "adapter" / "beft.json").read_text())
-    choice = next(line for line in done.stdout.splitlines() if line.startswith("choice"))
-    return seconds, facts["test"]["value"], choice
-
-
-def _write(path: Path, table: pa.Table, text: list[str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*text, "label"])
-        for row in table.select([*text, "label"]).to_pylist():
-            writer.writerow([*(row[column] for column in text), row["label"]])
-
-
-def probe(source: Material, seed: int, minutes: float) -> Found:
-    """Logistic or ridge regression on frozen embeddings, the mean over tokens."""
-    start = time.perf_counter()
-    model = AutoModel.from_pretrained(source.model, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(source.model)
-    parts = [
-        few.embeddings(model, tokenizer, _texts(table, source.task["text"]), "mean")
-        for table in (source.train, source.validation)
-    ]
-    head = LogisticRegression(max_iter=1000) if source.outputs > 1 else Ridge()
-    answers = head.fit(parts[0], source.train["label"].to_numpy()).predict(parts[1])
-    value = score(source.task["metric"], answers, source.validation["label"].to_numpy())
-    return time.perf_counter() - start, value, "default strength"
-
-
-def _texts(table: pa.Table, text: list[str]) -> list:
-    """Texts, or pairs of them, as tokenizers take them."""
-    columns = [table[name].to_pylist() for name in text]
-    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-
-
-def setfit(source: Material, seed: int, minutes: float) -> Found:
-    """SetFit on single texts, or on pairs joined by the separator."""
-    joined = [
-        pa.table({"sentence": _joined(table, source.task["text"]), "label": table["label"]})
-        for table in (source.train, source.validation)
-    ]
-    single = replace(source, train=joined[0], validation=joined[1])
-    steps = few.PAIR_STEPS
-    return (*few.setfit(single, seed, steps), f"{steps} steps of {BATCH} pairs")
-
-
-def _joined(table: pa.Table, text: list[str]) -> list[str]:
-    columns = [table[name].to_pylist() for name in text]
-    return [" [SEP] ".join(texts) for texts in zip(*columns, strict=True)]
-
-
-def lora(source: Material, seed: int, minutes: float) -> Found:
-    """LoRA of queries and values by Trainer + PEFT, at one rate."""
-    return _trained("lora", "v", LORA_RATE, source, seed)
-
-
-def beft_v(source: Material, seed: int, minutes: float) -> Found:
-    """PEFT's own BEFT of the values by Trainer, at one rate."""
-    return _trained("peft", "v", BEFT_RATE, source, seed)
-
-
-def grid(source: Material, seed: int, minutes: float) -> Found:
-    """A user's sweep: terms by rates, one by one, chosen on a fifth of the training rows."""
-    start, held = time.perf_counter(), max(1, len(source.train) // 5)
-    inner = replace(source, train=source.train.slice(held), validation=source.train.slice(0, held))
-    found = {(term, rate): _trained("peft", term, rate, inner, seed)[1] for term, rate in GRID}
-    term, rate = max(found, key=lambda key: found[key])
-    _, value, _ = _trained("peft", term, rate, source, seed)
-    return time.perf_counter() - start, value, f"{len(GRID)} runs, then {term} at {rate:g}"
-
-
-def _trained(kind: str, term: str, rate: float, source: Material, seed: int) -> Found:
-    epochs = 10 if len(source.train) < 150 else 5
-    wish = {"learning_rate": rate, "eval_strategy": "no"}
-    trainer = peers.trainer_of(kind, source, term, seed, PRECISION, epochs, **wish)
-    seconds, value = peers.train(trainer, source.task["metric"])
-    return seconds, value, f"{epochs} epochs, rate {rate:g}"
-
-
-METHODS: dict[str, Callable[[Material, int, float], Found]] = {
-    "tune": tune,
-    "probe": probe,
-    "setfit": setfit,
-    "lora": lora,
-    "beft_v": beft_v,
-    "grid": grid,
-}
+def _minus(method: str, ours: dict[int, dict | None], theirs: dict[int, dict]) -> dict:
+    """`tune` minus the method on the same draws; an interval of Student's from two draws on."""
+    pairs = [(o["value"], theirs[n]["value"]) for n, o in ours.items() if o and n in theirs]
+    if method == "tune" or not pairs:
+        return {"minus": None, "minus_low": None, "minus_high": None}
+    found = np.array([one - other for one, other in pairs])
+    mean, half = float(found.mean()), None
+    if len(found) > 1:
+        error = float(found.std(ddof=1)) / len(found) ** 0.5
+        half = float(student.ppf((1 + LEVEL) / 2, len(found) - 1)) * error
+    ends = (None, None) if half is None else (round(mean - half, 4), round(mean + half, 4))
+    return {"minus": round(mean, 4), "minus_low": ends[0], "minus_high": ends[1]}

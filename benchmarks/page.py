@@ -13,10 +13,11 @@ from benchmarks import measure
 from benchmarks.material import ROOT
 
 TEMPLATE, PAGE, README = "performance.md.j2", ROOT / "docs" / "performance.md", ROOT / "README.md"
-LACKING = "Results of this section are not on file: run `make bench`."
+LACKING = "Results of this section are not on file: run its part of `python -m benchmarks`."
 CLAIM = re.compile(r"[\d.]+ to [\d.]+ times as fast")
-# Each is written by a part; the last two by parts that need a GPU.
-FILES = ("engine", "packs", "steps", "few", "decoder", "pipeline", "cluster", "gpu", "memory_gpu")
+# Each is written by a part; the last two by parts that need a GPU. `make bench` leaves `own` out.
+FILES = ("engine", "packs", "steps", "few", "own", "decoder", "pipeline", "cluster", "gpu")
+FILES += ("memory_gpu",)
 
 
 class Results(dict):
@@ -41,7 +42,7 @@ def page() -> str:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,
     )  # fmt: skip
-    environment.filters |= {"number": number, "percent": percent}
+    environment.filters |= {"number": number, "percent": percent, "hundredths": hundredths}
     results = {name: Results(name) for name in FILES}
     source = environment.loader.get_source(environment, TEMPLATE)[0]
     sections = re.split(r"^(?=## )", source, flags=re.M)
@@ -66,6 +67,11 @@ def number(value: float, digits: int | None = None) -> str:
 def percent(value: float) -> str:
     """A share in percent, one digit behind the point."""
     return f"{100 * float(value):.1f}"
+
+
+def hundredths(value: float | None) -> str:
+    """A metric or a difference of two, times 100; empty where there is none."""
+    return "" if value is None else percent(value)
 
 
 def claim() -> str:

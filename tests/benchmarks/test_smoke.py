@@ -19,10 +19,11 @@ ON_THE_PAGE = {
     "packs": "pack_2",
     "steps": "steps_peer",
     "few": "probe_mean_32",
+    "own": "probe",
     "decoder": "decoder_generation",
     "pipeline": "verify_10",
 }
-OTHERS = {"cluster": "execution", "gpu": "gpu_bert", "memory": "tiny", "own": "probe"}
+OTHERS = {"cluster": "execution", "gpu": "gpu_bert", "memory": "tiny"}
 
 
 @pytest.fixture(autouse=True)
