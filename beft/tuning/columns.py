@@ -48,6 +48,8 @@ _PAIRS = {
     "query": ("document", "passage", "text"),
 }
 _IDS = re.compile(r"|(.*[ _.-])?(id|ids|uid|uuid|guid|index|idx)|unnamed: \d+|__index_level_\d+__")
+# A date, perhaps with a time: 2024-05-31, 31.05.2024, 5/31/24 10:15.
+_DATE = re.compile(r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3\d{2,4})([T ]\d\d?:\d\d.*)?")
 _MOST_CLASSES = 100  # classes of a column that nobody named as the label
 _ROWS_OF_A_CLASS = 4  # fewest rows of a class there, on average
 _LONGER = 2  # how much longer than all others the text has to be
@@ -66,6 +68,7 @@ class _Profile:
     nested: bool  # lists or objects
     words: float  # of a median value
     single: bool  # no value has a blank
+    dates: bool
 
 
 def guess(
@@ -121,6 +124,7 @@ def _profile(name: str, given: Sequence[Any]) -> _Profile:
         nested,
         median(lengths) if lengths else 0,
         all(length <= 1 for length in lengths),
+        bool(spellings) and all(map(_DATE.fullmatch, spellings)),
     )
 
 
@@ -161,11 +165,11 @@ def _free_texts(profiles: Sequence[_Profile], rows: Rows) -> tuple[str, ...]:
 
 
 def _is_id(profile: _Profile) -> bool:
-    """Whether a column names rows: by its own name, or since each row has another short value."""
+    """Whether a column names or dates rows: by its name, or as each has another short value."""
     alone = profile.distinct == len(profile.values) > 1
     if profile.number:
         alone = alone and all(map(whole, profile.values))
-    return _IDS.fullmatch(profile.key) is not None or (alone and profile.single)
+    return profile.dates or _IDS.fullmatch(profile.key) is not None or (alone and profile.single)
 
 
 def _may_be_label(profile: _Profile) -> bool:
@@ -236,4 +240,7 @@ def _different(classes: tuple[str, ...], where: str) -> tuple[str, ...]:
                 f"{where}: labels '{shortened(other)}' and '{shortened(name)}' differ in capitals "
                 "or blanks only; write them alike"
             )
+    binary = set(classes) <= {"0", "1", "true", "false"}
+    if binary and len({name.isdigit() for name in classes}) == 2:
+        raise UserError(f"{where}: labels are {', '.join(classes)}; write 1 and true alike")
     return classes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from beft.errors import shortened
-from beft.tuning.examples import Examples
+from beft.tuning.examples import Columns, Examples
 from beft.tuning.groups import folded
 
 _NAMED = 6  # classes that are named on the terminal; more are counted
@@ -33,12 +33,13 @@ class Seen:
     longest: int  # words of the longest text
     median: float  # words of the median text
 
-    def lines(self) -> list[str]:
-        """At most three short lines for the terminal."""
-        notes = self._notes()
+    def lines(self, columns: Columns) -> list[str]:
+        """At most three short lines for the terminal, which name the columns that are used."""
+        notes, names = self._notes(), [f"'{shortened(name, 30)}'" for name in columns.texts]
         return [
-            f"{counted(self.rows)}: {self._labels()}",
-            f"words of a text: {self.median:g} in the middle, {self.longest} at most",
+            f"{counted(self.rows)}; label '{shortened(columns.label, 30)}': {self._labels()}",
+            f"text{'s' * (len(names) > 1)} {' and '.join(names)}: {self.median:g} words in the "
+            f"middle, {self.longest} at most",
             *(["; ".join(notes)] if notes else []),
         ]
 

@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from beft.data.readers.rows import Rows
-from beft.errors import UserError
+from beft.errors import UserError, shortened
 from beft.models.family import is_causal
 from beft.models.loading import load_tokenizer, read_config
 from beft.models.pretrained import check_checkpoint
@@ -116,6 +116,7 @@ def read_task(data: Any, wish: Wish) -> Task:
     files = [DataFile(name, content, rows.count, use)]
     if isinstance(wish.test, str):
         test_name, test_content, other = _read(wish.test)
+        _check_columns(other, rows, columns)
         test, of_test = examples(other, columns, wish.group, enough=False)
         pool, dropped = separate(pool, test)
         check(pool, columns, f"{rows.origin}, without what {other.origin} has too")
@@ -138,6 +139,17 @@ def read_task(data: Any, wish: Wish) -> Task:
         *(name, used, every, parts, columns, meaning, metric, seen, of_test, dropped),
         *(tuple(files), files[-1].name),
     )
+
+
+def _check_columns(test: Rows, rows: Rows, columns: Columns) -> None:
+    """Refuses a test file without the columns of the rows that are trained on."""
+    for name in (*columns.texts, columns.label):
+        if name not in test.columns:
+            has = ", ".join(f"'{shortened(each)}'" for each in test.names[:30])
+            raise UserError(
+                f"{test.origin}: no column '{shortened(name)}', which {rows.origin} has; rename "
+                f"one of {has}"
+            )
 
 
 def _read(data: Any) -> tuple[str, str, Rows]:
@@ -205,7 +217,7 @@ def longest(base: NamedModel, task: Task) -> tuple[int, np.ndarray]:
 
 def about(task: Task, max_length: int, lengths: np.ndarray) -> Iterator[str]:
     """What a user should know before anything is trained."""
-    yield from task.seen.lines()
+    yield from task.seen.lines(task.columns)
     yield from task.test_notes()
     test, pool = len(task.cut.test), len(task.cut.pool)
     width = ""

@@ -14,6 +14,7 @@ IDS = list(range(100, 100 + N))
 CODES = [f"r-{row}" for row in range(N)]
 CLASS = ["good" if row % 2 else "bad" for row in range(N)]
 STARS = [1 + row % 5 for row in range(N)]
+DATES = [f"2024-05-{1 + row % 9:02}" for row in range(N)]
 SCORE = [0.25 * row for row in range(N)]
 PAIR = ("bad", "good")
 FIVE = ("1", "2", "3", "4", "5")
@@ -46,6 +47,12 @@ def columns(table: dict, **given) -> Columns:
         # a sure name beside another one
         ({"text": TEXT, "review": LONG, "label": CLASS, "stars": STARS}, ("text",), "label", PAIR),
         ({"text": TEXT, "label": CLASS, "label_text": CLASS}, ("text",), "label", PAIR),
+        # dates are none, nor are they texts
+        ({"on": DATES, "said": TEXT, "what": CLASS}, ("said",), "what", PAIR),
+        ({"at": [f"{day} 10:15" for day in DATES], "said": TEXT, "what": CLASS},
+         ("said",), "what", PAIR),
+        ({"am": [".".join(reversed(day.split("-"))) for day in DATES], "said": TEXT, "what": CLASS},
+         ("said",), "what", PAIR),
         # what is always the same is no label
         ({"text": TEXT, "what": CLASS, "source": ["web"] * N}, ("text",), "what", PAIR),
     ],
@@ -99,6 +106,7 @@ def test_what_is_given_is_taken(given, expected):
         ({"text": ["label"], "label": "label"}, "give one column of text, or two, and another"),
         ({"text": ["text", "text"]}, "give one column of text, or two, and another"),
         ({"text": ["text", "label", "id"]}, "give one column of text, or two, and another"),
+        ({"label": "truths"}, "labels are 0, 1, false, true; write 1 and true alike"),
         ({"label": "capitals"}, "labels 'Good' and 'good' differ in capitals or blanks only"),
         ({"label": "empty"}, "column 'empty' has no label in any row"),
         ({"label": "tags"}, "column 'tags' holds several labels in one row .*multi-label"),
@@ -110,6 +118,7 @@ def test_what_is_given_wrongly_is_refused(given, message):
     table = {
         "id": IDS, "text": TEXT, "label": CLASS, "empty": [None, " "] * (N // 2),
         "tags": ["a", "a;b", "b", "b"] * (N // 4), "lists": [["a"], ["a", "b"]] * (N // 2),
+        "truths": ["0", "1", "False", True] * (N // 4),
         "capitals": ["good", "Good"] * (N // 2), "thousands": ["1,000", "2,500"] * (N // 2),
     }  # fmt: skip
     with pytest.raises(UserError, match=message) as caught:

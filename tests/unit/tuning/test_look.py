@@ -45,7 +45,7 @@ def test_rows_without_text_or_label_are_left_out_and_counted():
     found, seen = looked(made)
     assert found.rows.tolist() == [0, 1, 4, *range(6, 24)]
     assert (seen.rows, seen.empty, seen.first_empty) == (21, 3, "row 2")
-    assert seen.lines()[2] == "3 rows without text or label left out, first row 2"
+    assert seen.lines(PAIR)[2] == "3 rows without text or label left out, first row 2"
 
 
 def test_a_pair_needs_both_texts():
@@ -82,7 +82,7 @@ def test_repeated_and_contradictory_rows_are_counted():
     made["text"][3] = "text number 6"  # good and bad
     _, seen = looked(made)
     assert (seen.duplicates, seen.contradictions) == (3, 2)
-    assert seen.lines()[-1] == (
+    assert seen.lines(PAIR)[-1] == (
         "3 rows with the text of an earlier one; 2 rows with one text and different labels"
     )
 
@@ -92,24 +92,24 @@ def test_what_is_said_of_classes():
     made["text"][0] = "one two three four five"
     _, seen = looked(made)
     assert seen.guessing == pytest.approx(2 / 3) and (seen.longest, seen.median) == (5, 3)
-    assert seen.lines() == [
-        "30 rows: good (20), bad (10); guessing the most frequent: 66.7 %",
-        "words of a text: 3 in the middle, 5 at most",
+    assert seen.lines(PAIR) == [
+        "30 rows; label 'label': good (20), bad (10); guessing the most frequent: 66.7 %",
+        "text 'text': 3 words in the middle, 5 at most",
     ]
 
 
 def test_many_classes_are_counted():
     columns = Columns(("text",), "label", tuple("0123456789"))
     _, seen = looked(table(100, label=list("0123456789") * 10), columns)
-    assert seen.lines()[0] == (
-        "100 rows: 10 classes of 10 to 10 rows; guessing the most frequent: 10.0 %"
+    assert seen.lines(PAIR)[0] == (
+        "100 rows; label 'label': 10 classes of 10 to 10 rows; guessing the most frequent: 10.0 %"
     )
 
 
 def test_whole_numbers_that_may_be_classes():
     _, seen = looked(table(44, label=list(range(22)) * 2), VALUES)
-    assert seen.lines()[0] == (
-        "44 rows: numbers of mean 10.5 and deviation 6.344; "
+    assert seen.lines(VALUES)[0] == (
+        "44 rows; label 'label': numbers of mean 10.5 and deviation 6.344; "
         "if they are classes, ask for a metric of classes, as accuracy"
     )
 
@@ -118,8 +118,9 @@ def test_what_is_said_of_numbers():
     found, seen = looked(table(40, label=["1,5", "2,25"] * 20), VALUES)
     assert found.labels.tolist() == [1.5, 2.25] * 20 and found.labels.dtype == np.float64
     assert (seen.mean, seen.deviation, seen.commas) == (1.875, 0.375, True)
-    assert seen.lines()[0] == (
-        "40 rows: numbers of mean 1.875 and deviation 0.375; decimal commas are read as points"
+    assert seen.lines(VALUES)[0] == (
+        "40 rows; label 'label': numbers of mean 1.875 and deviation 0.375; "
+        "decimal commas are read as points"
     )
 
 

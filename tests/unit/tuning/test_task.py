@@ -34,8 +34,8 @@ def said(tmp_path):
 def test_a_test_file_without_oddities_is_not_told_of(said):
     lines, warnings = said(TRAIN, TEST)
     assert lines == [
-        "40 rows: bad (20), good (20); guessing the most frequent: 50.0 %",
-        "words of a text: 3 in the middle, 3 at most",
+        "40 rows; label 'label': bad (20), good (20); guessing the most frequent: 50.0 %",
+        "text 'text': 3 words in the middle, 3 at most",
         "test: 10 rows, read once at the end: an interval of about +-25 points; 40 rows in 5 folds",
     ]
     assert warnings == []
@@ -70,3 +70,11 @@ def test_a_label_that_only_the_test_file_has_is_refused(said, test):
     with pytest.raises(UserError, match=r"new\.csv: row \d+ \(line .*\): label '.*' is not one of "
                        r"bad, good; remove such rows \(2\), or add some to the rows"):  # fmt: skip
         said(TRAIN, test)
+
+
+def test_a_test_file_of_other_columns_is_refused(tmp_path):
+    (tmp_path / "new.csv").write_text("sentence,label\na,bad\n")
+    wish = Wish("m", test=str(tmp_path / "new.csv"))
+    with pytest.raises(UserError, match=r"new\.csv: no column 'text', which .*train\.csv has; "
+                       "rename one of 'sentence', 'label'"):  # fmt: skip
+        read_task(written(tmp_path / "train.csv", TRAIN), wish)
