@@ -99,8 +99,10 @@ class Result:
         guess += ", which it does not clearly beat" if self._may_know_nothing else ""
         yield f"test: {t.metric} {value} ({low} to {high}) on {len(t.truth)} rows, read once{guess}"
         if t.classes:
-            each = [f"{c.name} {c.recall:.0%} of {c.support}" for c in t.classes[:6]]
-            yield f"found of each class: {', '.join(each)}"
+            there = [c for c in t.classes if c.support]
+            each = [f"{c.name} {c.recall:.0%} of {c.support}" for c in there[:6]]
+            more = f" and {len(there) - 6} more classes (README.md)" if len(there) > 6 else ""
+            yield f"found of each class: {', '.join(each)}{more}"
         else:
             yield (
                 f"mean absolute error {t.errors['mae']:.3g}, root mean squared error "

@@ -61,10 +61,10 @@ def tune_at(place: Place, data: Any, wish: Wish, to: Path | None, talk: Talk) ->
         check_target(to)
     base, task = find_named(wish.model), read_task(data, wish)
     with lock(place.lock):
-        if to is not None:
-            check_target(to)  # which another call may have written meanwhile
         done = False
         try:
+            if to is not None:
+                check_target(to)  # which another call may have written meanwhile
             result = _tune(place, to, base, task, wish, talk)
             done = True
         finally:
@@ -86,12 +86,7 @@ def _tune(
     write_rows(subject, task.all, task.cut)
     if plan is None:
         plan = _new(subject, asked, task, wish, workers, lengths)
-    minutes = max(1, round(plan.seconds / 60))
-    talk.say(
-        f"plan: {plan.runs(task.kind)} runs in two rounds and a last one, about {minutes} "
-        f"minute{'s' * (minutes > 1)} with {workers} process{'es' * (workers > 1)}"
-        f"{f'; more minutes would allow more than {plan.cut}' if plan.cut else ''}"
-    )
+    talk.say(_told(plan, plan.runs(task.kind), workers, wish.minutes))
     if place.study:
         talk.say(f"study {place.race}: {write_race(subject, plan, task.kind)} runs")
     if to is None:
@@ -127,6 +122,17 @@ def _raced(
             study, jobs(left(project, [recipe]), 1), partial(talk.progress, "last training")
         )
     return finish(project, recipe, subject, to, base, task, plan, raced, chosen)
+
+
+def _told(plan: Plan, runs: int, workers: int, given: float) -> str:
+    """The plan in one line."""
+    minutes, short = max(1, round(plan.seconds / 60)), plan.seconds > 60 * given
+    return (
+        f"plan: {runs} runs in two rounds and a last one, about {minutes} "
+        f"minute{'s' * (minutes > 1)} with {workers} process{'es' * (workers > 1)}"
+        f"{f', the shortest there is (--minutes {given:g})' if short else ''}"
+        f"{f'; more minutes would allow more than {plan.cut}' if plan.cut else ''}"
+    )
 
 
 def _asked(wish: Wish, task: Task, workers: int, is_study: bool) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,6 +84,25 @@ def test_at_most_twenty_lines_say_what_was_found(tuned):
 
 def test_nothing_but_the_adapter_stays_behind(tuned, place):
     assert {p.name for p in place.iterdir()} == {"reviews.csv", "model", "adapter"}
+
+
+def test_the_page_leads_to_nothing_that_is_not_there(tuned):
+    """Nor does it begin with the question of a study, which of its selectors was right."""
+    folder, _ = tuned
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    links = {link for link in re.findall(r'(?:href|src)="([^"]+)"', page)}
+    shown = {link for link in links if link.startswith(("#cell=", "data:"))}
+    assert links - shown == {f"#{name}" for name in re.findall(r'<h2 id="([^"]+)"', page)}
+    assert shown and "selectors choose" not in page and "No run belongs" not in page
+    assert "README.md in the same folder" in page
+
+
+def test_the_card_names_every_file(tuned):
+    folder, _ = tuned
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    tokenizer = {path.name for path in folder.glob("*token*")}
+    others = {path.name for path in folder.iterdir()} - tokenizer - {"README.md"}
+    assert all(f"`{name}`" in card or f"]({name})" in card for name in others)
 
 
 def test_the_split_has_each_row_once_and_equal_texts_on_one_side(tuned, place):

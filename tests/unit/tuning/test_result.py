@@ -88,3 +88,9 @@ def test_lines_are_twelve_at_most():
         "left out, cannot change the output: b_k, b_q; "
         "did not end well: b_v at 0 (and 2 more): diverged"
     )
+
+
+def test_a_class_that_no_test_row_has_is_not_called_missed():
+    found = score_rows("accuracy", np.array([0, 1]), np.array([1, 1]), 0, MEANING)
+    said = "\n".join(replace(result(V, [PROBE, V]), tested=found).lines())
+    assert "found of each class: good 50% of 2" in said and "bad" not in said
