@@ -3,8 +3,6 @@
 import difflib
 from pathlib import Path
 
-import torch
-
 from beft.adapters.host import Values, values_of
 from beft.adapters.peft_files import TaskType, obstacle, peft_files
 from beft.data.mirror.lookup import locate
@@ -152,6 +150,6 @@ def load_model(project: Project, recipe: Recipe) -> Model:
     path = locate(project.root, project.layout.model(recipe))
     settings = {"sites": recipe.model["sites"], "name": recipe.model["alias"]}
     if is_decoder(recipe):  # only its structure is looked at
-        return load_decoder(path, dtype=torch.bfloat16, **settings)
+        return load_decoder(path, hollow=True, **settings)
     settings["pooling"] = recipe.pooling
     return load_encoder(path, len(recipe.task["labels"]) or 1, **settings)

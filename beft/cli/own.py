@@ -15,7 +15,9 @@ from beft.cli.progress import Progress
 from beft.errors import UserError
 
 Data = Annotated[Path, typer.Argument(help="csv, tsv, jsonl, json, parquet or xlsx.")]
-Model = Annotated[str, typer.Option(help="A pretrained encoder: a folder, or its id on the hub.")]
+Model = Annotated[
+    str, typer.Option(help="A pretrained encoder or decoder: a folder, or its id on the hub.")
+]
 Text = Annotated[
     list[str] | None, typer.Option(help="The column of text; twice for a pair of texts.")
 ]
@@ -53,6 +55,10 @@ Study = Annotated[
         help="In a project: also write the race to studies/STUDY.yaml, whose runs lie in data/."
     ),
 ]
+Prompt = Annotated[
+    str | None,
+    typer.Option(help="Of a decoder: a text with {columns}; default: made of their names."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Start without asking.")]
 
 
@@ -68,6 +74,7 @@ def tune(
     seeds: Seeds = 5,
     group: Group = None,
     workers: Workers = None,
+    prompt: Prompt = None,
     device: opt.Device = "auto",
     study: Study = None,
     params: opt.Params = opt.PARAMS,
@@ -90,6 +97,8 @@ def tune(
     wish = Wish(
         *(model, tuple(text or ()), label, _share(test), metric, minutes, seeds, group, workers),
         device=device_of(device),
+        # In most shells it is hard to write a line end otherwise.
+        prompt=prompt and prompt.replace("\\n", "\n"),
     )
     # Of the jobs' own lines, only those that warn concern a user of this command.
     logging.getLogger("beft").setLevel(logging.WARNING)

@@ -39,7 +39,7 @@ def check_usable(path: Path, label: str, model: P.Model) -> None:
         _check_kind(path, label)
     # First without weights: shapes take no memory, and most mistakes show in them.
     found = _load(path, label, model.kind, sites, hollow=True)
-    _check_tokenizer(found.tokenizer, label, prompts=model.kind == "decoder")
+    check_tokenizer(found.tokenizer, label, prompts=model.kind == "decoder")
     if sum(p.numel() for p in found.model.parameters()) <= TRIED:
         _try(_load(path, label, model.kind, sites, hollow=False), label)
     if found.sites.left_out:
@@ -74,7 +74,7 @@ def _check_kind(path: Path, label: str) -> None:
         )
 
 
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, label: str, prompts: bool) -> None:
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, label: str, prompts: bool) -> None:
     """Check that the tokenizer does to a text what encoders, or prompts of decoders, need."""
     if prompts and not tokenizer.is_fast:
         raise UserError(

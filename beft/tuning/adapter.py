@@ -14,13 +14,14 @@ from beft.data.mirror.lookup import locate
 from beft.engine.parts import parts_of, trained_numbers, trained_terms
 from beft.engine.precision import real
 from beft.errors import UserError
-from beft.models.encoder import Encoder
+from beft.models.base import Model
 from beft.models.pretrained import check_checkpoint
 from beft.store.files import to_json, write_folder
 from beft.store.run_folder import Run, check_sound, open_run
 from beft.store.run_format import Epoch
 from beft.study.project import Project
 from beft.study.recipe import Recipe
+from beft.training.shared import is_decoder
 from beft.tuning.adapter_format import FORMAT, Adapted, Base, Facts, Quality, Tensors, files_of
 from beft.tuning.base_model import sums_of
 from beft.tuning.card import Card, Form, render_card
@@ -30,7 +31,6 @@ from beft.tuning.examples import Meaning
 from beft.tuning.host import name_in
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
-NOTHING = "only the head was tuned"
 
 
 def adapter_files(
@@ -49,7 +49,7 @@ def adapter_files(
 
     Args:
         project: that of the run.
-        recipe: of a run that ended well and trained biases and the head, or the head alone.
+        recipe: of a run that ended well and trained biases, the head, both or nothing.
         meaning: what its outputs mean.
         card: what people are told.
         target: the folder that will hold the files; paths in them are relative to it.
@@ -65,10 +65,8 @@ def adapter_files(
     if run.status != "ok":
         raise UserError(f"{run.folder}: {run.status} ({run.reason}); tune with another rate")
     model, values = load_model(project, recipe), values_of(run, epoch)
-    assert isinstance(model, Encoder)
     source = locate(project.root, project.layout.model(recipe))
     facts = _facts(run, model, meaning, card, _base(recipe, source, target, origin))
-    # Before anything is written into the model: its fused parameters are taken whole.
     adapted = Adapted(facts, _values(model, facts, values))
     form, files = _form(recipe, model, facts, values)
     files |= files_of(adapted) | _tokenizer_files(source, model, facts) | _config(model, facts)
@@ -103,14 +101,15 @@ def _base(
     )
 
 
-def _facts(run: Run, model: Encoder, meaning: Meaning, card: Card, base: Base) -> Facts:
+def _facts(run: Run, model: Model, meaning: Meaning, card: Card, base: Base) -> Facts:
     recipe, training = run.recipe, run.recipe.training
     return Facts(
         format=FORMAT,
         base=base,
         technique=recipe.technique,
         terms=list(trained_terms(model, recipe)),
-        pooling=recipe.pooling,
+        pooling=None if is_decoder(recipe) else recipe.pooling,
+        prompt=meaning.prompt,
         max_length=training["max_length"],
         precision=run.provenance.get("precision") or real("cpu", training["precision"]),
         texts=list(meaning.texts),
@@ -128,23 +127,28 @@ def _facts(run: Run, model: Encoder, meaning: Meaning, card: Card, base: Base) -
     )
 
 
-def _values(model: Encoder, facts: Facts, values: Values) -> Tensors:
+def _values(model: Model, facts: Facts, values: Values) -> Tensors:
     """Every tuned parameter, whole, by its name in beft.safetensors."""
+    tuned = {site.parameter for term in facts.terms for site in model.sites.of(term)}
     found: dict[str, torch.Tensor] = {}
-    for site in (site for term in facts.terms for site in model.sites.of(term)):
-        name = name_in(model, site.parameter, facts.pooling)
-        if name not in found:
-            found[name] = model.model.get_parameter(site.parameter).detach().clone()
-        found[name][site.index] = values.biases[site.term][site.layer]
+    for site in model.sites.sites:
+        if site.parameter in tuned:  # its other rows, if it is fused, are as they were
+            shape = model.model.get_parameter(site.parameter).shape
+            whole = found.setdefault(
+                name_in(model, site.parameter, facts.pooling), torch.zeros(shape)
+            )
+            source = values.biases if site.term in facts.terms else values.pre
+            whole[site.index] = source[site.term][site.layer]
     return found | {name_in(model, n, facts.pooling): v for n, v in values.head.items()}
 
 
 def _form(
-    recipe: Recipe, model: Encoder, facts: Facts, values: Values
+    recipe: Recipe, model: Model, facts: Facts, values: Values
 ) -> tuple[Form, dict[str, bytes]]:
     """How the folder holds what was tuned, and its files for PEFT, if it has any."""
     trained, total = trained_numbers(model, parts_of(model, recipe))
-    reason = obstacle(model, facts.terms) if facts.terms else NOTHING
+    nothing = "only the head was tuned" if values.head else "nothing was tuned"
+    reason = obstacle(model, facts.terms) if facts.terms else nothing
     if reason is not None:
         return Form(False, reason, trained, total), {}
     base = facts.base
@@ -154,19 +158,22 @@ def _form(
     return Form(True, "", trained, total), peft_files(model, facts.terms, *given)
 
 
-def _tokenizer_files(source: Path, model: Encoder, facts: Facts) -> dict[str, bytes]:
+def _tokenizer_files(source: Path, model: Model, facts: Facts) -> dict[str, bytes]:
     """The tokenizer's files, which say how many tokens the adapter reads."""
     checkpoint = check_checkpoint(source, f"model {source}")
     files = {name: (source / name).read_bytes() for name in checkpoint.tokenizer}
     config = json.loads(files.get(TOKENIZER_CONFIG, b"{}"))
     config.pop("auto_map", None)  # it names code
     config.setdefault("tokenizer_class", type(model.tokenizer).__name__)
-    config["model_max_length"] = facts.max_length
+    if facts.prompt is None:  # of prompts, not every token may be cut
+        config["model_max_length"] = facts.max_length
     return files | {TOKENIZER_CONFIG: to_json(config)}
 
 
-def _config(model: Encoder, facts: Facts) -> dict[str, bytes]:
-    """The base model's configuration, with names for the outputs."""
+def _config(model: Model, facts: Facts) -> dict[str, bytes]:
+    """The base model's configuration, with names for the outputs of its head."""
+    if facts.prompt is not None:
+        return {}
     names = dict(enumerate(facts.classes or [facts.label]))
     config = model.model.config.to_diff_dict()
     config.pop("auto_map", None)

@@ -1,24 +1,27 @@
 """The two files that `beft predict` reads of an adapter's folder: beft.json and beft.safetensors.
 
 beft.safetensors holds every tuned parameter whole, under its name in the model that
-`transformers` loads: `AutoModel` where the head reads the mean of all tokens, else
-`AutoModelForSequenceClassification`. So it also holds what PEFT has no place for: biases of norms,
-rows of fused projections, biases of models that have none.
+`transformers` loads: `AutoModel` where the head reads the mean of all tokens,
+`AutoModelForCausalLM` of a decoder, else `AutoModelForSequenceClassification`. So it also holds
+what PEFT has no place for: biases of norms, rows of fused projections, biases of models that have
+none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from beft.errors import UserError, one_line
 from beft.store.files import read_json, to_json
 from beft.study.fields import Count, HubId, LocalPath, Name, Strict, validate
+from beft.study.params import Prompt
+from beft.tasks.words import fields
 from beft.tuning.examples import Meaning
 
 FACTS, VALUES = "beft.json", "beft.safetensors"
@@ -68,28 +71,56 @@ class Facts(Strict):
     technique: str
     terms: list[str]
     """The kinds of biases that were tuned; empty if the head alone was."""
-    pooling: Literal["first", "mean"]
-    """What the head reads: the first token, or the mean of all tokens."""
+    pooling: Literal["first", "mean"] | None = None
+    """What the head of an encoder reads: the first token, or the mean of all tokens."""
+    prompt: Prompt | None = None
+    """What a decoder is asked, with names of `texts` in braces, and its answer for each class."""
     max_length: Count
     precision: Literal["float32", "bfloat16"]
     """The type that was computed in."""
-    texts: list[str] = Field(min_length=1, max_length=2)
+    texts: list[str] = Field(min_length=1)
     label: str
     classes: list[str]
     mean: Number
     deviation: Annotated[Number, Field(gt=0)]
     test: Quality | None = None
 
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Facts":
+        if (self.pooling is None) == (self.prompt is None):
+            raise ValueError("'pooling' is of encoders and 'prompt' of decoders: one of them")
+        if self.prompt is None and len(self.texts) > 2:
+            raise ValueError("'texts': an encoder reads one or two")
+        if self.prompt is not None:
+            _check_prompt(self.prompt, self.texts, self.classes)
+        return self
+
     @property
     def meaning(self) -> Meaning:
         return Meaning(
-            tuple(self.texts), self.label, tuple(self.classes), self.mean, self.deviation
+            tuple(self.texts),
+            self.label,
+            tuple(self.classes),
+            self.mean,
+            self.deviation,
+            self.prompt,
         )
 
     @property
     def outputs(self) -> int:
         """The number of outputs of the head: classes, or 1 for a regression."""
         return len(self.classes) or 1
+
+
+def _check_prompt(prompt: Prompt, texts: Sequence[str], classes: Sequence[str]) -> None:
+    named = fields(prompt.template)
+    if not set(named) == set(texts) >= {prompt.passage} or named.count(prompt.passage) != 1:
+        raise ValueError("'prompt' does not name the columns of 'texts', its passage once")
+    if len(prompt.answers) != len(classes):
+        raise ValueError("'prompt' needs an answer for each class")
+    for text in prompt.answers:
+        if not text.strip():
+            raise ValueError("'prompt' has an empty answer")
 
 
 @dataclass(frozen=True)

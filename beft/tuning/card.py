@@ -102,7 +102,9 @@ def _words(card: Card, facts: Facts, form: Form) -> dict[str, Any]:
     # In a block of code nothing can be escaped.
     plain = card.name.isprintable() and "`" not in card.name
     folder = card.name if plain else "ADAPTER"
-    pair = len(facts.texts) == 2
+    texts = ["a text", *["another text"] * (len(facts.texts) - 1)]
+    shown = ", ".join(f'"{text}"' for text in texts)
+    prompt = facts.prompt
     counts = ", ".join(f"{number:,} {escaped(name)}" for name, number in card.counts.items())
     return {
         "terms": ", ".join(facts.terms),
@@ -118,7 +120,11 @@ def _words(card: Card, facts: Facts, form: Form) -> dict[str, Any]:
         "guessing": _shown(facts, card.guessing),
         "folder": Markdown(shlex.quote(folder)),
         "folder_text": Markdown(ascii(folder)),
-        "text": Markdown('("a text", "another text")' if pair else '"a text"'),
+        "text": Markdown(f"({shown})" if len(texts) > 1 else shown),
+        "prompt": Markdown("> " + "  \n> ".join(map(escaped, prompt.template.split("\n"))))
+        if prompt
+        else "",
+        "answers": Markdown(", ".join(map(escaped, prompt.answers))) if prompt else "",
     }
 
 
@@ -157,7 +163,7 @@ def _header(card: Card, facts: Facts, form: Form) -> str:
     }
     told = {
         "library_name": "peft" if form.peft else "transformers",
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": "text-generation" if facts.prompt else "text-classification",
         "tags": ["beft", "bias-tuning", "text-classification"],
         "metrics": [card.metric],
         "model-index": [{"name": one_line(card.name), "results": [result]}],

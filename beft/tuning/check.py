@@ -17,12 +17,15 @@ from beft.store.files import write_folder
 from beft.store.run_folder import Run
 from beft.store.run_format import Epoch
 from beft.study.project import Project
+from beft.study.recipe import Recipe
+from beft.tasks.words import fields
+from beft.training.shared import is_decoder
 from beft.tuning.adapter_format import read_adapted
 from beft.tuning.example_program import EXAMPLE
-from beft.tuning.host import Host
-from beft.tuning.load import Adapter
+from beft.tuning.load import hosted
 
 MOST = 1000  # rows that are compared
+MOST_PROMPTS = 100  # the same of a decoder
 BATCH = 16
 # How far an output may be from the one that the run decided by, as a share of the largest output:
 # the run's own precision, and sums in another order.
@@ -51,8 +54,9 @@ def check_answers(
     recorded, examples = [], []
     for split in recipe.task["validation"]:
         table = pq.read_table(project.layout.source(recipe) / f"{split}.parquet")
-        rows = np.linspace(0, len(table) - 1, min(len(table), MOST)).astype(np.int64)
-        columns = segments(table.take(rows), recipe.task["text"])
+        most = MOST_PROMPTS if is_decoder(recipe) else MOST
+        rows = np.linspace(0, len(table) - 1, min(len(table), most)).astype(np.int64)
+        columns = segments(table.take(rows), _columns(recipe))
         examples += list(zip(*columns, strict=True))
         recorded.append(run.predictions(epoch)[split][rows])
     with TemporaryDirectory(prefix="beft-") as name:
@@ -60,13 +64,12 @@ def check_answers(
         write_folder(folder, files)
         adapted = read_adapted(folder)
         facts = adapted.facts.model_copy(update={"precision": "float32"})
-        both = [adapted, replace(adapted, facts=facts)]
-        host = Host(base, both, [folder, folder], "cpu")
-        own, exact = (
-            _in_batches(Adapter(folder, each, host, number).outputs, examples)
-            for number, each in enumerate(both)
-        )
+        both = hosted([adapted, replace(adapted, facts=facts)], [folder, folder], base, "cpu")
+        own, exact = (_in_batches(each.outputs, examples) for each in both)
+        del both  # a decoder needs much memory
         theirs = _in_batches(_example(folder, base), examples)
+    if is_decoder(recipe):  # of log-likelihoods, only differences decide
+        own, exact, theirs = (x - x.max(axis=1, keepdims=True) for x in (own, exact, theirs))
     rounding = ROUNDING[adapted.facts.precision]
     wrong = {
         "beft": _decided_otherwise(own, np.concatenate(recorded), rounding),
@@ -79,6 +82,13 @@ def check_answers(
                 "rows otherwise than the run; nothing was written: install the versions of torch, "
                 "transformers and peft that the run had"
             )
+
+
+def _columns(recipe: Recipe) -> list[str]:
+    """The columns of a run's texts, in order."""
+    if is_decoder(recipe):
+        return list(dict.fromkeys(fields(recipe.task["wording"]["template"])))
+    return list(recipe.task["text"])
 
 
 def _in_batches(answer: Answer, examples: Examples) -> np.ndarray:

@@ -77,15 +77,17 @@ def guess(
     label: str | None = None,
     kind: str | None = None,
     metric: str | None = None,
+    most: int = 2,
 ) -> Columns:
     """Finds the columns of text and of labels; those that are given are taken.
 
     Args:
         rows: all columns of a file.
-        text: names of the columns of text, one or two; empty to guess.
+        text: names of the columns of text, at most `most` of them; empty to guess.
         label: name of the column of labels; None to guess.
         kind: `classes` or `regression`; None to guess from the metric, else from the labels.
         metric: the metric that the user wants.
+        most: how many columns of text there may be.
 
     Raises:
         UserError: if several columns could be meant, with a list of them and an example each; if
@@ -93,7 +95,7 @@ def guess(
     """
     for name in (*text, *([label] if label is not None else [])):
         column(rows, name, rows.origin)
-    if len(text) > 2 or len({*text, label}) < len(text) + 1:
+    if len(text) > most or len({*text, label}) < len(text) + 1:
         raise UserError(f"{rows.origin}: give one column of text, or two, and another of labels")
     profiles = [_profile(name, values) for name, values in rows.columns.items() if name.strip()]
     if len(profiles) < 2:
@@ -108,6 +110,11 @@ def guess(
         found = _label([p for p in profiles if p.name not in texts], rows)
     texts = texts or _free_texts([p for p in profiles if p.name != found], rows)
     return Columns(texts, found, _classes(rows, found, kind, metric, known=label is not None))
+
+
+def may_be_label(rows: Rows, name: str) -> bool:
+    """Whether a column holds few different values, or numbers, as columns of labels do."""
+    return _may_be_label(_profile(name, rows.columns[name]))
 
 
 def _profile(name: str, given: Sequence[Any]) -> _Profile:

@@ -6,6 +6,8 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from beft.adapters.peft_files import HEAD
+from beft.study.params import Prompt
+from beft.tasks.words import answer
 from beft.tuning.adapter_format import VALUES, Facts
 
 EXAMPLE = "example.py"
@@ -26,6 +28,8 @@ def render_example(facts: Facts, peft: bool, files: Collection[str]) -> str:
         peft: whether the folder has files for PEFT.
         files: the names of the folder's files.
     """
+    if facts.prompt is not None:
+        return _of_decoder(facts, facts.prompt, peft)
     mean, pair = facts.pooling == "mean", len(facts.texts) == 2
     return _environment().get_template("example.py.j2").render(
         peft=peft,
@@ -44,6 +48,26 @@ def render_example(facts: Facts, peft: bool, files: Collection[str]) -> str:
         texts=PAIRS if pair else SINGLE,
         average=facts.mean,
         deviation=facts.deviation,
+    )  # fmt: skip
+
+
+def _of_decoder(facts: Facts, prompt: Prompt, peft: bool) -> str:
+    given = PAIRS if len(facts.texts) == 2 else SINGLE
+    more = max(0, len(facts.texts) - 2)
+    return _environment().get_template("example_decoder.py.j2").render(
+        peft=peft,
+        tuned=bool(facts.terms),
+        values=VALUES,
+        hub=facts.base.hub,
+        revision=facts.base.revision,
+        path=facts.base.path,
+        max_length=facts.max_length,
+        columns=tuple(facts.texts),
+        template=prompt.template,
+        passage=prompt.passage,
+        answers=tuple(answer(text) for text in prompt.answers),
+        classes=tuple(facts.classes),
+        texts=[(*each, *("and more",) * more) for each in given],
     )  # fmt: skip
 
 

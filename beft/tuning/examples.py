@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beft.study.params import Prompt
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -58,3 +60,4 @@ class Meaning:
     classes: tuple[str, ...]  # empty for a regression
     mean: float = 0.0  # of a regression: targets are output * deviation + mean
     deviation: float = 1.0
+    prompt: Prompt | None = None  # that a decoder answers; None of an encoder

@@ -52,7 +52,8 @@ def define(
     Raises:
         UserError: a project has models, tasks or studies of the names that the call will write.
     """
-    subject = Subject(place, _model(base, place), meaning, metric, max_length, folds)
+    kind = {"kind": "decoder"} if meaning.prompt else {}
+    subject = Subject(place, kind | _model(base, place), meaning, metric, max_length, folds)
     if not place.study:
         write_if_new(place.params, subject.params())
         return subject
@@ -64,7 +65,7 @@ def define(
 
 
 def _model(base: NamedModel, place: Place) -> dict[str, Any]:
-    """The definition of a model: in a project its id on the hub, if its revision is known."""
+    """Where a model is: in a project its id on the hub, if its revision is known."""
     if place.study and base.hub and base.revision:
         return {"hub": base.hub, "revision": base.revision}
     inside = bool(place.study) and base.folder.is_relative_to(place.root)

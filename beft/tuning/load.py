@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from beft.data.encoded import Encoded
 from beft.errors import UserError
 from beft.tuning.adapter_format import Adapted, Base, read_adapted
 from beft.tuning.base_model import find_base
 from beft.tuning.examples import Meaning
-from beft.tuning.host import Host, tokenised
+from beft.tuning.host import Host, kind_of
 
 Texts = Sequence[str] | Sequence[tuple[str, ...]]  # a text, or a pair of texts, for each example
 
@@ -55,7 +55,7 @@ class Adapter:
         return found
 
     def outputs(self, texts: Texts) -> np.ndarray:
-        """What its head gives for each text, (n, outputs), not scaled; NaN for an empty text."""
+        """`Host.outputs` of each text, (n, outputs), not scaled; NaN for an empty text."""
         ((found, _, _),) = _outputs([self], texts)
         return found
 
@@ -78,7 +78,7 @@ def load(folder: str | Path, base: str | Path | None = None, device: str = "cpu"
 def load_all(
     folders: Sequence[str | Path], base: str | Path | None = None, device: str = "cpu"
 ) -> list[Adapter]:
-    """Loads adapters of one model, which is loaded once for all whose heads read the same tokens.
+    """Loads adapters of one model, which is loaded once for all of one `kind_of`.
 
     Raises:
         UserError: as for `load`; or they were tuned on different models.
@@ -94,10 +94,17 @@ def load_all(
                 "different models: predict with one adapter at a time"
             )
     place = find_base(first, paths[0], None if base is None else Path(base))
+    return hosted(read, paths, place, device)
+
+
+def hosted(
+    read: Sequence[Adapted], paths: Sequence[Path], base: Path, device: str
+) -> list[Adapter]:
+    """Adapters of these folders and of this model, ready to predict."""
     hosts: dict[int, tuple[Host, int]] = {}
-    for pooling in dict.fromkeys(each.facts.pooling for each in read):
-        some = [i for i, each in enumerate(read) if each.facts.pooling == pooling]
-        host = Host(place, [read[i] for i in some], [paths[i] for i in some], device)
+    for kind in dict.fromkeys(kind_of(each.facts) for each in read):
+        some = [i for i, each in enumerate(read) if kind_of(each.facts) == kind]
+        host = Host(base, [read[i] for i in some], [paths[i] for i in some], device)
         hosts |= {i: (host, number) for number, i in enumerate(some)}
     return [Adapter(paths[i], read[i], *hosts[i]) for i in range(len(paths))]
 
@@ -124,27 +131,31 @@ def _outputs(
     for adapter in adapters:
         _check_texts(adapter, examples)
     blank = np.array([not all(map(str.strip, each)) for each in examples], bool)
-    known: dict[object, tuple[Encoded, np.ndarray]] = {}
+    written = np.flatnonzero(~blank)
+    known: dict[object, tuple[Any, np.ndarray]] = {}
     for adapter in adapters:
         facts, host = adapter.adapted.facts, adapter.host
-        key = (id(host), facts.max_length)
+        key = (id(host), facts.max_length, repr((facts.prompt, facts.texts)))
         if key not in known:
-            known[key] = tokenised(host.encoder.tokenizer, examples, facts.max_length)
-        data, cut = known[key]
+            known[key] = host.read(adapter.number, [examples[row] for row in written])
+        data, shortened = known[key]
         # Some models put no token before or after a text, so that one of odd signs has none.
-        empty = blank | np.array([not ids for ids in data.ids], bool)
-        there = np.flatnonzero(~empty)
-        outputs = np.full((len(examples), facts.outputs), np.nan)
-        if len(there):
-            outputs[there] = host.outputs(data.take(there), adapter.number)
-        yield outputs, cut & ~empty, empty
+        there = np.array([data.length(i) > 0 for i in range(len(written))], bool)
+        outputs, cut = np.full((len(examples), facts.outputs), np.nan), np.zeros(len(blank), bool)
+        if there.any():
+            chosen = data.take(np.flatnonzero(there))
+            outputs[written[there]] = host.outputs(chosen, adapter.number)
+        cut[written[there]] = shortened[there]
+        empty = np.ones(len(blank), bool)
+        empty[written[there]] = False
+        yield outputs, cut, empty
 
 
 def _check_texts(adapter: Adapter, examples: Sequence[tuple[str, ...]]) -> None:
     wanted = len(adapter.meaning.texts)
     for row, texts in enumerate(examples):
         if len(texts) != wanted or not all(isinstance(text, str) for text in texts):
-            what = "one text" if wanted == 1 else "a pair of texts"
+            what = {1: "one text", 2: "a pair of texts"}.get(wanted, f"{wanted} texts")
             raise UserError(f"row {row}: {adapter.folder} reads {what} of each example; give that")
 
 

@@ -27,9 +27,10 @@ def tune(
     group: str | None = None,
     workers: int | None = None,
     device: str = "auto",
+    prompt: str | None = None,
     talk: Talk | None = None,
 ) -> Result:
-    """Tunes biases of a pretrained encoder on labelled examples, and tests the choice once.
+    """Tunes biases of a pretrained model on labelled examples, and tests the choice once.
 
     Args:
         data: path of a csv, tsv, jsonl, json, parquet or xlsx file; or a pandas DataFrame, a list
@@ -44,6 +45,8 @@ def tune(
         seeds: folds of held-out rows, each with a seed of its own.
         group: a column whose equal values stay on one side of every cut.
         workers: processes. Default: one per core, or one on a GPU.
+        prompt: of a decoder, a text with names of columns in braces ("Review: {review}"); the
+            answer follows it. Default: made of the names of the columns.
         device: cpu, cuda, cuda:1, ... or auto.
         talk: what is told meanwhile. Default: nothing.
 
@@ -64,5 +67,6 @@ def tune(
         group=group,
         workers=workers,
         device=device_of(device),
+        prompt=prompt,
     )
     return _tune(data, wish, None if to is None else Path(to), talk)

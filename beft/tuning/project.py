@@ -17,10 +17,10 @@ from beft.data.subsets import write_subset
 from beft.data.tables import parquet_bytes
 from beft.store.files import write_file
 from beft.study.project import Project, load
-from beft.study.recipe import Recipe
+from beft.study.recipe import Recipe, compares_pairs
 from beft.tuning.candidates import Candidate
 from beft.tuning.examples import Cut, Examples, Meaning
-from beft.tuning.subject import LABEL, TEXTS, Stage, Subject
+from beft.tuning.subject import LABEL, Stage, Subject, text_columns
 
 
 def write_rows(subject: Subject, examples: Examples, cut: Cut) -> None:
@@ -37,7 +37,7 @@ def write_rows(subject: Subject, examples: Examples, cut: Cut) -> None:
 def _table(part: Examples, meaning: Meaning) -> pa.Table:
     columns: dict[str, Any] = {
         name: [texts[i] for texts in part.texts]
-        for i, name in enumerate(TEXTS[: len(meaning.texts)])
+        for i, name in enumerate(text_columns(len(meaning.texts)))
     }
     if part.classes:
         columns[LABEL] = [part.classes[i] for i in part.labels]
@@ -64,8 +64,9 @@ def prepare(params: Path, study: Path) -> Project:
     from beft.engine.usable import check_usable
 
     project = load(params, str(study))
+    kinds = {project.params.models[alias].kind for alias in project.models().values()}
     for task in dict.fromkeys(project.sources().values()):
-        fetch_task(project.root, task, project.params.tasks[task], kinds=["encoder"])
+        fetch_task(project.root, task, project.params.tasks[task], kinds=kinds)
     for marker, alias in project.models().items():
         path, model = project.layout.folder("models") / marker, project.params.models[alias]
         if not path.is_file():
@@ -94,6 +95,9 @@ def recipe_of(project: Project, stage: Stage, candidate: Candidate) -> Recipe:
 
 
 def _plain(recipe: Recipe, wanted: dict[str, Any], candidate: Candidate) -> bool:
-    """Whether a run has none of the settings that are absent from what is wanted."""
-    keys = ("class_weights", *(("pooling", "objective") if candidate.trains else ()))
-    return all(key in wanted or key not in recipe.training for key in keys)
+    """Whether a run has no weights, and no pooling and no loss, but those that are wanted."""
+    if ("class_weights" in recipe.training) != ("class_weights" in wanted):
+        return False
+    pooling, pairs = wanted.get("pooling", "first"), "objective" in wanted
+    plain = recipe.pooling == pooling and compares_pairs(recipe.training) == pairs
+    return plain or not candidate.trains

@@ -9,10 +9,22 @@ import yaml
 from beft.tuning.candidates import Candidate
 from beft.tuning.examples import Meaning
 from beft.tuning.place import Place
+from beft.tuning.prompt import SCORING, renamed
 
 TEXTS, LABEL = ("text", "second"), "label"  # columns of the files that are written
 LAST = "final"  # the task of the last training
 BATCH = 16
+DECODER = {
+    "batch_size": 8,
+    "objective": "cross_entropy_over_candidates",
+    "scoring": SCORING,
+    "evaluated": "all",
+}
+
+
+def text_columns(count: int) -> tuple[str, ...]:
+    """The names that columns of text have in the files that are written."""
+    return (*TEXTS, *(f"text-{i}" for i in range(3, count + 1)))[:count]
 
 
 @dataclass(frozen=True)
@@ -69,13 +81,15 @@ class Subject:
             "weight_decay": 0.0,
             "max_grad_norm": 1.0,
             "precision": "auto",
+            **(DECODER if self.meaning.prompt else {}),
         }
 
     def definition(self, task: str) -> dict[str, Any]:
         """The definition of a task. It leaves no setting of its runs to params.yaml."""
+        texts = text_columns(len(self.meaning.texts))
         found: dict[str, Any] = {
             "path": self.place.rows(task).relative_to(self.place.root).as_posix(),
-            "text": list(TEXTS[: len(self.meaning.texts)]),
+            "text": list(texts[:2]),
             "label": LABEL,
             "labels": list(self.meaning.classes),
             "metric": self.metric,
@@ -85,6 +99,8 @@ class Subject:
             # The test rows are read once, not after each epoch.
             "evaluations": "last" if task == self.final else "each_epoch",
         }
+        if prompt := self.meaning.prompt:
+            found["prompt"] = renamed(prompt, self.meaning.texts, texts).model_dump()
         return found | ({"techniques": self.restated} if self.restated else {})
 
     def params(self) -> bytes:
@@ -103,7 +119,7 @@ class Subject:
             "selectors": [],
             "skip_inert": True,
             "fuse_techniques": True,
-            "tables": ["table1", "comparisons"],
+            "tables": ["table5" if self.meaning.prompt else "table1", "comparisons"],
             "figures": ["curves"],
         }
         also = "".join(f"- {_yaml(each, flow=True)}" for each in rest)

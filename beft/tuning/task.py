@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from beft.data.readers.rows import Rows
 from beft.errors import UserError, shortened
-from beft.models.family import is_causal
-from beft.models.loading import load_tokenizer, read_config
-from beft.models.pretrained import check_checkpoint
 from beft.study.identity import digest, sha256
-from beft.tuning.base_model import NamedModel
 from beft.tuning.card import DataFile
 from beft.tuning.columns import guess
 from beft.tuning.cut import cut, separate
@@ -24,11 +19,20 @@ from beft.tuning.examples import Columns, Cut, Examples, Meaning
 from beft.tuning.files import from_frame, read_file
 from beft.tuning.look import check, examples
 from beft.tuning.plan import Load
+from beft.tuning.prompt import asked
 from beft.tuning.seen import Seen, counted
-from beft.tuning.targets import CLASSES, OF_CLASSES, OF_VALUES, REGRESSION, TIMES, UNBALANCED
+from beft.tuning.targets import (
+    CLASSES,
+    OF_CLASSES,
+    OF_VALUES,
+    PROMPTS,
+    REGRESSION,
+    TIMES,
+    UNBALANCED,
+)
+from beft.tuning.tokens import Reading
 from beft.tuning.wish import Wish
 
-LONGEST = 256  # tokens that are read of an example, at most
 LIKELY = 0.8  # of an accuracy, to say beforehand how wide its interval will be
 
 
@@ -56,6 +60,8 @@ class Task:
     @property
     def kind(self) -> str:
         """What is raced for it (`candidates`)."""
+        if self.meaning.prompt is not None:
+            return PROMPTS
         if not self.is_classes:
             return REGRESSION
         counts = np.bincount(self.all.labels[self.cut.pool])
@@ -93,9 +99,9 @@ class Task:
             notes.append(f"{counted(self.dropped)} of {self.name} not trained on: it has them, too")
         return [f"{self.test_file}: {'; '.join(notes)}"] if notes else []
 
-    def load(self, lengths: np.ndarray) -> Load:
-        """How much there is to read in a fold, given the tokens of each example."""
-        pool, tokens = len(self.cut.pool), int(lengths[self.cut.pool].sum())
+    def load(self, read: Reading) -> Load:
+        """How much there is to read in a fold."""
+        pool, tokens = len(self.cut.pool), int(read.computed[self.cut.pool].sum())
         held = 1 / self.folds
         return Load(
             *(round(pool * (1 - held)), round(tokens * (1 - held))),
@@ -103,14 +109,22 @@ class Task:
         )
 
 
-def read_task(data: Any, wish: Wish) -> Task:
+def read_task(data: Any, wish: Wish, prompts: bool = False) -> Task:
     """Reads the data, guesses the columns, and cuts test rows and folds.
+
+    Args:
+        prompts: whether the model is a decoder, which is asked for the class.
 
     Raises:
         UserError: the data cannot be read or used, or it is not clear which columns are meant.
     """
     name, content, rows = _read(data)
-    columns = guess(rows, wish.text, wish.label, metric=wish.metric)
+    question = asked(rows, wish) if prompts else None
+    columns = (
+        guess(rows, wish.text, wish.label, metric=wish.metric)
+        if question is None
+        else question.columns
+    )
     pool, seen = examples(rows, columns, wish.group)
     dropped, of_test, use = 0, None, "training and test"
     files = [DataFile(name, content, rows.count, use)]
@@ -133,6 +147,8 @@ def read_task(data: Any, wish: Wish) -> Task:
         targets = every.labels[parts.pool]
         mean, deviation = float(targets.mean()), float(targets.std()) or 1.0
         meaning = replace(meaning, mean=mean, deviation=deviation)
+    if question is not None:
+        meaning = replace(meaning, prompt=question.prompt(every))
     metric = _metric(wish.metric, columns)
     used = digest([_digest(every), parts.test.tolist(), parts.folds.tolist()])
     return Task(
@@ -192,30 +208,7 @@ def _metric(wanted: str | None, columns: Columns) -> str:
     return wanted
 
 
-def longest(base: NamedModel, task: Task) -> tuple[int, np.ndarray]:
-    """The tokens that are read of an example, and how many each has, special ones among them.
-
-    Raises:
-        UserError: the model is no encoder.
-    """
-    label = f"--model {base}"
-    checkpoint = check_checkpoint(base.folder, label)
-    config = read_config(checkpoint, label)
-    if is_causal(config):
-        raise UserError(
-            f"{label}: a causal language model; `beft tune` takes encoders such as BERT or "
-            "RoBERTa. docs/decoders.md says how a study tunes decoders"
-        )
-    tokenizer: PreTrainedTokenizerBase = load_tokenizer(base.folder, label)
-    columns = [list(texts) for texts in zip(*task.all.texts, strict=True)]
-    lengths = np.array([len(ids) for ids in tokenizer(*columns)["input_ids"]])
-    positions = getattr(config, "max_position_embeddings", None) or LONGEST
-    limit = min(LONGEST, positions - 2, tokenizer.model_max_length)
-    found = min(limit, max(16, 8 * math.ceil(int(lengths.max()) / 8)))
-    return int(found), np.minimum(lengths, found + 1)
-
-
-def about(task: Task, max_length: int, lengths: np.ndarray) -> Iterator[str]:
+def about(task: Task, read: Reading) -> Iterator[str]:
     """What a user should know before anything is trained."""
     yield from task.seen.lines(task.columns)
     yield from task.test_notes()
@@ -225,5 +218,10 @@ def about(task: Task, max_length: int, lengths: np.ndarray) -> Iterator[str]:
         half = 196 * math.sqrt(LIKELY * (1 - LIKELY) / test)
         width = f": an interval of about +-{half:.0f} points"
     yield f"test: {counted(test)}, read once at the end{width}; {pool} rows in {task.folds} folds"
-    if cut_off := int((lengths > max_length).sum()):
-        yield f"texts of more than {max_length} tokens are cut to that length: {counted(cut_off)}"
+    if prompt := task.meaning.prompt:
+        said = prompt.template.replace("\n", "\\n")
+        answers = shortened(", ".join(prompt.answers))
+        yield f"prompt: '{shortened(said, 160)}'; answers: {answers}"
+    if cut_off := int(read.cut.sum()):
+        what = f"texts of more than {read.max_length} tokens"
+        yield f"{what} are cut to that length: {counted(cut_off)}"

@@ -7,25 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from beft.adapters.export import check_target
 from beft.errors import UserError
 from beft.store.files import read_json, to_json, write_file
 from beft.store.locks import lock
 from beft.study.identity import digest
 from beft.tuning.base_model import NamedModel, find_named
-from beft.tuning.candidates import Candidate
+from beft.tuning.candidates import candidates
 from beft.tuning.choice import choose
 from beft.tuning.finish import finish
 from beft.tuning.in_project import define, publish, write_race
 from beft.tuning.place import Place, beside
 from beft.tuning.plan import Plan, make_plan, measure
 from beft.tuning.project import prepare, recipe_of, write_rows, write_step
+from beft.tuning.prompt import asks
 from beft.tuning.race import jobs, left, race
 from beft.tuning.result import Result
 from beft.tuning.subject import Subject
-from beft.tuning.task import Task, about, longest, read_task
+from beft.tuning.task import Task, about, read_task
+from beft.tuning.tokens import Reading, reading
 from beft.tuning.wish import Talk, Wish
 from beft.tuning.workers import Workers, cores
 
@@ -59,7 +59,8 @@ def tune_at(place: Place, data: Any, wish: Wish, to: Path | None, talk: Talk) ->
     """
     if to is not None:
         check_target(to)
-    base, task = find_named(wish.model), read_task(data, wish)
+    base = find_named(wish.model)
+    task = read_task(data, wish, prompts=asks(base, wish))
     with lock(place.lock):
         done = False
         try:
@@ -76,16 +77,16 @@ def tune_at(place: Place, data: Any, wish: Wish, to: Path | None, talk: Talk) ->
 def _tune(
     place: Place, to: Path | None, base: NamedModel, task: Task, wish: Wish, talk: Talk
 ) -> Result | None:
-    max_length, lengths = longest(base, task)
-    for line in about(task, max_length, lengths):
+    read = reading(base, task.all, task.meaning, task.name)
+    for line in about(task, read):
         talk.say(line)
     workers = wish.workers or (1 if wish.device != "cpu" else cores())
     asked = _asked(wish, task, workers, is_study=bool(place.study))
     plan = _known(place, asked)
-    subject = define(place, base, task.meaning, task.metric, max_length, task.folds)
+    subject = define(place, base, task.meaning, task.metric, read.max_length, task.folds)
     write_rows(subject, task.all, task.cut)
     if plan is None:
-        plan = _new(subject, asked, task, wish, workers, lengths)
+        plan = _new(subject, asked, task, wish, workers, read)
     talk.say(_told(plan, plan.runs(task.kind), workers, wish.minutes))
     if place.study:
         talk.say(f"study {place.race}: {write_race(subject, plan, task.kind)} runs")
@@ -160,13 +161,12 @@ def _known(place: Place, asked: str) -> Plan | None:
     return None
 
 
-def _new(
-    subject: Subject, asked: str, task: Task, wish: Wish, workers: int, lengths: np.ndarray
-) -> Plan:
+def _new(subject: Subject, asked: str, task: Task, wish: Wish, workers: int, read: Reading) -> Plan:
     place = subject.place
-    probe = subject.fold(0, 1, [Candidate("b_v", "mean", rate=1e-3)])
+    one = next(c for c in candidates(task.kind, 1) if c.technique == "b_v")
+    probe = subject.fold(0, 1, [one])
     project = prepare(place.params, write_step(subject, "measured", [probe]))
     cost = measure(place.root, recipe_of(project, probe, probe.candidates[0]), wish.device)
-    plan = make_plan(cost, task.load(lengths), task.folds, task.kind, wish.minutes, workers)
+    plan = make_plan(cost, task.load(read), task.folds, task.kind, wish.minutes, workers)
     write_file(place.plan, to_json({"wish": asked, "cost": asdict(cost), "plan": plan.to_dict()}))
     return plan

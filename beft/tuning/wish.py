@@ -21,6 +21,7 @@ class Wish:
     group: str | None = None  # a column whose equal values stay on one side of every cut
     workers: int | None = None  # processes; default: one per core, or one on a GPU
     device: str = "cpu"
+    prompt: str | None = None  # of a decoder, with {columns}; None for one made of their names
 
     def to_plain(self) -> dict[str, Any]:
         """Plain data."""

@@ -44,7 +44,7 @@ def by_hand(base, folder, texts) -> np.ndarray:
 @pytest.mark.parametrize("terms", [("v",), ("q", "output_norm"), (), None])
 def test_classes(base, tmp_path, terms):
     if terms is None:
-        terms = tuple(load(own_adapters.adapter(tmp_path / "x", base)).host.encoder.sites.terms)
+        terms = tuple(load(own_adapters.adapter(tmp_path / "x", base)).host.model.sites.terms)
     folder = own_adapters.adapter(tmp_path / "a", base, terms=terms, classes=THREE)
     expected = by_hand(base, folder, TEXTS)
     adapter = load(folder)
@@ -73,7 +73,7 @@ def test_several_share_one_model(base, tmp_path):
         own_adapters.adapter(tmp_path / "d", base, seed=4, terms=()),
     ]
     adapters = load_all(folders)
-    assert len({id(adapter.host.encoder) for adapter in adapters}) == 1
+    assert len({id(adapter.host.model) for adapter in adapters}) == 1
     together = predict_all(adapters, TEXTS)
     for folder, found in zip(folders, together, strict=True):
         alone = load(folder).predict(TEXTS)
