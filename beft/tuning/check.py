@@ -1,6 +1,7 @@
 """Check, before an adapter is written, that it answers as the run that was tuned did."""
 
 import runpy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,8 @@ def _example(folder: Path, base: Path) -> Answer:
     """What example.py computes: texts -> outputs, (n, outputs)."""
     level = logging.get_verbosity()  # the program changes it
     try:
-        with quiet_transformers():
+        with quiet_transformers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as that a model has no bias to merge into
             program = runpy.run_path(str(folder / EXAMPLE))
             tokenizer, model = program["load"](base, None)
     finally:
