@@ -30,8 +30,9 @@ def test_nothing_is_trained_twice(tmp_path):
         ]
         csv.writer(file).writerows([("review", "liked"), *lines])
 
-    said = sandbox.beft(project, *TUNE, *STUDY).stdout
-    assert "snakemake --config study=own" in said and not (project / "data" / "runs").exists()
+    done = sandbox.beft(project, *TUNE, *STUDY)
+    assert done.status == 0, done.said
+    assert "snakemake --config study=own" in done.said and not (project / "data" / "runs").exists()
     study = load(project / "params.yaml", "own")
     planned = {recipe.digest: recipe.task["name"] for recipe in study.recipes}
     assert {r.training["precision"] for r in study.recipes} == {"auto"}
@@ -41,8 +42,8 @@ def test_nothing_is_trained_twice(tmp_path):
     sandbox.snakemake(project, "--config", "study=own", "--", f"data/packs/{pack}")
     first = runs(project)
     assert {planned[digest] for digest in digests(first)} == {"own-fold-1"}
-    sandbox.beft(project, *TUNE, *STUDY, "--to", "adapter")
-    assert (project / "adapter" / "beft.json").is_file()
+    done = sandbox.beft(project, *TUNE, *STUDY, "--to", "adapter")
+    assert done.status == 0 and (project / "adapter" / "beft.json").is_file(), done.said
     second = runs(project)
     assert {path: second[path] for path in first} == first
     (last,) = load(project / "params.yaml", "own-final").recipes
