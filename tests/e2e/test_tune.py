@@ -57,7 +57,8 @@ def command(*words: str) -> list[str]:
 
 
 METRICS = "data/runs/*/*/*/*/*/*/metrics.json"  # of runs that are done
-TUNE = ("tune", "reviews.csv", "--model", "model", "--minutes", "0.1", "--seeds", "2", "--yes")
+TUNE = ("tune", "reviews.csv", "--model", "model", "--minutes", "0.1", "--seeds", "2", "--yes",
+        "--workers", "1")  # fmt: skip
 
 
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
