@@ -17,11 +17,11 @@ from typing import Any
 from beft.errors import UserError
 from beft.operations.gpus import device_of
 from beft.store.files import to_json, write_file
-from beft.tuning.tune import PLAN, tune
+from beft.tuning.tune import tune
 from beft.tuning.wish import Talk, Wish
 from benchmarks import measure, own_cases
 from benchmarks.material import ROOT, Material
-from benchmarks.own_methods import GRID
+from benchmarks.own_methods import GRID, PLAN
 
 MINUTES = 5.0
 FIFTH = 5  # the grid's quality is wished for in this part of its time

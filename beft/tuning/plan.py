@@ -19,7 +19,7 @@ SPARE = 0.9  # of the minutes; the rest is for what was not foreseen
 CROWDED = 1.25  # a process beside others is slower than the one that was measured
 END = 12.0  # seconds for the page, and for the adapter, which is loaded again and answers
 WIDER = 1.3  # the time of a step for all biases, for one that a single term takes
-EACH = 0.15  # seconds for a run, however short
+EACH, EPOCH = 0.15, 0.04  # seconds for a run and for an epoch, however short
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def seconds(candidate: Candidate, epochs: int, load: Load, cost: Cost) -> float:
     step = cost.trained if candidate.technique != "head_only" else 2 * cost.read
     step *= WIDER if candidate.technique == "all_biases" else 1.0
     again = load.trained if candidate.objective == PAIRS else 0  # embedded to fit the head
-    return EACH + epochs * (load.trained * step + (load.held + again) * cost.read)
+    return EACH + epochs * (EPOCH + load.trained * step + (load.held + again) * cost.read)
 
 
 def make_plan(cost: Cost, load: Load, folds: int, kind: str, minutes: float, workers: int) -> Plan:
