@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import tiny
+from support import forked, sandbox, tiny
 
 BEFT = Path(sys.executable).with_name("beft")
 SUBJECTS = ("film", "movie", "story", "plot", "actor", "man", "woman", "dog", "cat")
@@ -123,8 +123,8 @@ def test_predictions_of_the_test_rows_give_the_accuracy_that_was_told(tuned, pla
     tests = {int(r["row"]) for r in read(folder / "split.csv") if r["part"] == "test"}
     chosen = [row for i, row in enumerate(read(place / "reviews.csv")) if i in tests]
     write(place / "new.csv", chosen)
-    done = call(place, "predict", "adapter", "new.csv", "--to", "predicted.csv")
-    assert done.returncode == 0, done.stderr
+    done = sandbox.beft(place, "predict", "adapter", "new.csv", "--to", "predicted.csv")
+    assert done.status == 0, done.said
     answers = read(place / "predicted.csv")
     assert [row["id"] for row in answers] == [row["id"] for row in chosen]
     right = sum(row["predicted"] == row["verdict"] for row in answers)
@@ -150,14 +150,16 @@ def test_a_stopped_call_goes_on_and_ends_as_if_it_had_not_been(tuned, place, tmp
     assert not (place / "second").exists()
     found = {path: path.stat().st_mtime_ns for path in work.glob(METRICS)}
     assert found
-    process = subprocess.Popen(command(*TUNE, "--to", "second"), cwd=place, env=environment)
+    again = ["beft", *TUNE, "--to", "second"]
+    going = forked.Call(again, place, sandbox.environment(HF_HUB_OFFLINE="1"))
     seen = dict.fromkeys(found, 0)
-    while process.poll() is None:
+    while not going.ended():
         for path in found:
             with suppress(FileNotFoundError):  # the work folder goes when the adapter is there
                 seen[path] = path.stat().st_mtime_ns
         time.sleep(0.05)
-    assert process.returncode == 0
+    done = going.wait()
+    assert done.status == 0, done.said
     assert seen == found  # runs that were done are not trained again
-    first, again = (read(place / name / "runs.csv") for name in ("adapter", "second"))
-    assert first == again
+    one, other = (read(place / name / "runs.csv") for name in ("adapter", "second"))
+    assert one == other
