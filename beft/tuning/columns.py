@@ -112,11 +112,6 @@ def guess(
     return Columns(texts, found, _classes(rows, found, kind, metric, known=label is not None))
 
 
-def may_be_label(rows: Rows, name: str) -> bool:
-    """Whether a column holds few different values, or numbers, as columns of labels do."""
-    return _may_be_label(_profile(name, rows.columns[name]))
-
-
 def _profile(name: str, given: Sequence[Any]) -> _Profile:
     values = [value for value in given if not missing(value)]
     nested = any(not isinstance(value, str | bool) for value in values)

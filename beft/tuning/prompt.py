@@ -17,7 +17,7 @@ from beft.study.params import Prompt
 from beft.tasks.labels import spelt
 from beft.tasks.words import Words, answer, fields, fill, frame
 from beft.tuning.base_model import NamedModel
-from beft.tuning.columns import guess, may_be_label
+from beft.tuning.columns import guess
 from beft.tuning.examples import Columns, Examples
 from beft.tuning.look import MOST_CLASSES
 from beft.tuning.targets import missing
@@ -140,7 +140,7 @@ def _given(rows: Rows, wish: Wish, given: str) -> tuple[Columns, str, tuple[str,
     texts, label, end = list(dict.fromkeys(named)), wish.label, named[-1]
     words = None
     if template.rstrip().endswith(f"{{{end}}}") and len(texts) > 1 and named.count(end) == 1:
-        if label is None and may_be_label(rows, end):
+        if label is None and _may_be_label(rows, end):
             label = _last(rows, texts[:-1], end, wish.metric)
         if label is not None and label != end:
             words = _one_to_one(rows, label, end)
@@ -155,6 +155,12 @@ def _given(rows: Rows, wish: Wish, given: str) -> tuple[Columns, str, tuple[str,
         raise UserError("--text: the columns that --prompt names are read; leave --text out")
     columns = guess(rows, texts, label, metric=wish.metric, most=len(texts))
     return columns, template, _words(rows, columns, words, end)
+
+
+def _may_be_label(rows: Rows, name: str) -> bool:
+    """Whether a column has few different values, each in several rows."""
+    values = [spelt(value) for value in rows.columns[name] if not missing(value)]
+    return 1 < len(set(values)) <= min(MOST_CLASSES, len(values) // 4)
 
 
 def _last(rows: Rows, texts: Sequence[str], end: str, metric: str | None) -> str:

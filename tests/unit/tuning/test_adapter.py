@@ -17,14 +17,16 @@ from support.trained import everything
 from beft.errors import UserError
 from beft.store.files import flaw
 from beft.store.run_folder import open_run
+from beft.study.params import Prompt
 from beft.study.project import Project
-from beft.study.recipe import Recipe
+from beft.study.recipe import Recipe, compares_pairs
 from beft.tuning import load as loading
 from beft.tuning.adapter import adapter_files, write
 from beft.tuning.card import Card, DataFile
 from beft.tuning.examples import Meaning
 
 ENCODERS = ("tiny", "roberta", "deberta-v3", "distilbert", "modernbert")
+DECODERS = ("opt", "gpt2", "llama")  # the second is fused, the third has no biases
 CLASSES = ("bad | worse", "good\n`better`")
 PEFT = {"adapter_config.json", "adapter_model.safetensors"}
 OURS = {"beft.json", "beft.safetensors", "README.md", "example.py", "model_config.json"}
@@ -69,13 +71,55 @@ def project(tmp_path_factory) -> Project:
     return everything(folder)
 
 
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory) -> Project:
+    """Decoders whose runs are done."""
+    folder = tmp_path_factory.mktemp("prompts")
+    params = copy.deepcopy(sandbox.PARAMS)
+    params["models"] = {n: {"path": f"models/{n}", "kind": "decoder"} for n in DECODERS}
+    params["decoder"] = {"objective": "cross_entropy_over_candidates", "scoring": "normalised"}
+    study = sandbox.STUDY | {"models": list(DECODERS), "techniques": ["b_v"]}
+    more = [{"models": ["opt"], "techniques": ["all_biases", "zero_shot"]}]
+    for name in DECODERS:
+        tiny.decoder_checkpoint(name, folder / "models" / name)
+    sandbox.make(folder, params, study | {"also": more})
+    return everything(folder)
+
+
+@pytest.mark.parametrize(
+    ("model", "technique", "peft"),
+    [
+        ("opt", "b_v", True),
+        ("gpt2", "b_v", False),
+        ("llama", "b_v", True),
+        ("opt", "all_biases", False),
+        ("opt", "zero_shot", False),
+    ],
+)
+def test_a_run_of_a_decoder(prompts, tmp_path, model, technique, peft):
+    made = recipe(prompts, model, technique, "demo_sentiment")
+    prompt = Prompt(template="{ a text } It was", passage=" a text ", answers=["terrible", "great"])
+    asked = Meaning((" a text ",), "label", CLASSES, prompt=prompt)
+    target = prompts.root / "out" / f"{model}-{technique}"
+    write(target, adapter_files(prompts, made, asked, card(prompts, made), target))
+    assert flaw(target) is None
+    names = {path.name for path in target.iterdir()}
+    assert names >= OURS - {"model_config.json"} and (names >= PEFT) == peft
+    table = pq.read_table(prompts.layout.source(made) / "validation.parquet")
+    found = loading.load(target).predict(table["sentence"].to_pylist())
+    recorded = open_run(prompts.layout, made).predictions("last")["validation"]
+    assert found.predictions.tolist() == [CLASSES[i] for i in recorded]
+    if technique == "b_v":
+        assert_example_answers_as_beft(target, tmp_path)
+
+
 def recipe(project: Project, model: str, technique: str, task: str, kind: str = "first") -> Recipe:
     """A run; `kind` is what its head reads, or `pairs`."""
     (found,) = (
         r
         for r in project.recipes
         if (r.model["alias"], r.technique, r.task["name"]) == (model, technique, task)
-        and ("pairs" if "objective" in r.training else r.pooling) == kind
+        and ("pairs" if compares_pairs(r.training) else r.pooling) == kind
     )
     return found
 
@@ -93,7 +137,7 @@ def card(project: Project, made: Recipe) -> Card:
         name="mine",
         files=(DataFile("a.csv", "ab" * 32, 216, "training and test"),),
         training_rows=16,
-        counts=dict.fromkeys(meaning(made).classes, 8),
+        counts=dict.fromkeys(CLASSES if made.task["labels"] else (), 8),
         settings={},
         candidates=((), ()),
         metric="accuracy" if made.task["labels"] else "spearman",
