@@ -114,7 +114,7 @@ def _lines(tally: "Tally") -> list[str]:
         lines.append(
             f"{', '.join(shown)} on {_rows(tally.compared)} with a label{_expected(tally)}"
         )
-    elif tally.label is not None:
+    elif tally.label is not None and not tally.unknown:
         lines.append(f"column '{tally.label}' has no label to compare with")
     if tally.unknown:
         what = "a class of the adapter" if facts.classes else "a number"

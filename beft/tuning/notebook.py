@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from beft.errors import UserError
 from beft.operations.gpus import device_of
 from beft.tuning.load import load
 from beft.tuning.result import Result
@@ -56,6 +57,10 @@ def tune(
     Raises:
         UserError: one line that names what is wrong, and what to do.
     """
+    if not isinstance(test, float | str | Path):
+        raise UserError(
+            f"test: give a share between 0 and 1, or the path of a file, not {type(test).__name__}"
+        )
     wish = Wish(
         model=str(model),
         text=(text,) if isinstance(text, str) else tuple(text),

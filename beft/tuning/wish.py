@@ -1,10 +1,13 @@
 """What the user of `tune` asks for, and how the user hears of it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-FOLDS = 5
+from beft.errors import UserError
+
+FOLDS, MOST_FOLDS = 5, 20
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,21 @@ class Wish:
     workers: int | None = None  # processes; default: one per core, or one on a GPU
     device: str = "cpu"
     prompt: str | None = None  # of a decoder, with {columns}; None for one made of their names
+
+    def __post_init__(self) -> None:
+        """Refuses what no call can be made of.
+
+        Raises:
+            UserError: with the name of the option.
+        """
+        if isinstance(self.test, float) and not 0 < self.test < 1:
+            raise UserError(f"test {self.test}: give a share between 0 and 1, or a file")
+        if not 2 <= self.seeds <= MOST_FOLDS:
+            raise UserError(f"seeds {self.seeds}: give 2 to {MOST_FOLDS}")
+        if not 0 < self.minutes < math.inf:
+            raise UserError(f"minutes {self.minutes}: give more than 0")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"workers {self.workers}: give at least 1")
 
     def to_plain(self) -> dict[str, Any]:
         """Plain data."""

@@ -62,7 +62,7 @@ def test_options(folder, here, capsys):
         folder, "new.csv", "--to", "o.tsv", "--text", "label", "--label", "text", "--threads", 1
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "mine: column 'text' has no label to compare with"
+    assert "with a label that is not a class of the adapter, not compared; first row 0" in lines[1]
     with pytest.raises(UserError, match="o.tsv: is there already; .* --overwrite"):
         predict(folder, "new.csv", "--to", "o.tsv")
     predict(folder, "new.csv", "--to", "o.tsv", "--overwrite")

@@ -90,7 +90,7 @@ def test_what_it_tells():
     per_class, matrix, candidates, files, _ = tables(body)
     assert per_class[2:] == [
         ["bad", "100.0", "50.0", "2"],
-        ["fine", "0.0", "0.0", "0"],
+        ["fine", "0.0", "none", "0"],
         ["good", "66.7", "100.0", "2"],
     ]
     assert matrix[2:] == [
