@@ -11,11 +11,11 @@ from beft.data.readers.rows import Rows
 from beft.errors import UserError, shortened
 from beft.tasks.labels import spelt
 from beft.tuning.examples import Columns
-from beft.tuning.groups import folded
 from beft.tuning.targets import (
     CLASSES,
     MOST_NUMBERS,
     commas,
+    different,
     example_of,
     kind_of,
     missing,
@@ -229,20 +229,4 @@ def _classes(
         raise UserError(f"{where}: {error}; write numbers as 3.5 and 1234") from None
     if several:
         refuse_several(values, where)
-    return _different(ordered(values), where) if kind == CLASSES else ()
-
-
-def _different(classes: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Refuses classes that are one class, as people read them."""
-    seen: dict[tuple[str, ...], str] = {}
-    for name in classes:
-        other = seen.setdefault(folded([name]), name)
-        if other != name:
-            raise UserError(
-                f"{where}: labels '{shortened(other)}' and '{shortened(name)}' differ in capitals "
-                "or blanks only; write them alike"
-            )
-    binary = set(classes) <= {"0", "1", "true", "false"}
-    if binary and len({name.isdigit() for name in classes}) == 2:
-        raise UserError(f"{where}: labels are {', '.join(classes)}; write 1 and true alike")
-    return classes
+    return different(ordered(values), where) if kind == CLASSES else ()

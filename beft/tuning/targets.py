@@ -8,6 +8,7 @@ from typing import Any
 
 from beft.errors import UserError, shortened
 from beft.tasks.labels import Number, fits, spelt, target
+from beft.tuning.groups import folded
 
 CLASSES, REGRESSION = "classes", "regression"
 UNBALANCED = "unbalanced"  # classes whose metric rare ones weigh in on
@@ -127,6 +128,21 @@ def refuse_several(values: Sequence[Any], what: str) -> None:
                 raise UserError(
                     f"{what} holds several labels in one row ('{shortened(value)}'); {remedy}"
                 )
+
+
+def different(classes: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Refuses classes that are one class, as people read them."""
+    seen: dict[tuple[str, ...], str] = {}
+    for name in classes:
+        other = seen.setdefault(folded([name]), name)
+        if other != name:
+            raise UserError(
+                f"{where}: labels '{shortened(other)}' and '{shortened(name)}' differ in capitals "
+                "or blanks only; write them alike"
+            )
+    if set(classes) <= {"0", "1", "true", "false"} and len(set(map(str.isdigit, classes))) == 2:
+        raise UserError(f"{where}: labels are {', '.join(classes)}; write 1 and true alike")
+    return classes
 
 
 def _listed(text: str) -> bool:

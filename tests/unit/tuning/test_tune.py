@@ -71,9 +71,9 @@ def test_two_calls_for_one_folder(place):
 def test_a_folder_that_came_into_being_meanwhile(place, monkeypatch):
     read = tune.read_task
 
-    def slow(data, wish):
+    def slow(*given, **more):
         (place / "adapter").write_text("of another call")
-        return read(data, wish)
+        return read(*given, **more)
 
     monkeypatch.setattr(tune, "read_task", slow)
     with pytest.raises(UserError, match="adapter: is there already"):
