@@ -96,6 +96,11 @@ def asked(rows: Rows, wish: Wish) -> Asked:
             "docs/decoders.md"
         )
     for name in columns.texts:
+        if fields(f"{{{name}}}") != [name] or len(name) > _LONGEST:
+            raise UserError(
+                f"{rows.origin}: column '{shortened(name)}': a prompt cannot name it, as its name "
+                f"has braces or more than {_LONGEST} characters; rename it"
+            )
         if len(columns.classes) > 1 and _one_to_one(rows, columns.label, name):
             raise UserError(
                 f"{rows.origin}: column '{shortened(name)}' says the label of each row, so nothing "
@@ -106,12 +111,6 @@ def asked(rows: Rows, wish: Wish) -> Asked:
 
 def _made(columns: Columns) -> str:
     """A prompt of a line for each column, and the name of the label for the answer to follow."""
-    for name in columns.texts:
-        if fields(f"{{{name}}}") != [name] or len(name) > _LONGEST:
-            raise UserError(
-                f"column '{shortened(name)}': a prompt cannot name it, as its name has braces or "
-                f"more than {_LONGEST} characters; rename it"
-            )
     lines = [f"{_title(name)}: {{{name}}}" for name in columns.texts]
     return "\n".join([*lines, f"{_title(columns.label)}:"])
 

@@ -139,8 +139,7 @@ def test_what_else_is_refused():
     with pytest.raises(UserError, match="32 different labels|200 different labels|generated"):
         many = {name: [f"{name} {i}" for i in range(200)] for name in ("review", "answer")}
         asked(from_frame(many, "a.csv"), Wish("model", prompt="{review}:", label="answer"))
-    with pytest.raises(UserError, match="cannot name it"):
-        asked(
-            from_frame({"a{b}": ["x y"] * 8, "label": ["c", "d"] * 4}, "a.csv"),
-            Wish("model", text=("a{b}",)),
-        )
+    for name, prompt in (("a{b}", None), ("x" * 201, f"{{{'x' * 201}}}:")):
+        data = from_frame({name: ["x y"] * 8, "label": ["c", "d"] * 4}, "a.csv")
+        with pytest.raises(UserError, match="cannot name it"):
+            asked(data, Wish("model", text=(name,), prompt=prompt))
