@@ -109,7 +109,7 @@ def test_a_run_of_a_decoder(prompts, tmp_path, model, technique, peft):
     found = loading.load(target).predict(table["sentence"].to_pylist())
     recorded = open_run(prompts.layout, made).predictions("last")["validation"]
     assert found.predictions.tolist() == [CLASSES[i] for i in recorded]
-    if technique == "b_v":
+    if model == "llama":  # the others were compared before they were written
         assert_example_answers_as_beft(target, tmp_path)
 
 
