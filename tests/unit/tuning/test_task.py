@@ -7,6 +7,7 @@ import pytest
 
 from beft.errors import UserError
 from beft.tuning.task import about, read_task
+from beft.tuning.tokens import Reading
 from beft.tuning.wish import Wish
 
 TRAIN = [(f"text number {i}", ("bad", "good")[i % 2]) for i in range(40)]
@@ -26,7 +27,8 @@ def said(tmp_path):
     def read(train, test):
         data = written(tmp_path / "train.csv", train)
         task = read_task(data, Wish("m", test=written(tmp_path / "new.csv", test)))
-        return [*about(task, 16, np.full(len(task.all), 8))], task.warnings()
+        tokens = np.full(len(task.all), 8)
+        return [*about(task, Reading(16, tokens, tokens > 16))], task.warnings()
 
     return read
 
