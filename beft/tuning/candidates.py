@@ -22,6 +22,14 @@ NAMES = {
     "all_biases": "all biases",
 }
 
+# Technique, pooling and objective, the likeliest to be chosen first: a plan that has little time
+# takes fewer of them. What is not named comes last.
+LIKELIEST = (
+    *(("zero_shot", "", ""), ("b_v", "", ""), ("all_biases", "", "")),
+    *(("linear_probe", "mean", ""), ("all_biases", "mean", ""), ("b_v", "mean", "")),
+    *(("all_biases", "mean", PAIRS), ("b_v", "mean", PAIRS), ("head_only", "mean", "")),
+)
+
 # Learning rates, the likeliest first: a plan that has less time takes fewer of them. Many biases
 # together need smaller ones (docs/objectives.md).
 BIAS_RATES = (4e-3, 1e-2, 2e-3, 2e-2)
@@ -46,6 +54,11 @@ class Candidate:
     def trains(self) -> bool:
         """Whether gradients train anything."""
         return self.technique not in UNTRAINED
+
+    @property
+    def way(self) -> tuple[str, str, str]:
+        """What is trained, on what and by which loss, at any rate and with any weights."""
+        return self.technique, self.pooling, self.objective
 
     @property
     def family(self) -> "Candidate":
@@ -88,16 +101,25 @@ class Candidate:
         return given
 
 
-def candidates(kind: str, rates: int) -> list[Candidate]:
-    """All that is raced, with so many rates each.
+def candidates(kind: str, rates: int, ways: int | None = None) -> list[Candidate]:
+    """What is raced.
 
     Args:
         kind: of the task: CLASSES, UNBALANCED or REGRESSION of an encoder, or PROMPTS that a
             decoder answers.
         rates: of each way that trains.
+        ways: the number of ways, the likeliest; None for all.
     """
-    if kind == PROMPTS:
-        return _of_decoders(rates)
+    found = _of_decoders(rates) if kind == PROMPTS else _of_encoders(kind, rates)
+    known = sorted(dict.fromkeys(c.way for c in found), key=_rank)
+    return [c for c in found if c.way in known[:ways]]
+
+
+def _rank(way: tuple[str, str, str]) -> int:
+    return LIKELIEST.index(way) if way in LIKELIEST else len(LIKELIEST)
+
+
+def _of_encoders(kind: str, rates: int) -> list[Candidate]:
     found = [Candidate("linear_probe", "mean")]
     grids: list[tuple[str, tuple[float, ...]]] = [("head_only", HEAD_RATES)]
     grids += [(term, BIAS_RATES) for term in ("b_v", "b_q", "b_k")]

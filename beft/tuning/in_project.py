@@ -15,7 +15,7 @@ from beft.study.project import load
 from beft.study.settings import Defaults
 from beft.study.study_files import SUFFIX
 from beft.tuning.base_model import NamedModel
-from beft.tuning.candidates import SIMPLEST, candidates
+from beft.tuning.candidates import SIMPLEST
 from beft.tuning.examples import Meaning
 from beft.tuning.place import Place
 from beft.tuning.plan import Plan
@@ -110,7 +110,7 @@ def write_race(subject: Subject, plan: Plan, kind: str) -> int:
     Raises:
         UserError: as `publish`.
     """
-    every = candidates(kind, plan.rates)
+    every = plan.every(kind)
     stages = [subject.fold(k, plan.epochs, every) for k in range(plan.folds)]
     stages += [subject.fold(k, plan.first_epochs, every) for k in range(plan.first_folds)]
     study = publish(subject, subject.place.race, stages)

@@ -31,6 +31,7 @@ class Rung:
     finalists: int  # at least; as many more as there is time for
     whole: float  # share of the usual epochs in the last round
     sure: int = 150  # held-out rows that the first round looks at, if there are as many
+    ways: int | None = None  # the likeliest ones; None for all
 
 
 # Richer ones first.
@@ -38,7 +39,10 @@ LADDER = (
     *(Rung(4, 0.5, 12, 2.0, 600), Rung(4, 0.5, 10, 1.5, 450), Rung(4, 0.5, 8, 1.5, 300)),
     *(Rung(4, 0.5, 8, 1.0, 300), Rung(4, 0.5, 6, 1.0), Rung(3, 0.5, 6, 1.0), Rung(3, 0.5, 5, 1.0)),
     *(Rung(2, 0.5, 5, 1.0), Rung(2, 0.34, 4, 1.0), Rung(2, 0.34, 3, 1.0), Rung(2, 0.34, 3, 0.67)),
-    *(Rung(2, 0.25, 3, 0.5), Rung(1, 0.25, 3, 0.5), Rung(1, 0.2, 3, 0.34), Rung(1, 0.1, 2, 0.2)),
+    # Little time is better spent on enough epochs of few ways than on a glance at all.
+    *(Rung(1, 0.34, 4, 1.0, ways=6), Rung(1, 0.34, 3, 0.75, 80, 6), Rung(1, 0.34, 3, 0.75, 80, 4)),
+    *(Rung(1, 0.34, 3, 0.5, 40, 4), Rung(1, 0.34, 2, 0.5, 40, 3), Rung(1, 0.3, 2, 0.3, 40, 3)),
+    Rung(1, 0.2, 2, 0.2, 40, 3),
 )
 
 
@@ -72,15 +76,20 @@ class Plan:
     folds: int
     epochs: int
     seconds: float  # estimated, of the race and of the last training
+    ways: int | None = None  # that are raced, the likeliest ones; None for all
     cut: str = ""  # what there is no time for; empty where nothing is left out
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
+    def every(self, kind: str) -> list[Candidate]:
+        """What is raced."""
+        return candidates(kind, self.rates, self.ways)
+
     def runs(self, kind: str) -> int:
         """How many runs it has."""
-        return self.first_folds * len(candidates(kind, self.rates)) + self.folds * self.finalists
+        return self.first_folds * len(self.every(kind)) + self.folds * self.finalists
 
 
 def seconds(candidate: Candidate, epochs: int, load: Load, cost: Cost) -> float:
@@ -105,8 +114,9 @@ def make_plan(cost: Cost, load: Load, folds: int, kind: str, minutes: float, wor
         first = min(folds, math.ceil(rung.sure / max(1, load.held_rows)))
         many = max(1, round(rung.whole * usual))
         few = min(many, max(2, round(rung.share * many)))  # one would favour high rates
-        most = len(candidates(kind, rung.rates))
-        made = Plan(rung.rates, first, few, min(rung.finalists, most), folds, many, 0.0)
+        most = len(candidates(kind, rung.rates, rung.ways))
+        finalists = min(rung.finalists, most)
+        made = Plan(rung.rates, first, few, finalists, folds, many, 0.0, rung.ways)
         if estimate(made) <= given:
             break
     while made.finalists < most and estimate(more := _with_one_more(made)) <= given:
@@ -121,16 +131,18 @@ def _with_one_more(plan: Plan) -> Plan:
 def _cut(plan: Plan, kind: str, usual: int) -> str:
     """What the plan has fewer of than it would with more minutes, in a few words."""
     rates, ways = LADDER[0].rates, len({c.family for c in candidates(kind, 1)})
+    raced = len({c.family for c in plan.every(kind)})
     parts = [
+        f"{raced} of {ways} ways" * (raced < ways),
         f"{plan.rates} of {rates} rates" * (plan.rates < rates),
-        f"{plan.finalists} of {ways} ways on all folds" * (plan.finalists < ways),
+        f"{plan.finalists} of {raced} ways on all folds" * (plan.finalists < raced),
         f"{plan.epochs} of {usual} epochs" * (plan.epochs < usual),
     ]
     return ", ".join(filter(None, parts))
 
 
 def _estimate(plan: Plan, cost: Cost, load: Load, kind: str, workers: int) -> float:
-    every = candidates(kind, plan.rates)
+    every = plan.every(kind)
     work = plan.first_folds * sum(seconds(c, plan.first_epochs, load, cost) for c in every)
     # Which ways come into the last round is not known: the dearest of each may.
     each = {c.family: seconds(c, plan.epochs, load, cost) for c in every}
@@ -156,22 +168,22 @@ def measure(root: Path, recipe: Recipe, device: str) -> Cost:
     runs = 8 if flat else 1
     recipes = [replace(recipe, seed=seed) for seed in range(runs)]
     used = engine(model, recipes, [data.train] * runs, device, flat)
+    start = time.perf_counter() - began
     size = min(recipe.training["batch_size"], len(data.train))
     rows = [np.arange(step * size, (step + 1) * size) % len(data.train) for step in range(4)]
     spent = []
     try:
         for step, batch in enumerate(rows):
-            start = time.perf_counter()
+            began = time.perf_counter()
             used.step(dict.fromkeys(range(runs), batch), dict.fromkeys(range(runs), step))
-            spent.append(time.perf_counter() - start)
+            spent.append(time.perf_counter() - began)
         tokens = runs * sum(data.train.length(row) for row in np.concatenate(rows[1:]))
         some = data.train.take(np.arange(min(256, len(data.train))))
         used.predict(some, [0])
-        start = time.perf_counter()
+        began = time.perf_counter()
         used.predict(some, [0])
-        read = time.perf_counter() - start
+        read = time.perf_counter() - began
     finally:
         used.close()
-    start = time.perf_counter() - began
     each = read / max(1, sum(some.length(row) for row in range(len(some))))
     return Cost(sum(spent[1:]) / max(1, tokens), each, start + 6.0)

@@ -9,7 +9,7 @@ from beft.store.run_folder import open_run
 from beft.study.project import Project
 from beft.study.recipe import Pack, Recipe
 from beft.techniques import TECHNIQUES
-from beft.tuning.candidates import Candidate, candidates
+from beft.tuning.candidates import Candidate
 from beft.tuning.choice import Outcome, outcome
 from beft.tuning.plan import Plan
 from beft.tuning.project import prepare, recipe_of, write_step
@@ -42,7 +42,7 @@ def race(
         kind: of the task, as `candidates` takes it.
         progress: called with the share of the race that is done, from 0 to 1.
     """
-    every = candidates(kind, plan.rates)
+    every = plan.every(kind)
     weight = plan.first_folds * len(every) * plan.first_epochs
     whole = weight + plan.folds * plan.finalists * plan.epochs
 

@@ -29,7 +29,7 @@ from beft.tuning.tokens import Reading, reading
 from beft.tuning.wish import Talk, Wish
 from beft.tuning.workers import Workers, cores
 
-PLAN_VERSION = 2  # raised when the same wish and cost would give another plan
+PLAN_VERSION = 3  # raised when the same wish and cost would give another plan
 
 
 def tune(data: Any, wish: Wish, to: Path | None = None, talk: Talk | None = None) -> Result:

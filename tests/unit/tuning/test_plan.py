@@ -4,7 +4,7 @@ import pytest
 
 from beft.tuning.candidates import PAIRS, candidates
 from beft.tuning.plan import EACH, Cost, Load, make_plan, seconds
-from beft.tuning.targets import CLASSES, REGRESSION
+from beft.tuning.targets import CLASSES, PROMPTS, REGRESSION, UNBALANCED
 
 COST, LOAD = Cost(1.5e-4, 3e-5), Load(384, 9600, 96, 2400)
 
@@ -33,8 +33,22 @@ def test_a_plan_has_no_more_finalists_than_there_are_candidates():
 
 def test_what_minutes_cut_is_said():
     assert make_plan(COST, LOAD, 5, CLASSES, 0.1, 2).cut == (
-        "1 of 4 rates, 2 of 10 ways on all folds, 2 of 10 epochs"
+        "3 of 10 ways, 1 of 4 rates, 2 of 3 ways on all folds, 2 of 10 epochs"
     )
+
+
+def test_little_time_goes_to_the_likeliest_ways():
+    """Enough epochs of few ways, not a glance at all of them."""
+    plan = make_plan(COST, LOAD, 5, CLASSES, 1, 2)
+    assert [str(c) for c in plan.every(CLASSES)] == ["linear probe", "b_v", "all biases"]
+    assert plan.runs(CLASSES) == plan.first_folds * 3 + 5 * plan.finalists
+
+
+@pytest.mark.parametrize("kind", [CLASSES, UNBALANCED, REGRESSION, PROMPTS])
+def test_the_likeliest_ways_are_raced_of_any_kind_of_task(kind):
+    few = candidates(kind, 2, 3)
+    assert {c.technique for c in few if c.trains} == {"b_v", "all_biases"}
+    assert any(not c.trains for c in few) and set(few) < set(candidates(kind, 2))
 
 
 def test_the_least_plan_is_made_where_nothing_fits():
