@@ -16,7 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 # One worker each, since a machine can have one SLURM, and since tests share a browser's pages.
 ONE_WORKER = ("tests/slurm", "tests/browser")
-ONE_BY_ONE = ("tests/workflow/test_fetch_paper.py",)  # its tests share what one of them fetches
+# Files whose tests share what one of them makes.
+ONE_BY_ONE = ("tests/workflow/test_fetch_paper.py", "tests/e2e/test_tune.py")
 FIRST = ("tests/slurm", "tests/e2e", "tests/workflow", "tests/failures", "tests/browser")
 
 

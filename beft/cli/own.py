@@ -4,6 +4,8 @@ import logging
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -100,25 +102,17 @@ def tune(
         # In most shells it is hard to write a line end otherwise.
         prompt=prompt and prompt.replace("\\n", "\n"),
     )
-    # Of the jobs' own lines, only those that warn concern a user of this command.
-    logging.getLogger("beft").setLevel(logging.WARNING)
-    logging.getLogger("beft.cli").setLevel(logging.INFO)
     with Progress() as progress:
         talk = Talk(
             lambda line: print(line, flush=True),
             lambda what, share: progress.update("tune", round(1000 * share), 1000, what),
             lambda: yes or not sys.stdin.isatty() or typer.confirm("start?", default=True),
         )
-        # So that processes that train are ended, after a checkpoint.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-        try:
+        with _stoppable():
             if place is not None:
                 result = tune_at(place, data, wish, to, talk)
             else:
                 result = run(data, wish, to, talk)
-        except (KeyboardInterrupt, SystemExit):
-            complain(["stopped; the same command goes on from here"])
-            raise
     if result is None:
         print(
             f"snakemake --config study={study} (on a cluster with --profile slurm) trains them; "
@@ -127,6 +121,20 @@ def tune(
         return
     print("\n".join(result.lines()))
     print(f"written: {to}; beft predict {shlex.quote(str(to))} new.csv --to predicted.csv")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ends processes that train at a signal, after a checkpoint; tells of warnings alone."""
+    # Of the jobs' own lines, only those that warn concern a user of this command.
+    logging.getLogger("beft").setLevel(logging.WARNING)
+    logging.getLogger("beft.cli").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        complain(["stopped; the same command goes on from here"])
+        raise
 
 
 def _share(test: str) -> float | str:

@@ -57,21 +57,18 @@ def tune(
     Raises:
         UserError: one line that names what is wrong, and what to do.
     """
-    if not isinstance(test, float | str | Path):
-        raise UserError(
-            f"test: give a share between 0 and 1, or the path of a file, not {type(test).__name__}"
-        )
+    texts = (text,) if isinstance(text, str) else tuple(text)
     wish = Wish(
-        model=str(model),
-        text=(text,) if isinstance(text, str) else tuple(text),
-        label=label,
-        test=test if isinstance(test, float) else str(test),
-        metric=metric,
-        minutes=minutes,
-        seeds=seeds,
-        group=group,
-        workers=workers,
+        *(str(model), texts, label, _checked(test), metric, minutes, seeds, group, workers),
         device=device_of(device),
         prompt=prompt,
     )
     return _tune(data, wish, None if to is None else Path(to), talk)
+
+
+def _checked(test: object) -> float | str:
+    if not isinstance(test, float | str | Path):
+        raise UserError(
+            f"test: give a share between 0 and 1, or the path of a file, not {type(test).__name__}"
+        )
+    return test if isinstance(test, float) else str(test)
